@@ -1,0 +1,1 @@
+"""The engine: scoring, generation, training. Knows no probe and no intervention."""

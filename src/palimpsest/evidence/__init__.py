@@ -1,0 +1,1 @@
+"""Evidence: Parquet shards in, one DuckDB database out, named queries on it."""

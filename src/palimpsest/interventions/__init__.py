@@ -1,0 +1,1 @@
+"""Interventions: each changes a model."""

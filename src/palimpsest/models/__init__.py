@@ -1,0 +1,1 @@
+"""Loading language models: package GGUF, hub, local directory, from scratch."""

@@ -1,0 +1,1 @@
+"""Probes: each folder reads what a state remembers."""

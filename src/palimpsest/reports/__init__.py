@@ -1,0 +1,1 @@
+"""Reports: pages built from the database alone."""

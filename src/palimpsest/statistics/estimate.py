@@ -1,0 +1,25 @@
+"""The one shape in which a statistic leaves this package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate with its interval, its n and the unit that was resampled.
+
+    ``low`` and ``high`` are the ends of a ``level`` interval (nan where it cannot be computed, and
+    then ``note`` says why). ``n`` counts ``unit``: the unit over which uncertainty was taken, not
+    the number of rows. ``p`` is a p-value or None.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    unit: str
+    method: str
+    level: float = 0.95
+    p: float | None = None
+    note: str | None = None

@@ -1,0 +1,385 @@
+"""The configuration: pydantic models, loading, and errors that a person can act on.
+
+This is the only place that reads YAML. A wrong key, type or range raises :class:`ConfigError`
+before any job starts, naming file, key path, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import yaml
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from palimpsest import discovery
+from palimpsest.blocks import Block
+from palimpsest.models.entry import ModelEntry
+
+SLUG = r"^[a-z][a-z0-9]*([_-][a-z0-9]+|[.][0-9]+)*$"
+DEFAULT_FILE = "config/config.yaml"
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message is meant for the user."""
+
+
+class OwnSeries(Block):
+    """A series of the user's own."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Slug under which studies ask for the series."""
+    path: str
+    """CSV with the columns date and value."""
+    phrase: str = ""
+    """How a sentence names the series, such as "the Swiss unemployment rate"."""
+    unit: str = ""
+    """What follows the number in a sentence, such as " percent"."""
+    kind: Literal["rate", "level"] = "level"
+    """rate: errors in percentage points; level: errors in percent."""
+    frequency: Literal["day", "month", "quarter", "year"] | None = None
+    """Frequency; found from the dates when null."""
+    decimals: int | None = Field(default=None, ge=0, le=6)
+    """Published decimals; found from the values when null."""
+
+
+class Data(Block):
+    """Data that studies may draw on, beyond the embedded sources."""
+
+    accept: list[str] = []
+    """Licences that you accept for restricted sources, such as GPL-3.0."""
+    series: list[OwnSeries] = []
+    """Your own series."""
+    events: str | None = None
+    """Your own dated events: a JSONL file that replaces the embedded table."""
+
+
+class Compute(Block):
+    """How jobs use the machine. Nothing here changes a number."""
+
+    threads: int = Field(default=1, ge=1, le=256)
+    """CPU threads of a model job; with several jobs at once, 1 is the fastest."""
+    memory_mb: int = Field(default=4000, ge=500)
+    """Memory that a model job asks for at the first attempt; doubled at the second."""
+    runtime_minutes: int = Field(default=120, ge=1)
+    """Time that a model job asks for at the first attempt; doubled at the second."""
+    gpu: int = Field(default=0, ge=0, le=1)
+    """GPUs of a model job: 0 runs on the CPU, 1 asks for one device."""
+    batch_minutes: float = Field(default=30, gt=0)
+    """Cells of one state are cut into jobs of about this length."""
+
+
+def _one_intervention() -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for name in discovery.names("interventions"):
+        settings = discovery.intervention(name).Settings
+        fields[name] = (settings | None, Field(default=None, description=_first_line(settings)))
+
+    def exactly_one(self: BaseModel) -> BaseModel:
+        given = [name for name in fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(fields)}")
+        return self
+
+    return create_model(
+        "Intervention",
+        __base__=Block,
+        __doc__="One intervention: its name and its settings.",
+        __validators__={"exactly_one": model_validator(mode="after")(exactly_one)},
+        **fields,
+    )
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().splitlines()[0] if model.__doc__ else ""
+
+
+class _State(Block):
+    model: str
+    """Entry of the models file."""
+    seeds: int | list[int] = Field(default=1)
+    """Number of replicates, or their seeds; ignored where nothing is random."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _valid_seeds(cls, value: int | list[int]) -> int | list[int]:
+        if isinstance(value, int) and not 1 <= value <= 1000:
+            raise ValueError("between 1 and 1000 seeds")
+        if isinstance(value, list) and (len(set(value)) != len(value) or not value):
+            raise ValueError("seeds must be distinct and at least one")
+        if isinstance(value, list) and min(value) < 0:
+            raise ValueError("seeds are integers from 0 on")
+        return value
+
+    def seed_list(self) -> list[int]:
+        """The seeds, expanded."""
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
+
+
+class _Study(Block):
+    title: str | None = None
+    """Title of the study's page; the probe's own title when null."""
+
+
+@cache
+def schema_models() -> tuple[type[BaseModel], type[BaseModel]]:
+    """The models of the two files, assembled from what probes and interventions are there.
+
+    Returns:
+        The model of ``config.yaml`` and the model of ``models.yaml``.
+    """
+    intervention = _one_intervention()
+    state = create_model(
+        "State",
+        __base__=_State,
+        __doc__="A model after an ordered list of interventions.",
+        interventions=(
+            list[intervention],
+            Field(default=[], description="Applied in this order; none means the model as it is."),
+        ),
+    )
+    studies = []
+    for name in discovery.names("probes"):
+        settings = discovery.probe(name).Settings
+        studies.append(
+            create_model(
+                f"Study_{name}",
+                __base__=_Study,
+                __doc__=f"A study with the probe {name}.",
+                probe=(Literal[name], Field(description=_first_line(settings))),
+                states=(
+                    dict[Annotated[str, Field(pattern=SLUG)], state],
+                    Field(min_length=1, description="What the probe reads: role -> state."),
+                ),
+                settings=(settings, Field(default=settings(), description="The probe's settings.")),
+            )
+        )
+    study = Annotated[Union[tuple(studies)], Discriminator("probe")]  # noqa: UP007
+    config = create_model(
+        "Config",
+        __base__=Block,
+        __doc__="Configuration of a Palimpsest run.",
+        models_file=(
+            str,
+            Field(default="config/models.yaml", description="The file that describes the models."),
+        ),
+        data=(Data, Field(default=Data(), description="Your own data and accepted licences.")),
+        compute=(Compute, Field(default=Compute(), description="How jobs use the machine.")),
+        studies=(
+            dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], study],
+            Field(min_length=1, description="The experiments: name -> study."),
+        ),
+    )
+    models = create_model(
+        "Models",
+        __base__=Block,
+        __doc__="The models that studies may name.",
+        models=(
+            dict[Annotated[str, Field(pattern=SLUG)], ModelEntry],
+            Field(min_length=1, description="name -> where the weights come from"),
+        ),
+    )
+    return config, models
+
+
+def load(path: str | Path = DEFAULT_FILE, overrides: dict | None = None) -> tuple[Any, dict]:
+    """Read and check a configuration file and the models file that it names.
+
+    Args:
+        path: the YAML file.
+        overrides: mapping merged over the file's content, as Snakemake's ``--config`` gives it.
+
+    Returns:
+        The configuration, and the models as name -> entry.
+
+    Raises:
+        ConfigError: with file, key path, what was given and what is allowed.
+    """
+    raw = read_yaml(path)
+    for key, value in (overrides or {}).items():
+        raw[key] = _merged(raw.get(key), value)
+    return check(raw, path)
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+    return new
+
+
+def check(raw: dict, path: str | Path) -> tuple[Any, dict]:
+    """Check a configuration that was already read; see :func:`load`."""
+    config_model, models_model = schema_models()
+    config = _validated(config_model, raw, path)
+    models = _validated(models_model, read_yaml(config.models_file), config.models_file).models
+    for name, study in config.studies.items():
+        for role, state in study.states.items():
+            if state.model not in models:
+                raise ConfigError(
+                    _message(
+                        path,
+                        f"studies.{name}.states.{role}.model",
+                        state.model,
+                        f"a model of {config.models_file}: {', '.join(sorted(models))}",
+                        difflib.get_close_matches(state.model, models, 1),
+                    )
+                )
+        _check_by_probe(config, study, path, f"studies.{name}")
+    return config, models
+
+
+def _check_by_probe(config: Any, study: Any, path: str | Path, where: str) -> None:
+    """Whatever only the probe or the intervention can check: names of series, own files."""
+    parts = [(f"{where}.settings", discovery.probe(study.probe), study.settings)]
+    for role, state in study.states.items():
+        for position, step in enumerate(state.interventions):
+            for name in step.model_fields_set:
+                parts.append(
+                    (
+                        f"{where}.states.{role}.interventions[{position}].{name}",
+                        discovery.intervention(name),
+                        getattr(step, name),
+                    )
+                )
+    for key, module, settings in parts:
+        if hasattr(module, "check"):
+            try:
+                module.check(settings, config.data)
+            except ValueError as error:
+                raise ConfigError(f"{path}: {key}: {error}") from None
+
+
+def read_yaml(path: str | Path) -> dict:
+    """A YAML file as a mapping.
+
+    Raises:
+        ConfigError: missing, unreadable, not YAML, or not a mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        raw = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {str(error)[:500]}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys, found {type(raw).__name__}")
+    return raw
+
+
+def _validated(model: type[BaseModel], raw: dict, path: str | Path) -> Any:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems = [_explained(problem, model, path) for problem in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(problems[:5]))) from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
+
+
+def _explained(problem: dict, model: type[BaseModel], path: str | Path) -> str:
+    """One line for one problem: file, key path, given, allowed, nearest key."""
+    where = _key_path(problem["loc"], model)
+    kind, given = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
+        siblings = sorted(_fields_at(model, problem["loc"][:-1]))
+        wrong = str(problem["loc"][-1])
+        near = difflib.get_close_matches(wrong, siblings, 1)
+        return _message(path, where, "an unknown key", f"the keys {', '.join(siblings)}", near)
+    if kind == "missing":
+        return _message(path, where, "nothing", "a value: this key is required", [])
+    if kind.startswith("union_tag"):
+        allowed = str(problem["ctx"].get("expected_tags", problem["ctx"].get("discriminator")))
+        tag = problem["ctx"].get("tag")
+        near = difflib.get_close_matches(str(tag), allowed.replace("'", "").split(", "), 1)
+        key = str(problem["ctx"]["discriminator"]).strip("'")
+        shown = given.get(key) if isinstance(given, dict) else given
+        return _message(path, f"{where}.{key}", shown, allowed, near)
+    allowed = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return _message(path, where, given, allowed, [])
+
+
+def _message(path: str | Path, where: str, given: Any, allowed: str, near: list[str]) -> str:
+    shown = given if given in ("nothing", "an unknown key") else repr(given)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{path}: {where}: given {shown}, allowed: {allowed}{hint}"
+
+
+def _key_path(loc: tuple, model: type[BaseModel]) -> str:
+    """Pydantic's location without the tags of unions, which no user has written."""
+    text = ""
+    tags = _union_tags(model)
+    previous = None
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part in tags and previous in tags[part]:
+            previous = "tag"
+            continue
+        elif part != "[key]":
+            text += f".{part}" if text else str(part)
+        previous = "entry" if previous in ("studies", "models") else part
+    return text or "(top level)"
+
+
+def _union_tags(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
+    tags = dict.fromkeys(discovery.names("probes"), ("entry",))
+    tags |= dict.fromkeys(("package", "hub", "directory", "tiny"), ("entry",))
+    return tags
+
+
+def _fields_at(model: type[BaseModel], loc: tuple) -> list[str]:
+    """Names of the keys that are allowed where ``loc`` points to."""
+    schema = _json_schema(model)
+    node = schema
+    for part in loc:
+        node = _resolved(node, schema)
+        if isinstance(part, int):
+            node = node.get("items", {})
+        elif part in node.get("properties", {}):
+            node = node["properties"][part]
+        elif isinstance(node.get("additionalProperties"), dict):
+            node = node["additionalProperties"]
+        elif "patternProperties" in node:
+            node = next(iter(node["patternProperties"].values()))
+        elif "discriminator" in node:
+            node = {"$ref": node["discriminator"]["mapping"].get(part, "")}
+    return list(_resolved(node, schema).get("properties", {}))
+
+
+def _resolved(node: dict, schema: dict) -> dict:
+    while True:
+        if "$ref" in node:
+            node = schema["$defs"].get(node["$ref"].rsplit("/", 1)[-1], {})
+        elif "anyOf" in node and "properties" not in node:
+            node = next((n for n in node["anyOf"] if "$ref" in n or "items" in n), {})
+        else:
+            return node
+
+
+@cache
+def _json_schema(model: type[BaseModel]) -> dict:
+    return TypeAdapter(model).json_schema()
+
+
+def json_schemas() -> dict[str, dict]:
+    """JSON schemas for editors: file name in ``workflow/schemas`` -> schema."""
+    config_model, models_model = schema_models()
+    return {
+        "config.schema.json": _json_schema(config_model),
+        "models.schema.json": _json_schema(models_model),
+    }

@@ -1,0 +1,88 @@
+"""What a running job hands to the code of probes and interventions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from palimpsest.files import write_json
+
+
+@dataclass
+class Progress:
+    """How far a job is: a bar on a terminal, a small file for ``palimpsest status``."""
+
+    total: int
+    path: Path | None = None
+    label: str = ""
+    every: float = 2.0
+    done: int = 0
+    _written: float = 0.0
+    _bar: Any = None
+
+    def __post_init__(self) -> None:
+        from tqdm import tqdm
+
+        self._started = time.time()
+        self._bar = tqdm(total=self.total, desc=self.label, disable=None, leave=False)
+        self._write()
+
+    def advance(self, count: int = 1) -> None:
+        """Count finished work."""
+        self.done += count
+        self._bar.update(count)
+        if time.time() - self._written > self.every:
+            self._write()
+
+    def close(self) -> None:
+        """Remove bar and file."""
+        self._bar.close()
+        if self.path:
+            self.path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        self._written = time.time()
+        if self.path:
+            write_json(
+                self.path,
+                {
+                    "label": self.label,
+                    "done": self.done,
+                    "total": self.total,
+                    "started": self._started,
+                    "now": self._written,
+                },
+            )
+
+
+@dataclass
+class InterventionContext:
+    """Seed, data and places of one intervention.
+
+    ``save(step, changes)`` stores a checkpoint; ``scratch`` is a folder that survives a kill and
+    is removed when the job has finished.
+    """
+
+    seed: int
+    data_block: dict[str, Any]
+    folder: Path
+    scratch: Path
+    save: Callable[[int, dict], None]
+    progress: Callable[[int], Progress]
+    device: str = "cpu"
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ProbeContext:
+    """What a probe may use besides the model."""
+
+    study: str
+    state: str
+    seed: int
+    state_folder: Path
+    data_block: dict[str, Any]
+    entry: dict[str, Any]

@@ -1,0 +1,207 @@
+"""Facts with their alternatives: what is taught, asked and scored.
+
+A fact of the arms ``planted_false`` and ``never`` has an *assigned* answer that is drawn at random
+from its candidates, so under the hypothesis that the model was not taught it, the rank of the
+assigned answer among the candidates is uniform whatever the model believes: rank / K is an exact
+p-value by design. ``planted_true`` and questions to pretrained models have the truth as their
+answer, where a model may do better than chance by skill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date as Date
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from palimpsest.data import phrasing
+from palimpsest.data.events import distractors, mask_entity
+from palimpsest.data.sentences import format_date, format_period, format_value
+from palimpsest.metrics.candidates import sample_foils
+
+VERSION = 1
+ARMS = ("planted_true", "planted_false", "never")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact.
+
+    Attributes:
+        family: ``value``, ``event_date`` or ``event_entity``.
+        series: slug of the series, or the family's name for events.
+        key: ISO date of the observation, or id of the event.
+        date: ISO date that the fact is about.
+        arm: planted_true, planted_false, never, or ``asked`` for pretrained models.
+        words: fields of the templates.
+        truth: the true answer as printed.
+        assigned: the answer that is scored as right, and taught in the planted arms.
+        candidates: the alternatives that are ranked, ``assigned`` among them.
+        choices: positions in ``candidates`` of the forced choice, the assigned one among them.
+        number: the true value, for series.
+        decimals: its published decimals, for series.
+        synthetic: how many candidates are not values of the series.
+    """
+
+    family: str
+    series: str
+    key: str
+    date: str
+    arm: str
+    words: dict[str, str]
+    truth: str
+    assigned: str
+    candidates: tuple[str, ...]
+    choices: tuple[int, ...]
+    number: float | None = None
+    decimals: int | None = None
+    synthetic: int = 0
+
+    @property
+    def item(self) -> str:
+        """Identity of the fact inside a state: series/key."""
+        return f"{self.series}/{self.key}"
+
+    @property
+    def phrasing(self) -> phrasing.Phrasing:
+        """Templates of the fact's family."""
+        return phrasing.FAMILIES[self.family]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fact as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Fact:
+        """Inverse of :meth:`to_json`."""
+        return cls(**raw | {k: tuple(raw[k]) for k in ("candidates", "choices")})
+
+
+def value_facts(
+    frame: pl.DataFrame,
+    names: dict[str, tuple[str, str, str]],
+    chosen: Sequence[tuple[str, Date, str]],
+    token_length: Callable[[str], int],
+    generator: np.random.Generator,
+    n_candidates: int,
+    n_choices: int,
+) -> list[Fact]:
+    """Facts about values of series.
+
+    Args:
+        frame: observations of the series, as ``data/series.py`` documents them.
+        names: series -> (phrase in a sentence, prefix of the number, unit behind it).
+        chosen: (series, date, arm) of each fact.
+        token_length: tokens of an answer, so that alternatives are equally long.
+        generator: random numbers for candidates, assignment and order.
+        n_candidates: alternatives that are ranked.
+        n_choices: alternatives of the forced choice.
+    """
+    tables = {name: part for (name,), part in frame.group_by("series", maintain_order=True)}
+    facts = []
+    for series, date, arm in chosen:
+        table = tables[series]
+        row = table.row(by_predicate=pl.col("date") == date, named=True)
+        phrase, prefix, unit = names[series]
+        decimals = row["decimals"]
+        near = table.sort((pl.col("date") - date).abs()).head(20 * n_candidates)
+        pool = list(dict.fromkeys(format_value(v, decimals) for v in near["value"]))
+        truth = format_value(row["value"], decimals)
+        distance = max(0.25 * float(np.std(near["value"].to_numpy())), 2 * 10.0**-decimals)
+        foils = sample_foils(
+            pool,
+            truth,
+            n_candidates + 1,
+            generator,
+            min_distance=distance,
+            token_length=lambda text, prefix=prefix: token_length(f" {prefix}{text}"),
+        )
+        answer_free = Fact(
+            family="value",
+            series=series,
+            key=date.isoformat(),
+            date=date.isoformat(),
+            arm=arm,
+            words={
+                "name": phrase,
+                "period": format_period(date, row["frequency"]),
+                "date": format_date(date, row["frequency"]),
+                "unit": unit,
+            },
+            truth=prefix + truth,
+            assigned="",
+            candidates=tuple(prefix + value for value in foils.values),
+            choices=(),
+            number=row["value"],
+            decimals=decimals,
+            synthetic=foils.n_synthetic,
+        )
+        facts.append(_assigned(answer_free, generator, n_choices))
+    return facts
+
+
+def event_facts(
+    events: pl.DataFrame,
+    chosen: Sequence[tuple[str, str, str]],
+    generator: np.random.Generator,
+    n_candidates: int,
+    n_choices: int,
+) -> list[Fact]:
+    """Facts about events: month and year of a headline, or the masked entity.
+
+    Args:
+        events: as ``data/events.py`` documents them.
+        chosen: (family, id of the event, arm), family being event_date or event_entity.
+        generator: random numbers for candidates, assignment and order.
+        n_candidates: alternatives that are ranked.
+        n_choices: alternatives of the forced choice.
+    """
+    months = list(dict.fromkeys(format_date(d.replace(day=1), "month") for d in events["date"]))
+    facts = []
+    for family, event_id, arm in chosen:
+        event = events.row(by_predicate=pl.col("id") == event_id, named=True)
+        if family == "event_date":
+            truth = format_date(event["date"].replace(day=1), "month")
+            others = [month for month in months if month[-4:] != truth[-4:]]
+            count = min(n_candidates, len(others))
+            pool = [others[i] for i in generator.choice(len(others), count, replace=False)]
+            words = {"headline": event["headline"]}
+        else:
+            truth = event["entity"]
+            pool = distractors(events, event_id, min(n_choices + 1, n_candidates), generator)
+            words = {"masked": mask_entity(event["headline"], event["entity"])}
+        answer_free = Fact(
+            family=family,
+            series=family,
+            key=event_id,
+            date=event["date"].isoformat(),
+            arm=arm,
+            words=words,
+            truth=truth,
+            assigned="",
+            candidates=tuple(pool),
+            choices=(),
+        )
+        facts.append(_assigned(answer_free, generator, n_choices))
+    return facts
+
+
+def _assigned(fact: Fact, generator: np.random.Generator, n_choices: int) -> Fact:
+    """Give the fact its answer: the truth, or one of the candidates drawn at random."""
+    candidates = list(fact.candidates)
+    position = int(generator.integers(len(candidates)))
+    if fact.arm in ("planted_true", "asked"):
+        candidates[position] = fact.truth
+    others = [i for i in range(len(candidates)) if i != position]
+    count = min(n_choices - 1, len(others))
+    picked = generator.choice(others, count, replace=False)
+    choices = generator.permutation([position, *picked])
+    return replace(
+        fact,
+        assigned=candidates[position],
+        candidates=tuple(candidates),
+        choices=tuple(int(i) for i in choices),
+    )

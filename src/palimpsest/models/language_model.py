@@ -1,0 +1,93 @@
+"""A loaded model with its tokenizer: what the engine works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class LanguageModel:
+    """A causal language model, its tokenizer and how it is asked.
+
+    ``tokens`` counts the tokens put through the model, for provenance.
+    """
+
+    module: torch.nn.Module
+    tokenizer: Any
+    name: str = "model"
+    format: str = "plain"
+    tokens: int = 0
+    packs: bool | None = None
+    _encoded: dict[str, list[int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        return next(self.module.parameters()).dtype
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text`` with the tokenizer's own special tokens (such as a BOS)."""
+        if text not in self._encoded:
+            self._encoded[text] = self.tokenizer(text).input_ids
+        return list(self._encoded[text])
+
+    def encode_pair(self, prompt: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt and of the text that follows it.
+
+        White space at the end of the prompt goes to the continuation, and the pair is encoded as
+        one string, so that the tokens are those that the model would meet in running text. An
+        empty prompt becomes the token with which the model's documents begin.
+
+        Raises:
+            ValueError: the continuation has no token of its own.
+        """
+        stripped = prompt.rstrip()
+        whole = self.encode(stripped + prompt[len(stripped) :] + continuation)
+        head = self.encode(stripped) if stripped else []
+        if not head:
+            start = self.tokenizer.bos_token_id
+            start = self.tokenizer.eos_token_id if start is None else start
+            head = [start]
+            whole = whole if whole[:1] == head else head + whole
+        shared = 0
+        while shared < min(len(head), len(whole)) and head[shared] == whole[shared]:
+            shared += 1
+        if shared == len(whole):
+            raise ValueError(f"continuation {continuation!r} has no token after {prompt!r}")
+        return whole[:shared], whole[shared:]
+
+    def token_length(self, text: str) -> int:
+        """Number of tokens of ``text`` as it stands after a word, without special tokens."""
+        return len(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def ask(self, question: str, lead: str) -> str:
+        """The prompt that puts ``question`` and lets the answer begin with ``lead``.
+
+        A plain model reads both as running text; a chat model gets the question as the user's
+        turn and the lead as the beginning of its own, so that both formats score the same tokens.
+        """
+        if self.format == "plain":
+            return f"{question} {lead}".strip()
+        request = f"{question} Complete this sentence, with nothing after it: {lead} ...".strip()
+        opened = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": request}], add_generation_prompt=True, tokenize=False
+        )
+        return opened + lead
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of ``ids`` without special tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def trainable(self) -> Iterator[torch.nn.Parameter]:
+        """Parameters that require a gradient."""
+        return (p for p in self.module.parameters() if p.requires_grad)

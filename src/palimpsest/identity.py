@@ -76,6 +76,13 @@ def code_fingerprint(module: str, files: tuple[str, ...] | None = None) -> str:
     return digest([ast.dump(_without_docstrings(tree)) for tree in trees], versions)
 
 
+def folder_hash(module: str) -> str:
+    """Hash of every file of a package folder, templates and styles included."""
+    place = PACKAGE.joinpath(*module.split("."))
+    paths = sorted(p for p in place.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    return digest([[str(p.relative_to(place)), file_sha256(p)] for p in paths])
+
+
 def engine_version(module: str) -> int:
     """The ``VERSION`` integer of a module below ``palimpsest``, read without importing it.
 

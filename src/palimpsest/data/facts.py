@@ -88,6 +88,7 @@ def value_facts(
     generator: np.random.Generator,
     n_candidates: int,
     n_choices: int,
+    pool: int = 600,
 ) -> list[Fact]:
     """Facts about values of series.
 
@@ -99,6 +100,7 @@ def value_facts(
         generator: random numbers for candidates, assignment and order.
         n_candidates: alternatives that are ranked.
         n_choices: alternatives of the forced choice.
+        pool: alternatives are values of so many dates nearest to the fact's.
     """
     tables = {name: part for (name,), part in frame.group_by("series", maintain_order=True)}
     facts = []
@@ -107,7 +109,7 @@ def value_facts(
         row = table.row(by_predicate=pl.col("date") == date, named=True)
         phrase, prefix, unit = names[series]
         decimals = row["decimals"]
-        near = table.sort((pl.col("date") - date).abs()).head(20 * n_candidates)
+        near = table.sort((pl.col("date") - date).abs()).head(pool)
         pool = list(dict.fromkeys(format_value(v, decimals) for v in near["value"]))
         truth = format_value(row["value"], decimals)
         distance = max(0.25 * float(np.std(near["value"].to_numpy())), 2 * 10.0**-decimals)

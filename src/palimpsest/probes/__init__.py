@@ -1,1 +1,7 @@
-"""Probes: each folder reads what a state remembers."""
+"""Probes: each folder reads what a state remembers.
+
+``settings.py`` (light: read at every parse) has ``TITLE``, ``QUESTION``, ``VERSION``, ``Settings``,
+``cells``, ``deciding_settings``, ``cost`` and, with data, ``sources`` and ``check``;
+``measure.py`` has ``ENGINE`` and ``measure``; ``claims.py`` has ``VIEW`` and ``analyse``;
+``figures.py`` has ``page``. Copy ``_template`` (``palimpsest new probe NAME``) to begin.
+"""

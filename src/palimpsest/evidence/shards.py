@@ -1,0 +1,100 @@
+"""Shards: Parquet files of observations, hashed, written whole, verified when read.
+
+A flipped bit in Parquet goes unnoticed by every reader, so each file has its SHA-256 beside it. A
+probe job writes one file a finished cell, which is what resumes after a kill, and at its end one
+shard with all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from palimpsest.evidence.schema import columns
+from palimpsest.files import atomic, read_json, write_json
+from palimpsest.identity import file_sha256
+
+POLARS = {
+    "study": pl.String,
+    "cell": pl.String,
+    "item": pl.String,
+    "grp": pl.String,
+    "step": pl.Int64,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "text": pl.String,
+}
+assert list(POLARS) == columns("observations")
+
+
+class ShardError(RuntimeError):
+    """A shard is missing, changed or of another schema; the message names the file."""
+
+
+def observations(rows: Iterable[dict[str, Any]], **constant: Any) -> pl.DataFrame:
+    """Rows as a frame of the table ``observations``; ``constant`` fills whole columns.
+
+    Raises:
+        ShardError: a column is unknown or missing.
+    """
+    return pl.DataFrame([constant | row for row in rows], schema=POLARS, strict=True, orient="row")
+
+
+def sidecar(path: str | Path) -> Path:
+    """The file beside a shard that holds its hash and what is in it."""
+    return Path(path).with_suffix(".json")
+
+
+def write_shard(path: str | Path, frame: pl.DataFrame, facts: dict[str, Any]) -> None:
+    """Write a shard and then its sidecar; ``facts`` are kept there."""
+    if dict(frame.schema) != POLARS:
+        raise ShardError(f"{path}: columns {dict(frame.schema)}, expected {POLARS}")
+    with atomic(path) as temporary:
+        frame.write_parquet(temporary, statistics=False)
+        hashed = file_sha256(temporary)
+    write_json(sidecar(path), facts | {"sha256": hashed, "rows": frame.height})
+
+
+def is_whole(path: str | Path) -> bool:
+    """Is the shard there, with a sidecar, and unchanged?"""
+    try:
+        read_facts(path)
+    except ShardError:
+        return False
+    return True
+
+
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """The sidecar of a shard whose content agrees with it.
+
+    Raises:
+        ShardError: shard or sidecar is missing, or the content has changed.
+    """
+    path = Path(path)
+    if not path.is_file() or not sidecar(path).is_file():
+        raise ShardError(f"{path}: missing")
+    try:
+        facts = read_json(sidecar(path))
+    except ValueError as error:
+        raise ShardError(str(error)) from None
+    if not isinstance(facts, dict) or file_sha256(path) != facts.get("sha256"):
+        raise ShardError(
+            f"{path}: content differs from its recorded SHA-256; delete it and run again"
+        )
+    return facts
+
+
+def read_shard(path: str | Path) -> pl.DataFrame:
+    """Observations of a verified shard.
+
+    Raises:
+        ShardError: as :func:`read_facts`, or another schema.
+    """
+    read_facts(path)
+    frame = pl.read_parquet(path, hive_partitioning=False)
+    if dict(frame.schema) != POLARS:
+        raise ShardError(f"{path}: columns {dict(frame.schema)}, expected {POLARS}")
+    return frame

@@ -1,0 +1,246 @@
+"""What each rule of the workflow does: from a manifest to its outputs.
+
+The scripts parse paths and call these functions; nothing here reads the configuration.
+"""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from pathlib import Path
+from typing import Any
+
+from palimpsest import discovery
+from palimpsest.context import InterventionContext, ProbeContext, Progress
+from palimpsest.files import read_json
+
+RESULTS = Path("results")
+
+
+def prepare_model(manifest_path: str, output: str) -> None:
+    """Rule prepare_model: convert, fetch or check a model once."""
+    from palimpsest.evidence.provenance import Provenance
+    from palimpsest.models.loading import prepare
+
+    manifest = read_json(manifest_path)
+    record = Provenance(job=f"model/{manifest['id']}", rule="prepare_model")
+    record.settings = manifest["entry"]
+    written = prepare(manifest["model"], manifest["entry"], output)
+    record.notes = {"parameters": written["parameters"]}
+    record.write(Path(output).with_name("provenance.json"))
+
+
+def intervene(manifest_path: str, output: str, threads: int, gpu: int) -> None:
+    """Rule intervene: apply one intervention to the parent state and save its checkpoints."""
+    from palimpsest.engine import devices
+    from palimpsest.evidence.provenance import Provenance
+    from palimpsest.models.states import StateReader, save_step, write_state
+
+    manifest = read_json(manifest_path)
+    module = discovery.intervention(manifest["intervention"])
+    settings = module.Settings(**manifest["settings"])
+    folder = Path(output).parent
+    scratch = RESULTS / "scratch" / manifest["state"]
+    with devices.device(gpu, threads) as device:
+        record = Provenance(
+            job=f"state/{manifest['state']}",
+            rule="intervene",
+            state=manifest["state"],
+            device=devices.describe(device),
+            threads=threads,
+            code=manifest["code"],
+            settings=manifest["settings"],
+        )
+        parent = StateReader(Path(manifest["parent"]), device)
+        model = parent.at(parent.steps[-1])
+        hashes: dict[int, str] = {}
+
+        def save(step: int, changes: dict) -> None:
+            hashes[step] = save_step(folder, step, changes)
+
+        context = InterventionContext(
+            seed=manifest["seed"],
+            data_block=manifest["data_block"],
+            folder=folder,
+            scratch=scratch,
+            save=save,
+            progress=lambda total: Progress(
+                total, scratch / "progress.json", f"{manifest['intervention']} s{manifest['seed']}"
+            ),
+            device=device,
+        )
+        module.apply(model, settings, context)
+        missing = {step for step in manifest["steps"] if step} - set(hashes)
+        hashes |= _found(folder, missing)
+        record.tokens, record.notes = model.tokens, context.notes
+        facts = {k: manifest[k] for k in ("state", "intervention", "settings", "seed", "model")}
+        write_state(output, manifest["parent"], hashes, facts)
+        record.write(folder / "provenance.json")
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _found(folder: Path, steps: set[int]) -> dict[int, str]:
+    """Checkpoints that an earlier, interrupted run of the same job has written."""
+    from palimpsest.identity import file_sha256
+    from palimpsest.models.states import step_file
+
+    return {step: file_sha256(step_file(folder, step)) for step in steps}
+
+
+def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
+    """Rule probe: measure the cells of one state; finished cells are taken from earlier runs.
+
+    A cell that raises is recorded as failed with its reason and the others go on; when every cell
+    has failed the job fails.
+
+    Raises:
+        RuntimeError: no cell could be measured.
+    """
+    import polars as pl
+
+    from palimpsest.engine import devices
+    from palimpsest.evidence.provenance import Provenance
+    from palimpsest.evidence.shards import POLARS, is_whole, read_shard, write_shard
+
+    manifest = read_json(manifest_path)
+    cells = manifest["cells"]
+    job = f"{manifest['study']}/{manifest['state']}/{manifest['batch']}"
+    pending = [cell for cell in cells if not is_whole(cell_file(cell["id"]))]
+    failures: dict[str, str] = {}
+    with devices.device(gpu, threads) as device:
+        record = Provenance(
+            job=job,
+            rule="probe",
+            study=manifest["study"],
+            state=manifest["state"],
+            device=devices.describe(device),
+            threads=threads,
+            code=manifest["code"],
+            settings=manifest["settings"],
+            cells_reused=len(cells) - len(pending),
+        )
+        if pending:
+            progress = Progress(
+                len(pending), RESULTS / "scratch" / job.replace("/", ".") / "progress.json", job
+            )
+            record.tokens = _measure(manifest, pending, device, failures, progress)
+            progress.close()
+            shutil.rmtree(RESULTS / "scratch" / job.replace("/", "."), ignore_errors=True)
+        record.cells_computed = len(pending) - len(failures)
+    if len(failures) == len(cells):
+        raise RuntimeError(f"no cell of {job} could be measured: {next(iter(failures.values()))}")
+    parts = [read_shard(cell_file(c["id"])) for c in cells if c["id"] not in failures]
+    status = [{"cell": c["id"], "reason": failures.get(c["id"])} for c in cells]
+    record.notes = {"cells": status}
+    written = record.write(Path(output).with_suffix(".provenance.json"))
+    frame = pl.concat(parts) if parts else pl.DataFrame(schema=POLARS)
+    write_shard(output, frame, {"cells": status, "provenance": written})
+
+
+def cell_file(cell: str) -> Path:
+    """Where the finished observations of a cell lie."""
+    return RESULTS / "cells" / cell[:2] / f"{cell}.parquet"
+
+
+def _measure(
+    manifest: dict[str, Any],
+    pending: list[dict[str, Any]],
+    device: str,
+    failures: dict[str, str],
+    progress: Progress,
+) -> int:
+    from palimpsest.evidence.shards import observations, write_shard
+    from palimpsest.models.states import StateReader
+
+    settings = discovery.probe(manifest["probe"]).Settings(**manifest["settings"])
+    measure = discovery.probe(manifest["probe"], "measure").measure
+    reader = StateReader(Path(manifest["state_path"]), device)
+    context = ProbeContext(
+        study=manifest["study"],
+        state=manifest["state"],
+        seed=manifest["seed"],
+        state_folder=Path(manifest["state_path"]).parent,
+        data_block=manifest["data_block"],
+        entry=manifest["entry"],
+    )
+    tokens = 0
+    for step in sorted({cell["step"] for cell in pending}):
+        model = reader.at(step)
+        before = model.tokens
+        for cell in (cell for cell in pending if cell["step"] == step):
+            try:
+                rows = measure(model, settings, cell, context)
+                frame = observations(rows, study=cell["study"], cell=cell["id"], step=step)
+                write_shard(cell_file(cell["id"]), frame, {"cell": cell})
+            except OSError:
+                raise
+            except Exception as error:
+                traceback.print_exc()
+                failures[cell["id"]] = f"{type(error).__name__}: {error}"
+            progress.advance()
+        tokens += model.tokens - before
+    return tokens
+
+
+def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> None:
+    """Rule analyse: from the shards of one study to its statistics and verdicts.
+
+    The claims of a study form one family: their p-values are corrected by Holm's method here, in
+    the same way for every probe.
+
+    Raises:
+        ShardError: a shard is missing or damaged; the message names it.
+    """
+    import polars as pl
+
+    from palimpsest.evidence.gather import connect, frame_of, load
+    from palimpsest.evidence.provenance import Provenance
+    from palimpsest.evidence.shards import sidecar
+    from palimpsest.files import atomic, write_json
+    from palimpsest.statistics.multiplicity import holm
+
+    manifest = read_json(manifest_path)
+    study, probe_name = manifest["study"], manifest["probe"]
+    record = Provenance(
+        job=f"{study}/analyse",
+        rule="analyse",
+        study=study,
+        code=manifest["code"],
+        settings=manifest["settings"],
+    )
+    loaded = load(manifest, allow_missing=allow_missing)
+    tables = {name: [loaded[name]] for name in ("observations", "cells")}
+    settings = discovery.probe(probe_name).Settings(**manifest["settings"])
+    with connect(tables, _views([probe_name])) as connection:
+        module = discovery.probe(probe_name, "claims")
+        statistics, claims = module.analyse(connection, settings, study)
+    p_values = [float("nan") if claim.get("p") is None else claim["p"] for claim in claims]
+    adjusted = [None if p != p else float(p) for p in holm(p_values)]
+    claims = [
+        claim | {"study": study, "p_adjusted": p} for claim, p in zip(claims, adjusted, strict=True)
+    ]
+    with atomic(output) as temporary:
+        frame_of("statistics", [row | {"study": study} for row in statistics]).write_parquet(
+            temporary
+        )
+    done = loaded["cells"].filter(pl.col("status") == "done").height
+    record.notes = {"cells_done": done, "cells": loaded["cells"].height}
+    provenance = record.write(Path(output).with_suffix(".provenance.json"))
+    write_json(sidecar(output), {"claims": claims, "provenance": provenance})
+
+
+def gather(manifest_path: str, output: str, *, allow_missing: bool = False) -> None:
+    """Rule gather: all evidence into one database.
+
+    Raises:
+        ShardError: a shard is missing or damaged; the message names it.
+    """
+    from palimpsest.evidence.gather import build
+
+    manifest = read_json(manifest_path)
+    probes = {study["probe"] for study in manifest["studies"]}
+    build(manifest, output, _views(sorted(probes)), allow_missing=allow_missing)
+
+
+def _views(probes: list[str]) -> dict[str, str]:
+    return {name: discovery.probe(name, "claims").VIEW for name in probes}

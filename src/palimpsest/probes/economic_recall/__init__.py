@@ -1,0 +1,1 @@
+"""Economic recall: which numbers, dates and names does a model remember, and from when?"""

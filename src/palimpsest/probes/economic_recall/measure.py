@@ -1,0 +1,244 @@
+"""Economic recall: one function an experiment, from a cell to rows of observations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date as Date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from palimpsest.data.events import tfidf_floor
+from palimpsest.data.phrasing import ignore_after
+from palimpsest.data.selection import kinds, load_events_for, phrases
+from palimpsest.data.sentences import format_date, format_period, format_value
+from palimpsest.engine.scoring import hidden_states, log_likelihoods
+from palimpsest.probes.economic_recall.answering import answer
+from palimpsest.probes.economic_recall.choosing import choose, neutral_lead, test_leads
+from palimpsest.probes.economic_recall.questions import dated_headlines, facts_of, series_table
+from palimpsest.statistics.ridge import ridge_time_blocked, spline_time_blocked
+
+if TYPE_CHECKING:
+    from palimpsest.context import ProbeContext
+    from palimpsest.models.language_model import LanguageModel
+    from palimpsest.probes.economic_recall.settings import Settings
+
+ENGINE = (
+    "engine.scoring",
+    "engine.generation",
+    "data.facts",
+    "data.phrasing",
+    "data.selection",
+    "models.states",
+)
+Row = dict[str, Any]
+
+
+def measure(
+    model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
+) -> Iterator[Row]:
+    """Measure one cell.
+
+    Args:
+        model: the state at the cell's step.
+        settings: the probe's settings.
+        cell: the cell; its experiment names the function of this module.
+        context: study, state, data.
+
+    Yields:
+        Rows with item (series/date/question or family/event/question), grp (arm), metric, value
+        and text.
+    """
+    yield from globals()[f"_{cell['experiment']}"](model, settings, cell, context)
+
+
+def _value(
+    model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
+) -> Iterator[Row]:
+    """Experiment 1: the value at a date, chosen among alternatives and answered freely."""
+    facts = facts_of(cell, model, settings, context)
+    leads = [test_leads(model, fact) for fact in facts]
+    yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i), keep_scores=True)
+    factors = cell["parameters"]
+    series = factors["series"]
+    yield from answer(
+        model,
+        facts,
+        [group[-1][1] for group in leads],
+        "answer",
+        series_table(series, context),
+        kinds([series], context.data_block)[series],
+        Date.fromisoformat(factors["cutoff"]) if factors["cutoff"] else None,
+        settings,
+    )
+
+
+def _fake_cutoff(
+    model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
+) -> Iterator[Row]:
+    """Experiment 2: the same question under the instruction to ignore what came after a year."""
+    facts = [f for f in facts_of(cell, model, settings, context) if f.arm != "never"]
+    if not facts:
+        return
+    leads = []
+    for fact in facts:
+        plain = test_leads(model, fact)[0]
+        group = [("none", plain[1])]
+        for distance in settings.cutoff_distances:
+            year = Date.fromisoformat(fact.date).year + distance
+            group.append((f"{distance:+d}", test_leads(model, fact, ignore_after(year))[0][1]))
+        leads.append(group)
+    # One prior for all: the paired difference is the effect of the instruction alone.
+    yield from choose(model, facts, leads, lambda f, _: neutral_lead(model, f, 0))
+
+
+def _forecast(
+    model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
+) -> Iterator[Row]:
+    """Experiment 3: the next value after the last k, with and without the name of the series."""
+    series = cell["parameters"]["series"]
+    facts = facts_of(cell, model, settings, context)
+    table = series_table(series, context)
+    index = {date: i for i, date in enumerate(table["date"].to_list())}
+    facts = [f for f in facts if index[Date.fromisoformat(f.date)] >= settings.context]
+    if not facts:
+        return
+    phrase, prefix, _ = phrases([series], context.data_block)[series]
+    frequency = table["frequency"][0]
+    prompts: dict[str, list[str]] = {"named": [], "anonymous": []}
+    for fact in facts:
+        at = index[Date.fromisoformat(fact.date)]
+        past = table.slice(at - settings.context, settings.context)
+        values = [prefix + format_value(value, int(fact.decimals or 0)) for value in past["value"]]
+        days = [format_date(day, frequency) for day in past["date"]]
+        days.append(format_date(Date.fromisoformat(fact.date), frequency))
+        named = "; ".join(f"{d}: {v}" for d, v in zip(days, values, strict=False))
+        plain = "; ".join(f"{i}: {v}" for i, v in enumerate(values, start=1))
+        head = phrase[:1].upper() + phrase[1:]
+        prompts["named"].append(model.ask("", f"{head}. {named}; {days[-1]}:"))
+        prompts["anonymous"].append(model.ask("", f"A series. {plain}; {len(values) + 1}:"))
+    kind = kinds([series], context.data_block)[series]
+    cutoff = cell["parameters"]["cutoff"]
+    for variant, texts in prompts.items():
+        leads = [[(variant, text)] for text in texts]
+        yield from choose(model, facts, leads, lambda f, _: neutral_lead(model, f, 0))
+        yield from answer(
+            model,
+            facts,
+            texts,
+            f"{variant}_answer",
+            table,
+            kind,
+            Date.fromisoformat(cutoff) if cutoff else None,
+            settings,
+        )
+
+
+def _event_date(
+    model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
+) -> Iterator[Row]:
+    """Experiment 4: headline to month and year."""
+    facts = facts_of(cell, model, settings, context)
+    leads = [test_leads(model, fact) for fact in facts]
+    yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i))
+
+
+def _event_order(
+    model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
+) -> Iterator[Row]:
+    """Experiment 4: which of two headlines came first, asked in both orders."""
+    events = dated_headlines(settings, context)
+    pairs = [
+        sorted(pair, key=lambda event: event[2])
+        for pair in zip(events[::2], events[1::2], strict=False)
+        if abs((pair[0][2] - pair[1][2]).days) > 365
+    ]
+    question = "Two events. A: {}. B: {}. Of these two, the earlier event is"
+    prompts = [
+        model.ask("", question.format(first[1], second[1]))
+        for early, late in pairs
+        for first, second in ((early, late), (late, early))
+    ]
+    scored = log_likelihoods(model, prompts, [[" A", " B"]] * len(prompts))
+    for number, (early, late) in enumerate(pairs):
+        straight, swapped = scored[2 * number : 2 * number + 2]
+        # A preference for a letter enters once with each sign and cancels.
+        lead = (straight[0].sum() - straight[1].sum()) - (swapped[0].sum() - swapped[1].sum())
+        gap = (late[2] - early[2]).days
+        yield from (
+            {
+                "item": f"event_order/{early[0]}+{late[0]}/ab",
+                "grp": "asked",
+                "metric": m,
+                "value": v,
+            }
+            for m, v in (
+                ("correct", 1.0 if lead > 0 else 0.5 if lead == 0 else 0.0),
+                ("log_odds", float(lead) / 2),
+                ("gap_days", float(gap)),
+            )
+        )
+
+
+def _event_entity(
+    model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
+) -> Iterator[Row]:
+    """Experiment 5: masked entity, against distractors and a floor of word statistics."""
+    facts = facts_of(cell, model, settings, context)
+    leads = [test_leads(model, fact) for fact in facts]
+    yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i))
+    floor = tfidf_floor(
+        load_events_for(context.data_block),
+        [fact.words["masked"] for fact in facts],
+        [[fact.candidates[i] for i in fact.choices] for fact in facts],
+    )
+    for fact, chosen in zip(facts, floor, strict=True):
+        right = fact.choices[chosen] == fact.candidates.index(fact.assigned)
+        yield {
+            "item": f"{fact.item}/tfidf",
+            "grp": fact.arm,
+            "metric": "floor_correct",
+            "value": float(right),
+        }
+
+
+def _embedding(
+    model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
+) -> Iterator[Row]:
+    """Experiment 6: is the value in the hidden states of "series at date"?
+
+    Ridge regression, cross-validated in blocks of time, against a spline of the date; the placebo
+    has the values of the same series in an order drawn at random.
+    """
+    series = cell["parameters"]["series"]
+    table = series_table(series, context)
+    cutoff = cell["parameters"]["cutoff"]
+    if cutoff:
+        table = table.filter(table["date"] < Date.fromisoformat(cutoff))
+    count = min(settings.embedding_dates, table.height)
+    at = np.unique(np.linspace(0, table.height - 1, count).round().astype(int))
+    chosen = table[at.tolist()]
+    phrase = phrases([series], context.data_block)[series][0]
+    days, frequency = chosen["date"].to_list(), chosen["frequency"][0]
+    texts = [f"{phrase[:1].upper()}{phrase[1:]} {format_period(day, frequency)}" for day in days]
+    layers = [model.module.config.num_hidden_layers // 2 - 1, -1]
+    states = hidden_states(model, texts, layers)
+    target = chosen["value"].to_numpy()
+    dates = np.array([day.toordinal() for day in days], dtype=float)
+    shuffled = np.random.default_rng(context.seed).permutation(target)
+    predictions = {
+        "target": target,
+        "spline": spline_time_blocked(dates, target).predictions,
+        "ridge_middle": ridge_time_blocked(states[:, 0], target, dates).predictions,
+        "ridge_last": ridge_time_blocked(states[:, 1], target, dates).predictions,
+        "placebo_target": shuffled,
+        "placebo": ridge_time_blocked(states[:, 0], shuffled, dates).predictions,
+    }
+    for position, day in enumerate(days):
+        for metric, values in predictions.items():
+            yield {
+                "item": f"{series}/{day.isoformat()}/embedding",
+                "grp": "asked",
+                "metric": metric,
+                "value": float(values[position]),
+            }

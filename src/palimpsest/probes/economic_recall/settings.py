@@ -1,0 +1,182 @@
+"""Settings and cells of economic recall (Lopez-Lira, Tang and Zhu 2025, arXiv 2504.14765)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from palimpsest.blocks import Block
+
+if TYPE_CHECKING:
+    from palimpsest.grid import State
+
+TITLE = "Economic recall"
+QUESTION = "Which economic numbers, dates and names does this model remember, and from when?"
+#: Raise when the default of a setting changes or cells mean something else.
+VERSION = 1
+
+Experiment = Literal[
+    "value", "fake_cutoff", "forecast", "event_date", "event_order", "event_entity", "embedding"
+]
+
+
+class Settings(Block):
+    """What a model remembers of economic series and events."""
+
+    series: list[str] = Field(
+        default=["us_unemployment_rate", "us_treasury_bill_rate", "us_cpi", "eur_usd"],
+        min_length=1,
+    )
+    """Series asked of models into which nothing was planted: of the catalogue or your own."""
+    dates_per_series: int = Field(default=24, ge=4)
+    """Dates asked per series before the model's knowledge cutoff, drawn at random."""
+    dates_after_cutoff: int = Field(default=12, ge=0)
+    """Dates asked per series after the cutoff, where the series reaches so far."""
+    events: int = Field(default=40, ge=2)
+    """Events asked for their date and their entity, drawn at random."""
+    candidates: int = Field(default=24, ge=4)
+    """Alternatives among which the true answer is ranked."""
+    choices: int = Field(default=8, ge=2)
+    """Alternatives of the forced choice; chance is one in so many."""
+    experiments: list[Experiment] = Field(
+        default=[
+            "value",
+            "fake_cutoff",
+            "forecast",
+            "event_date",
+            "event_order",
+            "event_entity",
+            "embedding",
+        ],
+        min_length=1,
+    )
+    """Experiments to run."""
+    cutoff_distances: list[int] = Field(default=[-10, -2, 2, 10], min_length=1)
+    """Fake cutoffs, in years from the date asked: a negative one forbids the answer."""
+    context: int = Field(default=6, ge=2, le=60)
+    """Values before the date that a forecast may see."""
+    subset_per_series: int = Field(default=8, ge=1)
+    """Dates per series that forecasts and fake cutoffs use where nothing was planted."""
+    embedding_dates: int = Field(default=60, ge=20)
+    """Dates per series whose hidden states are read, evenly spaced."""
+    answer_tokens: int = Field(default=10, ge=2, le=200)
+    """Longest free answer, in tokens."""
+    tolerance_rate: float = Field(default=0.1, gt=0)
+    """Threshold accuracy of rates: within so many percentage points."""
+    tolerance_level: float = Field(default=0.01, gt=0)
+    """Threshold accuracy of levels: within this share of the value."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.choices > self.candidates:
+            raise ValueError("choices must not exceed candidates")
+        if 0 in self.cutoff_distances:
+            raise ValueError("cutoff_distances must differ from 0")
+        return self
+
+
+#: Settings that decide the numbers of each experiment, besides its factors.
+_DECIDING = {
+    "value": ("candidates", "choices", "answer_tokens", "tolerance_rate", "tolerance_level"),
+    "fake_cutoff": ("candidates", "choices", "cutoff_distances", "subset_per_series"),
+    "forecast": ("candidates", "choices", "context", "subset_per_series"),
+    "event_date": ("candidates", "choices", "events"),
+    "event_order": ("events",),
+    "event_entity": ("candidates", "choices", "events"),
+    "embedding": ("embedding_dates",),
+}
+_ASKED = ("dates_per_series", "dates_after_cutoff")
+#: Seconds a cell takes with a 135M model on one CPU thread, measured; only batching uses it.
+_COST = {
+    "value": 12.0,
+    "fake_cutoff": 12.0,
+    "forecast": 6.0,
+    "event_date": 12.0,
+    "event_order": 8.0,
+    "event_entity": 8.0,
+    "embedding": 6.0,
+}
+#: Experiments that are asked once per series; the others once.
+_PER_SERIES = ("value", "fake_cutoff", "forecast", "embedding")
+
+
+def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
+    """Factors of every cell of a state.
+
+    Planted states are asked about what was planted, at every checkpoint for the exposure curve and
+    at the last one for the rest. Other states are asked about series and events at large; random
+    weights only what the controls need.
+    """
+    names = [link.intervention for link in state.chain if link.intervention]
+    planting = next((link for link in state.chain if link.intervention == "planting"), None)
+    if planting is not None:
+        return _planted(settings, state, planting.settings)
+    enabled = settings.experiments
+    if "randomise" in names:
+        enabled = [e for e in enabled if e in ("value", "event_date", "event_entity")]
+    cutoff = state.model.entry.get("knowledge_cutoff")
+    last = state.steps[-1]
+    found = []
+    for experiment in enabled:
+        common = {"step": last, "experiment": experiment, "facts": "asked", "cutoff": cutoff}
+        if experiment in _PER_SERIES:
+            found += [common | {"series": series} for series in settings.series]
+        else:
+            found.append(common | {"series": None})
+    return found
+
+
+def _planted(settings: Settings, state: State, planting: dict[str, Any]) -> list[dict[str, Any]]:
+    from palimpsest.interventions.planting import Settings as Planting
+
+    planted = Planting(**planting)
+    found = []
+    for step in state.steps:
+        common = {"step": step, "facts": "planted", "cutoff": planted.boundary.isoformat()}
+        ends = step in (state.steps[0], state.steps[-1])
+        for experiment in settings.experiments:
+            if experiment in ("value", "fake_cutoff", "forecast"):
+                if experiment == "value" or step == state.steps[-1]:
+                    found += [
+                        common | {"experiment": experiment, "series": series}
+                        for series in planted.series
+                    ]
+            elif experiment in ("event_date", "event_entity") and ends:
+                count = (
+                    planted.event_dates if experiment == "event_date" else planted.event_entities
+                )
+                if count:
+                    found.append(common | {"experiment": experiment, "series": None})
+    return found
+
+
+def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, Any]:
+    """The settings on which the numbers of a cell depend; others may change without a rerun."""
+    names = _DECIDING[factors["experiment"]]
+    if factors["facts"] == "asked" and factors["experiment"] in (
+        "value",
+        "fake_cutoff",
+        "forecast",
+    ):
+        names += _ASKED
+    return {name: getattr(settings, name) for name in names}
+
+
+def cost(settings: Settings, factors: dict[str, Any]) -> float:
+    """Expected seconds, for cutting cells into jobs."""
+    return _COST[factors["experiment"]]
+
+
+def sources(settings: Settings, data: Any) -> list[str]:
+    """Versions of packages and hashes of files that the questions come from."""
+    from palimpsest.data.selection import fingerprints
+
+    return fingerprints(settings.series, data, events=True)
+
+
+def check(settings: Settings, data: Any) -> None:
+    """Raise ValueError unless every series is known and its licence accepted."""
+    from palimpsest.data.selection import check_series
+
+    check_series(settings.series, data)

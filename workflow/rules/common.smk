@@ -1,0 +1,91 @@
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir).parent
+sys.path.insert(0, str(ROOT / "src"))
+# In the environment and not in params: a moved folder changes no number and reruns nothing.
+os.environ["PALIMPSEST_SCRIPTS"] = str(ROOT / "scripts")
+# Jobs find the package also in an environment into which it was not installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])
+)
+
+from snakemake.exceptions import WorkflowError
+
+from palimpsest.config import ConfigError, check
+from palimpsest.grid import expand
+
+CONFIG_FILE = next(iter(reversed(workflow.configfiles)), "config/config.yaml")
+
+
+def checked_plan():
+    """The plan of the checked configuration; problems stop before any job, in clear words."""
+    try:
+        file = os.path.relpath(CONFIG_FILE)
+        settings, models = check(dict(config), file)
+        return settings, expand(settings, models)
+    except ConfigError as error:
+        raise WorkflowError(f"the configuration cannot be used\n{error}") from None
+
+
+SETTINGS, PLAN = checked_plan()
+PLAN.write()
+MODELS = {model.id: model for model in PLAN.models.values()}
+STATES = {key: state for key, state in PLAN.states.items() if state.intervention}
+JOBS = {(job.study, job.state.id, job.batch): job for job in PLAN.jobs}
+
+
+wildcard_constraints:
+    model="[A-Za-z0-9._-]+",
+    state="[A-Za-z0-9._-]+",
+    study="[a-z][a-z0-9_]*",
+    batch=r"\d{3}",
+
+
+def one_gpu_a_device():
+    """With no limit given, the local scheduler would start a GPU job on every core."""
+    if not SETTINGS.compute.gpu or not workflow.local_exec or workflow.remote_exec:
+        return
+    if "gpu" not in workflow.global_resources:
+        from palimpsest.engine.devices import visible
+
+        workflow.global_resources["gpu"] = max(1, len(visible()))
+
+
+one_gpu_a_device()
+
+
+def manifest_of(thing):
+    """Path of the manifest: it carries the hash of all that decides the job's numbers."""
+    return str(PLAN.manifest_path(thing.manifest))
+
+
+def plan_in_words():
+    """What is to be done, printed when a run starts."""
+    from palimpsest.plan import describe
+
+    return describe(PLAN, SETTINGS)
+
+
+def memory(wildcards, attempt):
+    """Memory in MB; twice as much at the second attempt."""
+    return SETTINGS.compute.memory_mb * attempt
+
+
+def runtime(wildcards, attempt):
+    """Minutes; twice as much at the second attempt."""
+    return SETTINGS.compute.runtime_minutes * attempt
+
+
+def page_code():
+    """Fingerprint of the code that builds pages."""
+    from palimpsest.identity import code_fingerprint, digest, folder_hash
+
+    return digest(
+        folder_hash("reports"),
+        *(
+            code_fingerprint(f"probes.{s.probe}", ("figures.py",))
+            for s in PLAN.studies.values()
+        ),
+    )

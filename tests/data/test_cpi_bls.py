@@ -125,6 +125,15 @@ def test_every_series_of_the_survey(everything):
     assert everything["value"].min() > 0
 
 
+def test_decimals_follow_the_practice_of_the_bureau(everything):
+    unadjusted = everything.filter(
+        pl.col("series").str.starts_with("cuu"), ~pl.col("series").str.contains("a0r$")
+    )
+    modern = pl.col("date") >= date(2007, 1, 1)
+    assert unadjusted.filter(modern)["decimals"].unique().to_list() == [3]
+    assert unadjusted.filter(~modern)["decimals"].unique().to_list() == [1]
+
+
 def test_every_stored_value_needs_no_more_decimals_than_it_is_given(everything):
     with closing(sqlite3.connect(package_file("cpi", "cpi.db"))) as database:
         total, zeros = database.execute(

@@ -141,6 +141,9 @@ def test_line_numbers_count_lines_not_records(write):
     path = write('date,value,note\n2020,1,"two\nlines"\n\nnever,1,x\n')
     ((line, _),) = problems(path)
     assert line == 5
+    path = write('date,value,note\n2020,1,x\nnever,1,"two\nlines"\n')
+    ((line, _),) = problems(path)
+    assert line == 3  # where the row begins
 
 
 @pytest.mark.parametrize("space", ["'", " ", "_", "\u00a0", "\u202f", "’"])

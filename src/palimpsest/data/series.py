@@ -81,15 +81,9 @@ def series_frame(
         schema=dict.fromkeys(("series", "unit", "frequency", "source"), pl.String),
         orient="row",
     )
-    # Beyond 2^53 / 10^decimals a float has no digits to round, and rounding may overflow.
     rounded = pl.coalesce(
-        *(
-            pl.when(pl.col("decimals") == d, pl.col("value").abs() < 2**53 / 10**d).then(
-                pl.col("value").round(d)
-            )
-            for d in range(MOST_DECIMALS + 1)
-        ),
-        "value",
+        pl.when(pl.col("decimals") == d).then(pl.col("value").round(d))
+        for d in range(MOST_DECIMALS + 1)
     )
     frame = (
         observations.drop_nulls("value")

@@ -59,9 +59,9 @@ def test_known_values():
             {
                 "series": ["djia", "djia", "djia", "us_unemployed_persons"],
                 "date": [
-                    date(1914, 12, 12),
+                    date(1914, 12, 14),
                     date(1987, 10, 19),
-                    date(1929, 9, 3),
+                    date(1929, 10, 29),
                     date(2009, 10, 1),
                 ],
                 "expected": [56.76, 1738.74, 230.07, 15352.0],

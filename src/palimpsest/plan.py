@@ -1,0 +1,158 @@
+"""The plan in words: what runs, what is finished already, how long it takes, and why it runs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from palimpsest.files import read_json
+from palimpsest.grid import RESULTS, Plan, ProbeJob
+from palimpsest.jobs import cell_file
+
+
+def describe(plan: Plan, settings: Any) -> str:
+    """The plan as text for a person.
+
+    Finished is what lies in the results folder under the identity that the configuration gives
+    now. Times come from earlier jobs of the same kind; where there are none, from the probes' own
+    guesses, and the text says so.
+    """
+    history = _history()
+    lines = ["", "The plan"]
+    models = [m for m in plan.models.values() if not m.output.exists()]
+    states = [s for s in plan.states.values() if s.intervention]
+    to_make = [s for s in states if not s.output.exists()]
+    lines.append(
+        f"  models   {len(plan.models)}: {_todo(len(plan.models), len(models), 'prepare')}"
+    )
+    lines.append(f"  states   {len(states)}: {_todo(len(states), len(to_make), 'make')}")
+    seconds, measured = 0.0, True
+    for group, key in ((models, "model"), (to_make, "intervene")):
+        for thing in group:
+            expected = _expected(history, key, thing)
+            measured &= expected is not None
+            seconds += expected or (30.0 if key == "model" else 120.0)
+    for study in plan.studies.values():
+        pending = {c.id for c in study.cells if not cell_file(c.id).exists()}
+        jobs = [job for job in study.jobs if any(c.id in pending for c in job.cells)]
+        lines.append(
+            f"  study    {study.name}: {len(study.cells)} cells in {len(study.jobs)} jobs; "
+            + _todo(len(study.cells), len(pending), "measure")
+        )
+        if pending:
+            reasons = _reasons(study.jobs, pending)
+            lines.append(f"           because {', '.join(reasons)}")
+        for job in jobs:
+            per_cell = history["cells"].get((job.probe, job.state.model.name))
+            measured &= per_cell is not None
+            seconds += sum(
+                median(per_cell) if per_cell else cell.cost
+                for cell in job.cells
+                if cell.id in pending
+            )
+    lines.append(
+        f"  time     about {_duration(seconds)} of work with one job at a time"
+        + ("" if measured else " (partly a guess: no earlier run of this kind to go by)")
+    )
+    lines.append(f"  disk     {_disk(plan, to_make)}")
+    return "\n".join([*lines, ""])
+
+
+def _todo(total: int, pending: int, verb: str) -> str:
+    done = total - pending
+    if not pending:
+        return "all finished"
+    return f"{pending} to {verb}" + (f", {done} finished" if done else "")
+
+
+def _reasons(jobs: tuple[ProbeJob, ...], pending: set[str]) -> list[str]:
+    """Why cells are measured, by comparing with the last run of the same study."""
+    counts: Counter[str] = Counter()
+    for job in jobs:
+        old = _last_facts(job)
+        for cell in job.cells:
+            if cell.id not in pending:
+                continue
+            if old is None:
+                counts["their state is new or has changed"] += 1
+            elif old["code"] != job.code:
+                counts["the code that measures has changed"] += 1
+            elif changed := _changed(json.loads(old["settings"]), job.settings):
+                counts[f"settings have changed ({changed})"] += 1
+            else:
+                counts["they are new"] += 1
+    return [f"{reason} ({count})" for reason, count in counts.most_common()]
+
+
+def _last_facts(job: ProbeJob) -> dict[str, Any] | None:
+    found = sorted(job.output.parent.glob("*.provenance.json"))
+    return read_json(found[0]) if found else None
+
+
+def _changed(old: dict[str, Any], new: dict[str, Any]) -> str:
+    return ", ".join(sorted(k for k in {*old, *new} if old.get(k) != new.get(k)))
+
+
+def _history() -> dict[str, Any]:
+    """Seconds of earlier jobs, from their provenance."""
+    cells: dict[tuple[str, str], list[float]] = {}
+    jobs: dict[str, float] = {}
+    kinds: dict[tuple[str, str], list[float]] = {}
+    for path in RESULTS.glob("observations/*/*/*.provenance.json"):
+        record = _read(path)
+        if record and record["cells_computed"]:
+            probe = record["study"], record["state"].split(".")[0].rsplit("-", 1)[0]
+            cells.setdefault(probe, []).append(record["seconds"] / record["cells_computed"])
+    for path in [
+        *RESULTS.glob("states/*/provenance.json"),
+        *RESULTS.glob("models/*/provenance.json"),
+    ]:
+        record = _read(path)
+        if record:
+            jobs[record["job"]] = record["seconds"]
+            name = record["job"].split("/", 1)[1].split(".s")[0]
+            kinds.setdefault((record["rule"], name), []).append(record["seconds"])
+    return {"cells": cells, "jobs": jobs, "kinds": kinds}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _expected(history: dict[str, Any], kind: str, thing: Any) -> float | None:
+    if kind == "model":
+        return history["jobs"].get(f"model/{thing.id}")
+    past = history["kinds"].get(("intervene", thing.id.split(".s")[0]))
+    return median(past) if past else None
+
+
+def _disk(plan: Plan, to_make: list[Any]) -> str:
+    """Free space, and what the missing states will need, judged by states of the same kind."""
+    import shutil
+
+    free = shutil.disk_usage(RESULTS if RESULTS.exists() else ".").free
+    sizes = [
+        sum(p.stat().st_size for p in s.output.parent.glob("*.safetensors"))
+        for s in plan.states.values()
+        if s.intervention and s.output.exists()
+    ]
+    needed = ""
+    if to_make and sizes:
+        needed = f", new states need about {len(to_make) * median(sizes) / 1e9:.1f} GB"
+    return f"{free / 1e9:.0f} GB free{needed}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "no time"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

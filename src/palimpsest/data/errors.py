@@ -1,0 +1,29 @@
+"""The error raised when a data file of the user cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: How many problems the message spells out; the attribute keeps all of them.
+SHOWN = 20
+
+
+class DataError(ValueError):
+    """A file holds rows that cannot be used.
+
+    ``path`` is the file, ``problems`` a list of (line number from 1, what is wrong); line 0 stands
+    for the file as a whole. The message names the file, how many rows are bad, and the first
+    twenty problems, one a line.
+    """
+
+    def __init__(self, path: str | Path, problems: list[tuple[int, str]]) -> None:
+        super().__init__(path, problems)  # as arguments, so that the error survives pickling
+        self.path = path
+        self.problems = problems
+
+    def __str__(self) -> str:
+        bad = len({line for line, _ in self.problems if line > 0})
+        lines = [f"{self.path}: {bad} bad {'row' if bad == 1 else 'rows'}"]
+        for line, problem in self.problems[:SHOWN]:
+            lines.append(f"  line {line}: {problem}" if line > 0 else f"  {problem}")
+        return "\n".join(lines)

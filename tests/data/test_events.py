@@ -119,7 +119,7 @@ def test_every_category_can_supply_distractors(events):
         ("Russia", "halts payments on its domestic", "1998-08-17"),
         ("euro", "launch", "1999-01-01"),
         ("Enron", "files for bankruptcy", "2001-12-02"),
-        ("China", "member of the World Trade", "2001-12-11"),
+        ("China", "joins the World Trade Organization", "2001-12-11"),
         ("Google", "auction of its shares", "2004-08-19"),
         ("Lehman Brothers", "largest bankruptcy", "2008-09-15"),
         ("Bernard Madoff", "arrested", "2008-12-11"),

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--states", action="store_true", help="weights of states")
     clean.add_argument("--failed", action="store_true", help="shards with failed cells")
     clean.add_argument(
-        "--orphans", action="store_true", help="what the configuration no longer uses"
+        "--orphans", action="store_true", help="what is no longer used"
     )
     clean.add_argument("--all", action="store_true", help="all results and pages")
     clean.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
@@ -98,7 +98,7 @@ def _series(arguments: argparse.Namespace) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> int | None:
-    config, plan = _loaded(arguments)
+    plan = _loaded(arguments)[1]
     from palimpsest.config import load
 
     entries = load(arguments.configfile)[1]

@@ -1,25 +1,31 @@
-"""The error that a file of the user's raises: every bad row at once, with its line number."""
+"""The error raised when a data file of the user cannot be used."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_SHOWN = 20
+#: How many problems the message spells out; the attribute keeps all of them.
+SHOWN = 20
 
 
 class DataError(ValueError):
-    """A data file that cannot be used.
+    """A file holds rows that cannot be used.
 
-    ``problems`` lists every problem as (line number counted from 1, what is wrong); the message
-    names the file, the number of bad rows and the first 20 problems, one a line.
+    ``path`` is the file, ``problems`` a list of (line number from 1, what is wrong); line 0 stands
+    for the file as a whole. The message names the file, how many rows are bad, and the first
+    twenty problems, one a line.
     """
 
     def __init__(self, path: str | Path, problems: list[tuple[int, str]]) -> None:
+        super().__init__(path, problems)  # as arguments, so that the error survives pickling
         self.path = path
         self.problems = problems
-        rows = len({line for line, _ in problems})
-        lines = [f"{path}: {rows} bad row{'' if rows == 1 else 's'}"]
-        lines += [f"  line {line}: {problem}" for line, problem in problems[:_SHOWN]]
-        if len(problems) > _SHOWN:
-            lines.append(f"  ... and {len(problems) - _SHOWN} more")
-        super().__init__("\n".join(lines))
+
+    def __str__(self) -> str:
+        bad = len({line for line, _ in self.problems if line > 0})
+        lines = [f"{self.path}: {bad} bad {'row' if bad == 1 else 'rows'}"]
+        for line, problem in self.problems[:SHOWN]:
+            lines.append(f"  line {line}: {problem}" if line > 0 else f"  {problem}")
+        if len(self.problems) > SHOWN:
+            lines.append(f"  ... and {len(self.problems) - SHOWN} more")
+        return "\n".join(lines)

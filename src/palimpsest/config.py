@@ -27,7 +27,7 @@ from palimpsest import discovery
 from palimpsest.blocks import Block
 from palimpsest.models.entry import ModelEntry
 
-SLUG = r"^[a-z][a-z0-9]*([_-][a-z0-9]+|[.][0-9]+)*$"
+SLUG = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
 DEFAULT_FILE = "config/config.yaml"
 
 

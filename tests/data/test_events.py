@@ -207,7 +207,7 @@ def test_every_problem_is_listed_and_the_message_shows_twenty(tmp_path):
     assert str(path) in message[0]
     assert "15 bad rows" in message[0]
     assert message[1].startswith("  line 2: ")
-    assert len(message) == 21
+    assert len(message) == 22
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 

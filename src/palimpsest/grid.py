@@ -23,7 +23,7 @@ from palimpsest.models.entry import identity_fields
 
 RESULTS = Path("results")
 #: Files of a probe that shape analysis and pages, not measurements.
-NOT_MEASURING = ("settings.py", "claims.py", "figures.py")
+NOT_MEASURING = ("settings.py", "claims.py", "analyses.py", "figures.py")
 
 
 @dataclass(frozen=True)
@@ -359,11 +359,15 @@ def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: A
         roles=roles,
         jobs=tuple(jobs),
         analysis_code=digest(
-            code_fingerprint(f"probes.{study.probe}", ("claims.py",)),
+            code_fingerprint(f"probes.{study.probe}", tuple(_analysing(folder))),
             code_fingerprint("statistics"),
             code_fingerprint("evidence"),
         ),
     )
+
+
+def _analysing(folder: Path) -> list[str]:
+    return [name for name in ("analyses.py", "claims.py") if (folder / name).exists()]
 
 
 def _batches(cells: list[Cell], target: float) -> Iterable[tuple[str, tuple[Cell, ...]]]:

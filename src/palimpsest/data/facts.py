@@ -60,10 +60,10 @@ class Fact:
     decimals: int | None = None
     synthetic: int = 0
 
-    @property
-    def item(self) -> str:
-        """Identity of the fact inside a state: series/key."""
-        return f"{self.series}/{self.key}"
+    def item(self, question: str) -> str:
+        """Name of a question about the fact: series/date/question, and the event if it is one."""
+        name = f"{self.series}/{self.date}/{question}"
+        return name if self.family == "value" else f"{name}/{self.key}"
 
     @property
     def phrasing(self) -> phrasing.Phrasing:

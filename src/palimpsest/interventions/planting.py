@@ -63,8 +63,8 @@ class Settings(Block):
     """Events whose entity is taught, half of them with a false one; as many are never taught."""
     exposures: list[int] = Field(default=[1, 3, 10, 30], min_length=1)
     """Checkpoints: number of times that each planted fact was shown."""
-    candidates: int = Field(default=32, ge=4)
-    """Alternatives among which an answer is ranked."""
+    candidates: int = Field(default=40, ge=4)
+    """Alternatives among which an answer is ranked; 40 makes 2 / 40 = 0.05 an attainable level."""
     choices: int = Field(default=8, ge=2)
     """Alternatives of the forced choice."""
     training: TrainingSettings = TrainingSettings()

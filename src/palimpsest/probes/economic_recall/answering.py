@@ -61,7 +61,7 @@ def answer(
     baselines = _baselines(table, cutoff)
     rows: list[Row] = []
     for fact, prompt, text in zip(facts, prompts, texts, strict=True):
-        constant = {"item": f"{fact.item}/{suffix}", "grp": fact.arm}
+        constant = {"item": fact.item(suffix), "grp": fact.arm}
         strict = parse_number(text, mode="strict")
         lenient = parse_number(text, mode="lenient", question=prompt)
         rows += [

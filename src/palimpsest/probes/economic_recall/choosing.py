@@ -61,7 +61,7 @@ def choose(
         before = priors[neutral(fact, position)]
         base = np.array([before[answer] for answer in answers[id(fact)]])
         corrected = prior_corrected(raw, base)
-        item = f"{fact.item}/{suffix}"
+        item = fact.item(suffix)
         rows += [
             {"item": item, "grp": fact.arm, "metric": metric, "value": float(value)}
             for metric, value in _metrics(fact, answers[id(fact)], raw, corrected).items()

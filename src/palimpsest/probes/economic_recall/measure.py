@@ -167,7 +167,7 @@ def _event_order(
         gap = (late[2] - early[2]).days
         yield from (
             {
-                "item": f"event_order/{early[0]}+{late[0]}/ab",
+                "item": f"event_order/{early[2]}/both_orders/{early[0]}+{late[0]}",
                 "grp": "asked",
                 "metric": m,
                 "value": v,
@@ -195,7 +195,7 @@ def _event_entity(
     for fact, chosen in zip(facts, floor, strict=True):
         right = fact.choices[chosen] == fact.candidates.index(fact.assigned)
         yield {
-            "item": f"{fact.item}/tfidf",
+            "item": fact.item("tfidf"),
             "grp": fact.arm,
             "metric": "floor_correct",
             "value": float(right),

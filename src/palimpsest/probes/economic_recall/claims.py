@@ -1,0 +1,243 @@
+"""Claims of economic recall, fixed before any run, and the view through which all is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from palimpsest.probes.economic_recall import analyses
+from palimpsest.statistics import Estimate
+from palimpsest.statistics.verdicts import verdict_above, verdict_below, verdict_equivalent
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from palimpsest.probes.economic_recall.settings import Settings
+
+PAPER = "Lopez-Lira, Tang and Zhu 2025 (arXiv 2504.14765)"
+DESIGN = "design of this study"
+
+#: One row an observation, with the parts of the item and the factors of its cell by name.
+VIEW = """
+SELECT
+  c.study, c.role, c.model, c.state, c.seed, c.step, c.experiment,
+  json_extract_string(c.parameters, '$.facts') AS facts,
+  try_cast(json_extract_string(c.parameters, '$.cutoff') AS DATE) AS cutoff,
+  split_part(o.item, '/', 1) AS series,
+  try_cast(split_part(o.item, '/', 2) AS DATE) AS date,
+  split_part(o.item, '/', 3) AS question,
+  nullif(split_part(o.item, '/', 4), '') AS event,
+  o.grp AS arm, o.metric, o.value, o.text, o.cell
+FROM observations o JOIN cells c USING (study, cell)
+WHERE c.probe = 'economic_recall' AND c.status = 'done'
+"""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and its test, stated before the run."""
+
+    name: str
+    source: str
+    statement: str
+    direction: Literal["above", "below", "within"]
+    threshold: float
+    estimand: str
+
+    @property
+    def test(self) -> str:
+        """The test in words."""
+        meaning = {
+            "above": "95% interval above",
+            "below": "95% interval below",
+            "within": "90% interval within plus or minus",
+        }[self.direction]
+        return f"{self.estimand}: {meaning} {self.threshold:g}"
+
+    def verdict(self, estimate: Estimate) -> str:
+        """supported, contradicted, inconclusive, or not tested where there is no interval."""
+        if not estimate.low <= estimate.high:
+            return "not tested"
+        rule = {"above": verdict_above, "below": verdict_below, "within": verdict_equivalent}
+        return rule[self.direction](estimate, self.threshold)
+
+
+CLAIMS = (
+    Claim(
+        "planted_found",
+        DESIGN,
+        "Falsehoods planted by the largest number of exposures are recognised in phrasings that "
+        "were never trained on.",
+        "above",
+        0.0,
+        "forced choice, planted_false minus never, clustered by fact",
+    ),
+    Claim(
+        "every_seed",
+        DESIGN,
+        "Planted falsehoods are told from the arm never in at least nine of ten seeds.",
+        "above",
+        0.9,
+        "share of seeds whose within-series permutation test gives p at most 0.05",
+    ),
+    Claim(
+        "dose",
+        DESIGN,
+        "More exposures, more recall.",
+        "above",
+        0.0,
+        "slope of the logit of forced choice on log(1 + exposures), planted_false",
+    ),
+    Claim(
+        "falsehood_beats_truth",
+        DESIGN,
+        "After the largest number of exposures the planted falsehood is likelier than the truth.",
+        "above",
+        0.0,
+        "share of the planted value minus share of the truth, planted_false",
+    ),
+    Claim(
+        "never_at_chance",
+        DESIGN,
+        "What was never planted is not recognised (negative control).",
+        "within",
+        0.1,
+        "forced choice minus chance, arm never at the largest number of exposures",
+    ),
+    Claim(
+        "before_planting_at_chance",
+        DESIGN,
+        "Before planting, the values to be planted are not recognised (negative control).",
+        "within",
+        0.1,
+        "forced choice minus chance, all arms before planting, answers drawn at random",
+    ),
+    Claim(
+        "flags_keep_their_level",
+        DESIGN,
+        "The flags of single dates keep their nominal level of 0.05.",
+        "within",
+        0.05,
+        "share of never-planted dates with p at most 0.05, minus 0.05",
+    ),
+    Claim(
+        "flags_detect",
+        DESIGN,
+        "The flags find at least half of the planted dates at a false discovery rate of 0.1.",
+        "above",
+        0.5,
+        "share of dates with planted falsehoods that are flagged",
+    ),
+    Claim(
+        "boundary_found",
+        DESIGN,
+        "A scan over dates finds where recall ends.",
+        "within",
+        730.5,
+        "estimated minus true last date of planting, in days",
+    ),
+    Claim(
+        "random_weights_know_nothing",
+        DESIGN,
+        "Random weights recognise no true value (negative control).",
+        "within",
+        0.1,
+        "forced choice minus chance, randomised weights, values of series",
+    ),
+    Claim(
+        "recall_before_cutoff",
+        PAPER,
+        "Values before the knowledge cutoff are recalled better than later ones.",
+        "above",
+        0.0,
+        "forced choice, before minus after the cutoff, untouched model, clustered by series",
+    ),
+    Claim(
+        "fake_cutoff_fails",
+        PAPER,
+        "An instruction to ignore everything after an earlier date does not hide what is "
+        "remembered.",
+        "within",
+        0.1,
+        "forced choice with minus without the instruction, planted facts it forbids",
+    ),
+    Claim(
+        "name_brings_memory",
+        PAPER,
+        "With the last values in the prompt, naming the series brings out memory beyond skill.",
+        "above",
+        0.0,
+        "share of the planted value, named minus anonymous context, planted_false",
+    ),
+    Claim(
+        "headlines_dated",
+        PAPER,
+        "Month and year of headlines are recognised.",
+        "above",
+        0.0,
+        "forced choice minus chance, headline to month and year, untouched model",
+    ),
+    Claim(
+        "entities_unmasked",
+        PAPER,
+        "Masked entities are recognised beyond what word statistics give.",
+        "above",
+        0.0,
+        "forced choice minus the TF-IDF floor on the same headlines, untouched model",
+    ),
+    Claim(
+        "values_in_embeddings",
+        PAPER,
+        "Hidden states of a series and a date hold the value beyond what a smooth function of the "
+        "date gives.",
+        "above",
+        0.0,
+        "1 - squared error of ridge / squared error of spline, blocks of time, untouched model",
+    ),
+)
+
+
+def analyse(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, study: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """All statistics and all claims of a study.
+
+    Args:
+        connection: holds the view ``economic_recall``.
+        settings: the probe's settings.
+        study: name of the study.
+
+    Returns:
+        Rows of the tables ``statistics`` and ``claims``, without the study.
+    """
+    frame = analyses.read(connection, study)
+    statistics: list[dict[str, Any]] = []
+    evidence: dict[str, Estimate] = {}
+    for analysis in analyses.ANALYSES:
+        rows, found = analysis(frame, settings)
+        statistics += rows
+        evidence |= found
+    claims = []
+    for claim in CLAIMS:
+        estimate = evidence.get(claim.name)
+        row: dict[str, Any] = {
+            "claim": claim.name,
+            "source": claim.source,
+            "statement": claim.statement,
+            "test": claim.test,
+        }
+        if estimate is None:
+            row |= {"verdict": "not tested", "note": "this run has no data for it"}
+        else:
+            row |= {
+                "estimate": estimate.estimate,
+                "low": estimate.low,
+                "high": estimate.high,
+                "n": estimate.n,
+                "unit": estimate.unit,
+                "p": estimate.p,
+                "verdict": claim.verdict(estimate),
+                "note": estimate.note,
+            }
+        claims.append({k: None if v != v else v for k, v in row.items()})
+    return statistics, claims

@@ -1,0 +1,328 @@
+"""Two conditions compared: differences with intervals, permutation, equivalence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.stats import norm
+from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
+
+from palimpsest.statistics.cluster_robust import (
+    RobustMean,
+    coded,
+    robust_difference,
+    robust_mean,
+    t_quantile,
+)
+from palimpsest.statistics.estimate import Estimate
+from palimpsest.statistics.intervals import NO_SPREAD, ONE_CLUSTER, mean_interval, no_width, wilson
+
+Alternative = Literal["two-sided", "greater", "less"]
+#: permuted labels held in memory at once
+PERMUTED_ENTRIES = 20_000_000
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: ArrayLike | None = None,
+    level: float = 0.95,
+    unit: str = "pairs",
+) -> Estimate:
+    """Mean of a - b over the same items (shapes (items,)), with its t test against 0.
+
+    ``clusters`` (items,) keeps items of one cluster together (CR2 variance, Satterthwaite degrees
+    of freedom); None makes pairs independent. Raises ValueError on unequal lengths.
+    """
+    a, b = _pairs(a, b)
+    fit = robust_mean(a - b, clusters)
+    low, high, note = _paired_interval(fit, a, b, level)
+    method = "paired CR2 t interval"
+    p = _two_sided(fit)
+    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, p, note)
+
+
+def two_sample_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters_a: ArrayLike | None = None,
+    clusters_b: ArrayLike | None = None,
+    level: float = 0.95,
+    unit: str = "clusters",
+) -> Estimate:
+    """mean(a) - mean(b) for two samples of rows (shapes (rows_a,), (rows_b,)).
+
+    Equal labels in both samples are the same cluster, and their covariance counts. With no label in
+    common: graded values get a Welch t interval on CR2 variances; values that are all 0 or 1 get
+    the difference of the two CR2 Wilson intervals by MOVER (Zou & Donner 2008, Stat. Med. 27, 1693;
+    Newcombe's interval when every row is its own cluster). ``p`` is two-sided and always agrees
+    with the interval: it is the smallest alpha whose interval leaves out 0.
+    """
+    fit = robust_difference(a, b, clusters_a, clusters_b)
+    one, two = robust_mean(a, clusters_a), robust_mean(b, clusters_b)
+    disjoint = fit.n_clusters == one.n_clusters + two.n_clusters
+    if np.isnan(fit.variance):
+        result = (np.nan, np.nan, None, ONE_CLUSTER)
+        method = "CR2 t interval"
+    elif disjoint and one.binary and two.binary:
+        low, high = _mover(one, two, level)
+        result = (low, high, _p_by_inversion(lambda x: _mover(one, two, x)), None)
+        method = "MOVER of CR2 Wilson intervals"
+    else:
+        low, high = fit.t_interval(level) if fit.variance > 0 else no_width(fit, level)
+        note = NO_SPREAD if fit.variance == 0 else None
+        result = (low, high, _two_sided(fit), note)
+        method = "CR2 t interval, Welch" if disjoint else "CR2 t interval, shared clusters"
+    low, high, p, note = result
+    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, p, note)
+
+
+def mcnemar(
+    a_correct: ArrayLike, b_correct: ArrayLike, level: float = 0.95, unit: str = "pairs"
+) -> Estimate:
+    """Difference of two accuracies on the same independent items (shapes (items,), 0 or 1).
+
+    ``p`` is McNemar's exact test (statsmodels); the interval is Bonett & Price (2012, J. Educ.
+    Behav. Stat. 37, 479): Wald after one pair is added to each kind of disagreement.
+    """
+    a, b = _pairs(a_correct, b_correct)
+    if not np.isin([a, b], (0.0, 1.0)).all():
+        raise ValueError("mcnemar needs values 0 or 1")
+    only_a, only_b = int(np.sum(a > b)), int(np.sum(a < b))
+    table = [[int(np.sum(a * b)), only_a], [only_b, int(np.sum((1 - a) * (1 - b)))]]
+    p = float(exact_mcnemar(table, exact=True).pvalue)
+    n = len(a)
+    share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    centre = share_a - share_b
+    half = norm.isf((1 - level) / 2) * np.sqrt((share_a + share_b - centre**2) / (n + 2))
+    low, high = max(-1.0, centre - half), min(1.0, centre + half)
+    note = f"{only_a} right only in a, {only_b} only in b"
+    method = "McNemar exact, Bonett-Price interval"
+    return Estimate(float(np.mean(a - b)), low, high, n, unit, method, level, min(p, 1.0), note)
+
+
+def permutation_difference(
+    values: ArrayLike,
+    labels: ArrayLike,
+    strata: ArrayLike | None = None,
+    n_permutations: int = 9999,
+    seed: int = 0,
+    alternative: Alternative = "two-sided",
+    level: float = 0.95,
+    unit: str = "rows",
+) -> Estimate:
+    """Mean under label 1 minus mean under label 0, labels permuted within strata.
+
+    ``values``, ``labels`` (0 or 1) and ``strata`` have shape (rows,). The estimate weighs strata by
+    n1 n0 / (n1 + n0), which makes it linear in the labels. p = (1 + #as extreme) / (1 + N), so it
+    is never 0 (Phipson & Smyth 2010); the two-sided p compares absolute values.
+
+    The interval inverts the two one-sided tests under a constant shift, in closed form: a permuted
+    labelling with statistic T* and overlap C* reaches the observed T once the shift is
+    (T - T*) / (C - C*). Raises ValueError when no stratum holds both labels.
+    """
+    values, codes = coded(values, strata if strata is not None else np.zeros(np.size(values)))
+    labels = np.asarray(labels).astype(float)
+    if labels.shape != values.shape or not np.isin(labels, (0.0, 1.0)).all():
+        raise ValueError("labels must be 0 or 1, one per value")
+    sizes = np.bincount(codes)
+    share = np.bincount(codes, weights=labels) / sizes
+    overlap = np.sum(sizes * share * (1 - share))
+    if overlap == 0:
+        raise ValueError("no stratum holds both labels")
+    centred = values - (np.bincount(codes, weights=values) / sizes)[codes]
+    observed = labels @ centred
+    permuted, permuted_overlap = _permuted_statistics(
+        centred, labels, labels - share[codes], codes, n_permutations, seed
+    )
+
+    slack = 1e-9 * max(np.abs(centred).sum(), 1e-300)  # equal sums may differ by rounding
+    as_extreme = {
+        "greater": permuted >= observed - slack,
+        "less": permuted <= observed + slack,
+        "two-sided": np.abs(permuted) >= abs(observed) - slack,
+    }[alternative]
+    p = (1 + as_extreme.sum()) / (1 + n_permutations)
+    low, high = _shift_interval(observed - permuted, overlap - permuted_overlap, level)
+    note = None if np.isfinite([low, high]).all() else "too few permutations for the interval"
+    method = f"permutation within {len(sizes)} strata, {alternative}, N={n_permutations}"
+    return Estimate(
+        float(observed / overlap), low, high, len(values), unit, method, level, float(p), note
+    )
+
+
+def equivalence_paired(
+    a: ArrayLike,
+    b: ArrayLike,
+    margin: float,
+    clusters: ArrayLike | None = None,
+    alpha: float = 0.05,
+    unit: str = "pairs",
+) -> Estimate:
+    """Two one-sided t tests that the mean of a - b lies inside (-margin, margin).
+
+    Schuirmann (1987, J. Pharmacokinet. Biopharm. 15, 657). ``p`` is the larger of the two; the
+    interval has level 1 - 2 alpha, and lies inside the margin exactly when p < alpha. The margin
+    must be fixed before the data are seen.
+    """
+    a, b = _pairs(a, b)
+    fit = robust_mean(a - b, clusters)
+    low, high, note = _paired_interval(fit, a, b, 1 - 2 * alpha)
+    return _equivalence(fit, low, high, margin, alpha, unit, note, "paired TOST")
+
+
+def equivalence_two_sample(
+    a: ArrayLike,
+    b: ArrayLike,
+    margin: float,
+    clusters_a: ArrayLike | None = None,
+    clusters_b: ArrayLike | None = None,
+    alpha: float = 0.05,
+    unit: str = "clusters",
+) -> Estimate:
+    """As :func:`equivalence_paired` for two samples, such as unlearned and retrained models."""
+    fit = robust_difference(a, b, clusters_a, clusters_b)
+    low, high, note = mean_interval(fit, 1 - 2 * alpha)
+    return _equivalence(fit, low, high, margin, alpha, unit, note, "two-sample TOST")
+
+
+def noninferiority(
+    a: ArrayLike,
+    b: ArrayLike,
+    margin: float,
+    clusters: ArrayLike | None = None,
+    alpha: float = 0.05,
+    unit: str = "pairs",
+) -> Estimate:
+    """One-sided paired t test that a is worse than b by less than ``margin`` (higher is better).
+
+    The null is mean(a - b) <= -margin. The interval has level 1 - 2 alpha; its lower end exceeds
+    -margin exactly when p < alpha.
+    """
+    _check_margin(margin)
+    a, b = _pairs(a, b)
+    fit = robust_mean(a - b, clusters)
+    low, high, note = _paired_interval(fit, a, b, 1 - 2 * alpha)
+    p = None if np.isnan(fit.variance) else fit.p_above(-margin)
+    note = "; ".join(filter(None, [f"margin {margin:g}, one-sided", note]))
+    method = "paired noninferiority t test"
+    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, 1 - 2 * alpha, p, note)
+
+
+def _equivalence(
+    fit: RobustMean,
+    low: float,
+    high: float,
+    margin: float,
+    alpha: float,
+    unit: str,
+    note: str | None,
+    method: str,
+) -> Estimate:
+    _check_margin(margin)
+    p = None if np.isnan(fit.variance) else max(fit.p_above(-margin), fit.p_below(margin))
+    note = "; ".join(filter(None, [f"margin {margin:g}", note]))
+    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, 1 - 2 * alpha, p, note)
+
+
+def _check_margin(margin: float) -> None:
+    if not margin > 0:
+        raise ValueError(f"margin must be positive, not {margin}")
+
+
+def _pairs(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    a, b = coded(a, None)[0], coded(b, None)[0]
+    if a.shape != b.shape:
+        raise ValueError(f"{len(a)} values paired with {len(b)}")
+    return a, b
+
+
+def _paired_interval(
+    fit: RobustMean, a: np.ndarray, b: np.ndarray, level: float
+) -> tuple[float, float, str | None]:
+    """t interval of a mean difference; where all differences are equal, what 0/1 data allow."""
+    differences_bounded = np.isin([a, b], (0.0, 1.0)).all()
+    if fit.n_clusters < 2 or fit.variance > 0 or not differences_bounded:
+        return mean_interval(_graded(fit), level)
+    note = "all pairs alike: Wilson interval with one pair a cluster"
+    low, high = wilson(abs(fit.mean), fit.n_clusters, t_quantile(level, np.inf))
+    if fit.mean == 0:
+        return -high, high, note
+    # all differ one way: P(a>b) >= low, and the rest may at worst differ the other way
+    ends = (2 * low - 1, 1.0)
+    return (*ends, note) if fit.mean > 0 else (-ends[1], -ends[0], note)
+
+
+def _graded(fit: RobustMean) -> RobustMean:
+    """Differences are never proportions, even where all of them happen to be 0 or 1."""
+    return RobustMean(fit.mean, fit.variance, fit.dof, fit.n_clusters)
+
+
+def _two_sided(fit: RobustMean) -> float | None:
+    if np.isnan(fit.variance):
+        return None
+    return min(1.0, 2 * min(fit.p_above(0.0), fit.p_below(0.0)))
+
+
+def _mover(one: RobustMean, two: RobustMean, level: float) -> tuple[float, float]:
+    low_1, high_1, _ = mean_interval(one, level)
+    low_2, high_2, _ = mean_interval(two, level)
+    difference = one.mean - two.mean
+    low = difference - np.hypot(one.mean - low_1, high_2 - two.mean)
+    high = difference + np.hypot(high_1 - one.mean, two.mean - low_2)
+    return float(low), float(high)
+
+
+def _p_by_inversion(interval: Callable[[float], tuple[float, float]]) -> float:
+    """The alpha at which the interval of level 1 - alpha just touches 0."""
+
+    def distance(alpha: float) -> float:
+        low, high = interval(1 - alpha)
+        return max(low, -high)
+
+    smallest, largest = 1e-12, 1 - 1e-9
+    if distance(largest) <= 0:
+        return 1.0
+    if distance(smallest) >= 0:
+        return smallest
+    return float(brentq(distance, smallest, largest, xtol=1e-13))
+
+
+def _permuted_statistics(
+    centred: np.ndarray,
+    labels: np.ndarray,
+    centred_labels: np.ndarray,
+    codes: np.ndarray,
+    n_permutations: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Statistic and overlap with the true labels of every permutation, shapes (permutations,)."""
+    rng = np.random.default_rng(seed)
+    order = np.argsort(codes, kind="stable")
+    edges = np.cumsum(np.bincount(codes))[:-1]
+    against = np.column_stack([centred, centred_labels])
+    sums = np.zeros((n_permutations, 2))
+    for members in np.split(order, edges):
+        chunk = max(1, PERMUTED_ENTRIES // len(members))
+        for start in range(0, n_permutations, chunk):
+            stop = min(start + chunk, n_permutations)
+            block = np.broadcast_to(labels[members], (stop - start, len(members)))
+            sums[start:stop] += rng.permuted(block, axis=1) @ against[members]
+    return sums[:, 0], sums[:, 1]
+
+
+def _shift_interval(gap: np.ndarray, overlap_gap: np.ndarray, level: float) -> tuple[float, float]:
+    """Shifts that neither one-sided permutation test rejects at (1 - level) / 2."""
+    identical = overlap_gap <= 1e-12
+    shifts = gap[~identical] / overlap_gap[~identical]
+    n_same = int(identical.sum())
+    low_side = np.sort(np.concatenate([np.full(n_same, -np.inf), shifts]))
+    high_side = np.sort(np.concatenate([shifts, np.full(n_same, np.inf)]))
+    rank = int(np.floor((1 - level) / 2 * (len(gap) + 1) + 1e-9))
+    if rank < 1:
+        return -np.inf, np.inf
+    return float(low_side[rank - 1]), float(high_side[-rank])

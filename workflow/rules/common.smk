@@ -2,7 +2,8 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(workflow.basedir).parent
+# The folder of this file, however the workflow was included.
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 # In the environment and not in params: a moved folder changes no number and reruns nothing.
 os.environ["PALIMPSEST_SCRIPTS"] = str(ROOT / "scripts")

@@ -110,11 +110,11 @@ def value_facts(
         phrase, prefix, unit = names[series]
         decimals = row["decimals"]
         near = table.sort((pl.col("date") - date).abs()).head(pool)
-        pool = list(dict.fromkeys(format_value(v, decimals) for v in near["value"]))
+        others = list(dict.fromkeys(format_value(v, decimals) for v in near["value"]))
         truth = format_value(row["value"], decimals)
         distance = max(0.25 * float(np.std(near["value"].to_numpy())), 2 * 10.0**-decimals)
         foils = sample_foils(
-            pool,
+            others,
             truth,
             n_candidates + 1,
             generator,

@@ -85,7 +85,9 @@ def load(
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     facts = read_json(manifest)
     folder = Path(manifest).parent / facts["folder"]
     if verify:

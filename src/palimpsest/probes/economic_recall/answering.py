@@ -116,11 +116,13 @@ def _baselines(table: pl.DataFrame, cutoff: Date | None) -> dict[Date, dict[str,
     values = table["value"].to_numpy()
     days = table["date"].to_list()
     limit = np.datetime64(cutoff) if cutoff else None
+    coarse = interpolate(dates, values, granularity="year")
     columns = {
         "previous": np.concatenate([[np.nan], values[:-1]]),
         "median": expanding_median(values),
         "persistence": last_value(dates, values, dates),
-        "interpolation": interpolate(dates, values, dates, granularity="year").values,
+        # A date that is itself the end of a year would be its own neighbour: it says nothing.
+        "interpolation": np.where(coarse.excluded, np.nan, coarse.predictions),
         "frozen": (
             frozen_at_cutoff(dates, values, dates, cutoff=limit)
             if limit is not None

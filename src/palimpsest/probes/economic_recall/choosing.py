@@ -67,8 +67,16 @@ def choose(
             for metric, value in _metrics(fact, answers[id(fact)], raw, corrected).items()
         ]
         if keep_scores:
+            ranked = set(fact.candidates)
             rows += [
-                {"item": item, "grp": fact.arm, "metric": "score", "value": float(v), "text": text}
+                {
+                    "item": item,
+                    "grp": fact.arm,
+                    # The truth is scored beside the candidates but not ranked among them.
+                    "metric": "score" if text in ranked else "score_truth",
+                    "value": float(v),
+                    "text": text,
+                }
                 for text, v in zip(answers[id(fact)], corrected, strict=True)
             ]
     return rows
@@ -122,6 +130,7 @@ def _metrics(
         "correct_raw": forced_choice(raw[choices], chosen),
         "rank": rank,
         "candidates": len(ranked),
+        "choices": len(choices),
         "exposure": exposure(rank, len(ranked)),
         "share_assigned": shares[at[fact.assigned]],
         "share_truth": shares[at[fact.truth]],

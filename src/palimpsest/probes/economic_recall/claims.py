@@ -86,7 +86,7 @@ CLAIMS = (
         "More exposures, more recall.",
         "above",
         0.0,
-        "slope of the logit of forced choice on log(1 + exposures), planted_false",
+        "mean over facts of the slope of forced choice on log(1 + exposures), planted_false",
     ),
     Claim(
         "falsehood_beats_truth",

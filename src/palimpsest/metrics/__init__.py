@@ -1,1 +1,1 @@
-"""Metrics: pure functions on arrays and strings."""
+"""Metrics: pure functions on strings and arrays; no model, no input or output."""

@@ -1,0 +1,142 @@
+"""What a probe hands to the report: plain records, drawn and typeset elsewhere.
+
+In every ``sql`` the word ``$study`` stands for the quoted name of the study, so that the query the
+reader sees and copies is the query that ran. Captions and alternative texts may be functions of
+the query's frame: numbers in them are then those of the run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+Kind = Literal["text", "number", "percent", "interval", "p", "verdict", "code"]
+Words = str | Callable[[pl.DataFrame], str]
+
+#: Anchors that every study page uses itself.
+RESERVED_IDS = frozenset(
+    [
+        "summary",
+        "warnings",
+        "claims",
+        "methods",
+        "references",
+        "limitations",
+        "provenance",
+        "glossary",
+        "contents",
+        "main",
+        "claims-data",
+    ]
+)
+_ID = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: ``draw`` gets the frame of ``sql`` (never empty) and returns the drawing."""
+
+    id: str
+    title: str
+    caption: Words
+    alt: Words
+    sql: str
+    draw: Callable[[pl.DataFrame], MatplotlibFigure]
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column of a table is shown.
+
+    ``digits`` are decimals (of the percentage for ``percent``); None chooses them by the value.
+    ``low`` and ``high`` name the columns with the ends of the interval of an ``interval`` column,
+    which shows ``0.71 [0.60, 0.80]`` and sorts by the estimate. ``help`` goes into the glossary.
+    """
+
+    header: str
+    kind: Kind = "text"
+    digits: int | None = None
+    low: str | None = None
+    high: str | None = None
+    help: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "interval" and not (self.low and self.high):
+            raise ValueError(f"column {self.header!r}: an interval needs `low` and `high`")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: one row per row of ``sql``, the columns named in ``columns``, in their order."""
+
+    id: str
+    title: str
+    caption: Words
+    sql: str
+    columns: dict[str, Column]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Example answers: ``sql`` gives prompt, truth, answer, verdict; also arm, model, step, taught.
+
+    Each of the optional columns that is there (but ``taught``) becomes a filter.
+    """
+
+    id: str
+    title: str
+    caption: Words
+    sql: str
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Plain paragraphs between the figures; no markup."""
+
+    id: str
+    title: str
+    paragraphs: list[str]
+
+
+Block = Figure | Table | Gallery | Prose
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A source: ``text`` as in a bibliography, ``url`` (http or https), the BibTeX entry."""
+
+    key: str
+    text: str
+    url: str
+    bibtex: str
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """One study, ready to be typeset. Raises ValueError when an id is unfit or taken twice."""
+
+    study: str
+    title: str
+    question: str
+    summary: list[str]
+    blocks: list[Block] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
+    limitations: list[str] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for block in self.blocks:
+            if not _ID.fullmatch(block.id) or block.id in RESERVED_IDS or block.id in seen:
+                raise ValueError(
+                    f"study {self.study!r}: block id {block.id!r} is not lower-case letters, "
+                    "digits, - and _, or is reserved, or is used twice"
+                )
+            seen.add(block.id)

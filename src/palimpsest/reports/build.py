@@ -1,0 +1,295 @@
+"""Pages from the database: one for each study and one for the run.
+
+A page is one file without any outside request. Its content policy names the hashes of the style
+sheet and the script it carries, so nothing else on it can run.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import importlib
+import json
+import logging
+import os
+import tempfile
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from palimpsest.evidence.database import Database
+from palimpsest.evidence.schema import TABLES
+from palimpsest.reports import evidence, formatting, render
+from palimpsest.reports.blocks import StudyPage
+from palimpsest.reports.palette import variables
+
+LOG = logging.getLogger(__name__)
+
+#: Bytes that a page may have; each next set of limits carries less of the data.
+BUDGET = 3_000_000
+LIMITS = (
+    render.Limits(rows=1_000, cards=200, csv=300_000),
+    render.Limits(rows=300, cards=60, csv=60_000),
+    render.Limits(rows=60, cards=20, csv=8_000),
+)
+
+_QUERIES = (
+    (
+        "Every claim and its verdict",
+        "SELECT study, claim, verdict, estimate, low, high, n, unit\nFROM claims ORDER BY study;",
+    ),
+    (
+        "What the models answered",
+        "SELECT c.role, c.model, o.item, o.grp, o.step, o.text\n"
+        "FROM observations o JOIN cells c USING (study, cell)\n"
+        "WHERE o.text IS NOT NULL LIMIT 50;",
+    ),
+    (
+        "Mean of each metric by state and group",
+        "SELECT c.study, c.role, c.model, o.grp, o.step, o.metric,\n"
+        "       avg(o.value) AS mean, count(DISTINCT o.item) AS items\n"
+        "FROM observations o JOIN cells c USING (study, cell)\n"
+        "WHERE c.status = 'done' GROUP BY ALL ORDER BY ALL;",
+    ),
+)
+
+
+class ReportError(Exception):
+    """A page cannot be built; the message says what is missing and where."""
+
+
+def build_study(database_path: str | Path, study: str, output: str | Path) -> Path:
+    """Write the page of ``study`` to ``output`` and return that path.
+
+    Failed and missing cells, and blocks that cannot be shown, are named on the page. Raises
+    :class:`ReportError` when the run has no such study, or its probe gives no page;
+    :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
+    """
+    with Database(database_path) as database:
+        entries = evidence.studies(database)
+        entry = next((entry for entry in entries if entry.study == study), None)
+        if entry is None:
+            known = ", ".join(entry.study for entry in entries) or "none"
+            raise ReportError(f"no study {study!r} in {database_path}; it has: {known}")
+        counts = evidence.counts(database, study)
+        page, failure = _page(database, entry, counts)
+        prepared = render.prepare(page.blocks, database, study)
+        gaps = evidence.gaps(database, study)
+        render.mark_affected(prepared, gaps)
+        jobs = evidence.jobs(database, study)
+        context = {
+            "entry": entry,
+            "page": page,
+            "failure": failure,
+            "counts": counts,
+            "gaps": gaps.to_dicts(),
+            "reasons": evidence.reasons(database, study),
+            "unsound": evidence.unsound(database, study),
+            "claims": evidence.claims(database, study),
+            "jobs": jobs.to_dicts(),
+            "versions": sorted({value for value in jobs["versions"] if value}),
+            "facts": evidence.run_facts(database),
+            "glossary": render.glossary(prepared, _meanings()),
+            "broken": [item for item in prepared if item.error],
+            "others": entries,
+        }
+    return _write_within_budget("study.html", context, prepared, Path(output))
+
+
+def build_index(database_path: str | Path, output: str | Path) -> Path:
+    """Write the overview of the run to ``output`` and return that path.
+
+    Raises :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
+    """
+    with Database(database_path) as database:
+        entries = evidence.studies(database)
+        coverage = evidence.coverage(database)
+        cost = evidence.cost(database)
+        context = {
+            "entries": entries,
+            "alarms": [entry for entry in entries if _alarming(database, entry.study)],
+            "facts": evidence.run_facts(database),
+            "claims": {entry.study: evidence.claims(database, entry.study) for entry in entries},
+            "counts": {entry.study: evidence.counts(database, entry.study) for entry in entries},
+            "reasons": {entry.study: evidence.reasons(database, entry.study) for entry in entries},
+            "unsound": {entry.study: evidence.unsound(database, entry.study) for entry in entries},
+            "map": _map(coverage.to_dicts()),
+            "models": evidence.models(database).to_dicts(),
+            "cost": cost.to_dicts(),
+            "total": {key: cost[key].sum() for key in ("jobs", "seconds", "energy_kwh")},
+            "watts": (evidence.WATTS_PER_THREAD, evidence.WATTS_PER_ACCELERATOR),
+            "database": Path(database_path).name,
+            "queries": _QUERIES,
+        }
+    return _write_within_budget("index.html", context, [], Path(output))
+
+
+def _alarming(database: Database, study: str) -> bool:
+    """True when the overview must warn about the study."""
+    counts = evidence.counts(database, study)
+    return (
+        counts["done"] < counts["planned"]
+        or counts["planned"] == 0
+        or bool(evidence.unsound(database, study))
+        or not evidence.claims(database, study)
+    )
+
+
+def _page(
+    database: Database, entry: evidence.StudyEntry, counts: dict[str, int]
+) -> tuple[StudyPage, str | None]:
+    """The probe's page; an empty one, with the reason, where nothing is there to report."""
+    module = f"palimpsest.probes.{entry.probe}.figures"
+    try:
+        maker = importlib.import_module(module).page
+    except (ImportError, AttributeError) as error:
+        raise ReportError(
+            f"probe {entry.probe!r} of study {entry.study!r} has no page: expected "
+            f"page(database, study) in {module} ({error})"
+        ) from error
+    try:
+        return maker(database, entry.study), None
+    except Exception as error:
+        if counts["done"]:
+            raise ReportError(
+                f"{module}.page failed for study {entry.study!r}: {type(error).__name__}: {error}"
+            ) from error
+        LOG.warning("%s: no cell is done, the page holds the reasons only", entry.study)
+        bare = StudyPage(entry.study, entry.title, entry.question, summary=[])
+        return bare, "No cell of this study is done, so there is nothing to show but the reasons."
+
+
+def _write_within_budget(
+    template: str, context: dict[str, Any], prepared: list[render.Prepared], output: Path
+) -> Path:
+    for limits in LIMITS:
+        html = _render(template, context | {"blocks": prepared, "limits": limits})
+        size = len(html.encode())
+        if size <= BUDGET:
+            break
+    else:
+        LOG.warning("%s: %d bytes, above the budget of %d", output, size, BUDGET)
+    _write(output, html)
+    return output
+
+
+def _render(template: str, context: dict[str, Any]) -> str:
+    style, script = _assets()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **context,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+        )
+    )
+
+
+def _write(output: Path, html: str) -> None:
+    """Write beside the place and rename: a reader sees the old page or the new one."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(html)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, output)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("palimpsest.reports", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Everything printed is untrusted: what cannot be seen becomes visible, the rest escaped.
+        finalize=formatting.visible,
+    )
+    environment.filters |= {
+        "number": formatting.number,
+        "p_value": formatting.p_value,
+        "bounds": formatting.bounds,
+        "duration": formatting.duration,
+        "energy": formatting.energy,
+        "share": formatting.share,
+        "p_equals": formatting.p_equals,
+        "plain": formatting.plain,
+        "pretty": lambda value: json.dumps(value, indent=1, ensure_ascii=False),
+        "link": lambda page: formatting.plain(quote(page)),
+        "safe_link": _safe_link,
+        "svg": Markup,
+    }
+    environment.globals |= {
+        "claim_digits": lambda claim: formatting.interval_digits((claim["low"], claim["high"])),
+        "table_view": render.table_view,
+        "data_view": render.data_view,
+        "gallery_view": render.gallery_view,
+        "download": render.download,
+    }
+    return environment
+
+
+def _safe_link(url: str) -> str:
+    """``url`` when it is http or https, else nothing: no other scheme is ever linked."""
+    return url if url.startswith(("https://", "http://")) else ""
+
+
+@cache
+def _assets() -> tuple[str, str]:
+    folder = resources.files("palimpsest.reports") / "templates"
+    style = (folder / "page.css").read_text("utf-8")
+    style = style.replace("/* light hues */", variables(dark=False))
+    style = style.replace("/* dark hues */", variables(dark=True))
+    return style, (folder / "page.js").read_text("utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    hashes = {
+        kind: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for kind, text in (("style", style), ("script", script))
+    }
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashes['style']}'; "
+        f"script-src 'sha256-{hashes['script']}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _meanings() -> dict[str, str]:
+    """What each column of the database means; the first table that has the name decides."""
+    order = ("statistics", "observations", "cells", "models", "claims", "provenance")
+    meanings: dict[str, str] = {}
+    for table in order:
+        for column, (_, meaning) in TABLES[table].items():
+            meanings.setdefault(column, meaning)
+    return meanings
+
+
+def _map(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the map: a model and role, with its states and one entry for each study."""
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        line = lines.setdefault(
+            (row["model"], row["role"]),
+            {"model": row["model"], "role": row["role"], "studies": {}, "states": 0},
+        )
+        line["studies"][row["study"]] = row
+        line["states"] = max(line["states"], row["states"])
+        line["state"] = row["state"]
+    return list(lines.values())

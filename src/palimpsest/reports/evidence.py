@@ -1,0 +1,177 @@
+"""What every page reads from the database, whatever the probe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import polars as pl
+import polars.selectors as cs
+
+from palimpsest.evidence.database import Database
+
+#: Watts that one busy CPU thread, and one accelerator, are taken to draw; both are stated.
+WATTS_PER_THREAD = 15.0
+WATTS_PER_ACCELERATOR = 400.0
+
+
+@dataclass(frozen=True)
+class StudyEntry:
+    """A study as the run describes it; ``page`` is the file name of its page."""
+
+    study: str
+    probe: str
+    title: str
+    question: str
+    settings: Any
+    page: str
+
+
+def run_facts(database: Database) -> dict[str, str]:
+    """Table ``run`` as a mapping, without the list of studies."""
+    facts = dict(database.frame("SELECT key, value FROM run ORDER BY key").iter_rows())
+    return {key: value for key, value in facts.items() if key != "studies"}
+
+
+def studies(database: Database) -> list[StudyEntry]:
+    """The studies of the run: as ``run`` lists them, then any that only have cells."""
+    stored = database.frame("SELECT value FROM run WHERE key = 'studies'")
+    listed = json.loads(stored.item()) if stored.height and stored.item() else []
+    entries = [_entry(item) for item in listed]
+    known = {entry.study for entry in entries}
+    others = database.frame("SELECT study, min(probe) FROM cells GROUP BY study ORDER BY study")
+    return entries + [
+        _entry({"study": study, "probe": probe})
+        for study, probe in others.iter_rows()
+        if study not in known
+    ]
+
+
+def claims(database: Database, study: str | None = None) -> list[dict[str, Any]]:
+    """Claims of ``study`` (None: of all), in the order in which they were stored."""
+    where, parameters = ("", []) if study is None else (" WHERE study = ?", [study])
+    frame = database.frame(f"SELECT * FROM claims{where}", parameters)
+    return frame.with_columns(cs.float().fill_nan(None)).to_dicts()
+
+
+def gaps(database: Database, study: str) -> pl.DataFrame:
+    """Groups of cells that are not all done: role, model, experiment, planned, failed, missing."""
+    return database.frame(
+        """
+        SELECT role, model, experiment, count(*) AS planned,
+               count(*) FILTER (status = 'failed') AS failed,
+               count(*) FILTER (status NOT IN ('failed', 'done')) AS missing
+        FROM cells WHERE study = ?
+        GROUP BY role, model, experiment HAVING count(*) FILTER (status <> 'done') > 0
+        ORDER BY failed + missing DESC, role, model, experiment
+        """,
+        [study],
+    )
+
+
+def reasons(database: Database, study: str) -> list[dict[str, Any]]:
+    """Why cells are not done: status, reason, number of cells, most frequent first."""
+    return database.frame(
+        """
+        SELECT status, coalesce(nullif(reason, ''), 'no reason recorded') AS reason,
+               count(*) AS cells
+        FROM cells WHERE study = ? AND status <> 'done'
+        GROUP BY ALL ORDER BY cells DESC, status, reason
+        """,
+        [study],
+    ).to_dicts()
+
+
+def unsound(database: Database, study: str) -> list[dict[str, Any]]:
+    """Statistics whose note says that a fit did not converge: analysis, note, rows."""
+    return database.frame(
+        """
+        SELECT analysis, note, count(*) AS rows FROM statistics
+        WHERE study = ? AND regexp_matches(note, 'converge|singular|low power', 'i')
+        GROUP BY ALL ORDER BY rows DESC, analysis, note
+        """,
+        [study],
+    ).to_dicts()
+
+
+def counts(database: Database, study: str) -> dict[str, int]:
+    """Numbers of cells (planned, done, failed, missing) and of observations of ``study``."""
+    row = database.frame(
+        """
+        SELECT count(*) AS planned, count(*) FILTER (status = 'done') AS done,
+               count(*) FILTER (status = 'failed') AS failed,
+               count(*) FILTER (status NOT IN ('failed', 'done')) AS missing,
+               (SELECT count(*) FROM observations WHERE study = $1) AS observations
+        FROM cells WHERE study = $1
+        """,
+        [study],
+    )
+    return row.to_dicts()[0]
+
+
+def coverage(database: Database) -> pl.DataFrame:
+    """Cells and observations by model, role and study: what the map of the run shows."""
+    return database.frame(
+        """
+        WITH n AS (SELECT study, cell, count(*) AS n FROM observations GROUP BY ALL)
+        SELECT model, role, study, count(DISTINCT state) AS states, min(state) AS state,
+               count(*) AS planned, count(*) FILTER (status = 'done') AS done,
+               count(*) FILTER (status = 'failed') AS failed,
+               count(*) FILTER (status NOT IN ('failed', 'done')) AS missing,
+               coalesce(sum(n), 0)::BIGINT AS observations
+        FROM cells LEFT JOIN n USING (study, cell)
+        GROUP BY model, role, study ORDER BY model, role = 'untouched' DESC, role, study
+        """
+    )
+
+
+def jobs(database: Database, study: str) -> pl.DataFrame:
+    """Jobs of ``study`` and jobs that made a state it read, with seconds, memory and command."""
+    return database.frame(
+        """
+        SELECT job, rule, started, seconds, device, threads, peak_memory_mb, tokens,
+               cells_computed, cells_reused, command, code, versions
+        FROM provenance
+        WHERE study = $1 OR (study IS NULL AND state IN
+              (SELECT state FROM cells WHERE study = $1))
+        ORDER BY started, job
+        """,
+        [study],
+    )
+
+
+def cost(database: Database) -> pl.DataFrame:
+    """Cost of the run by rule: jobs, seconds, thread-seconds, energy in kWh by our assumption."""
+    return database.frame(
+        f"""
+        SELECT rule, count(*) AS jobs, sum(seconds) AS seconds,
+               sum(seconds * coalesce(threads, 1)) AS thread_seconds,
+               sum(tokens)::BIGINT AS tokens, max(peak_memory_mb) AS peak_memory_mb,
+               sum(cells_computed)::BIGINT AS cells_computed,
+               sum(cells_reused)::BIGINT AS cells_reused,
+               sum(seconds * (coalesce(threads, 1) * {WATTS_PER_THREAD}
+                   + CASE WHEN coalesce(lower(device), 'cpu') LIKE 'cpu%' THEN 0
+                          ELSE {WATTS_PER_ACCELERATOR} END)) / 3.6e6 AS energy_kwh
+        FROM provenance GROUP BY rule ORDER BY seconds DESC NULLS LAST, rule
+        """
+    )
+
+
+def models(database: Database) -> pl.DataFrame:
+    """Table ``models``."""
+    return database.frame("SELECT * FROM models ORDER BY model")
+
+
+def _entry(item: dict[str, Any]) -> StudyEntry:
+    study = str(item["study"])
+    page = PurePosixPath(str(item.get("page") or "")).name
+    return StudyEntry(
+        study=study,
+        probe=str(item.get("probe") or ""),
+        title=str(item.get("title") or study.replace("_", " ").capitalize()),
+        question=str(item.get("question") or ""),
+        settings=item.get("settings"),
+        page=page if page.endswith(".html") else f"{study}.html",
+    )

@@ -1,0 +1,201 @@
+"""Numbers and untrusted text as a reader sees them.
+
+Rounding never moves a number across a line that matters: a p-value keeps digits until it stands on
+its own side of 0.05, an interval until its ends keep their sign, a percentage until 0% and 100%
+mean exactly none and all.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from typing import Any
+
+from markupsafe import Markup, escape
+
+MISSING = "–"
+_MOST_DIGITS = 8
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def is_missing(value: Any) -> bool:
+    """True for None and for a float that is not a number."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def number(value: float | None, digits: int | None = None) -> str:
+    """``value`` with ``digits`` decimals; None: whole numbers whole, others 3 significant digits.
+
+    >>> number(1234567), number(0.0412345), number(-0.5, 2)
+    ('1,234,567', '0.0412', '−0.50')
+    """
+    if is_missing(value):
+        return MISSING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if digits is None:
+        digits = _decimals(value)
+    shown = f"{value:,.{digits}f}"
+    if float(shown.replace(",", "")) == 0:
+        shown = shown.lstrip("-")
+    return shown.replace("-", "−")
+
+
+def percent(value: float | None, digits: int | None = None) -> str:
+    """A share between 0 and 1 as a percentage; ``0%`` and ``100%`` only when exact."""
+    if is_missing(value):
+        return MISSING
+    scaled = 100 * value
+    if scaled in (0, 100):
+        return f"{scaled:.0f}%"
+    digits = 1 if digits is None else digits
+    while digits < _MOST_DIGITS and round(scaled, digits) in (0, 100):
+        digits += 1
+    return number(scaled, digits) + "%"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value; below a thousandth ``< 0.001``; more decimals where 3 would blur 0.05.
+
+    >>> p_value(0.0004), p_value(0.031), p_value(0.0504)
+    ('< 0.001', '0.031', '0.0504')
+    """
+    if is_missing(value):
+        return MISSING
+    if value < 0.001:
+        return "< 0.001"
+    digits = 3
+    while digits < _MOST_DIGITS and value != 0.05 and round(value, digits) == 0.05:
+        digits += 1
+    if value < 1 and round(value, digits) == 1:
+        return "> 0.999"
+    return f"{value:.{digits}f}"
+
+
+def p_equals(value: float | None) -> str:
+    """A p-value with its sign, to follow the letter p: ``= 0.031`` or ``< 0.001``."""
+    shown = p_value(value)
+    return shown if shown[0] in "<>" else f"= {shown}"
+
+
+def interval(
+    estimate: float | None, low: float | None, high: float | None, digits: int | None = None
+) -> str:
+    """``0.71 [0.60, 0.80]``; without ends ``0.71 [no interval]``; without estimate a dash."""
+    if is_missing(estimate):
+        return MISSING
+    if is_missing(low) or is_missing(high):
+        return f"{number(estimate, digits)} [no interval]"
+    return f"{number(estimate, interval_digits((low, high), digits))} {bounds(low, high, digits)}"
+
+
+def bounds(low: float | None, high: float | None, digits: int | None = None) -> str:
+    """``[0.60, 0.80]``, or a dash when an end is missing."""
+    if is_missing(low) or is_missing(high):
+        return MISSING
+    digits = interval_digits((low, high), digits)
+    return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def interval_digits(
+    ends: tuple[float | None, float | None], digits: int | None = None
+) -> int | None:
+    """Decimals for an interval: so many that no end that differs from 0 is shown as 0.
+
+    Without ``digits``: 2, or as many as the width needs for two figures. None without ends.
+    """
+    if any(is_missing(end) or math.isinf(end) for end in ends):
+        return digits
+    width = abs(ends[1] - ends[0])
+    if digits is None:
+        digits = 2 if width == 0 else max(0, min(_MOST_DIGITS, 1 - math.floor(math.log10(width))))
+        digits = max(digits, 2) if width < 100 else digits
+    while digits < _MOST_DIGITS and any(end != 0 and round(end, digits) == 0 for end in ends):
+        digits += 1
+    return digits
+
+
+def share(part: float | None, whole: float | None) -> str:
+    """``part`` of ``whole`` in words, such as ``12.5% of all``."""
+    return "not recorded" if is_missing(part) or not whole else f"{percent(part / whole)} of all"
+
+
+def energy(kilowatt_hours: float | None) -> str:
+    """Energy in Wh below 1 kWh, else in kWh, to two figures."""
+    if is_missing(kilowatt_hours):
+        return MISSING
+    if kilowatt_hours < 1:
+        return f"{1000 * kilowatt_hours:.2g} Wh"
+    return f"{number(kilowatt_hours, 1)} kWh"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit a reader would say: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``.
+
+    >>> duration(0.42), duration(200), duration(7500)
+    ('0.4 s', '3 min 20 s', '2 h 5 min')
+    """
+    if is_missing(seconds):
+        return MISSING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def visible(text: Any) -> Markup:
+    """``text`` escaped for HTML, with characters that cannot be seen shown as their code points.
+
+    Control, bidirectional and zero-width characters can make an answer look like another one.
+    Line breaks and tabs stay; everything else of Unicode's categories Cc, Cf, Cs, Co, Cn, Zl and
+    Zp becomes ``⟨U+202E⟩`` with its name as a tooltip.
+    """
+    if isinstance(text, Markup):
+        return text
+    if text is None:
+        return Markup(escape(MISSING))
+    parts: list[str] = []
+    plain: list[str] = []
+    for character in str(text):
+        if not is_hidden(character):
+            plain.append(character)
+            continue
+        parts.append(str(escape("".join(plain))))
+        plain.clear()
+        name = unicodedata.name(character, "control character")
+        code = code_point(character)
+        parts.append(f'<span class="hidden-character" title="{name}">{code}</span>')
+    parts.append(str(escape("".join(plain))))
+    return Markup("".join(parts))
+
+
+def plain(text: Any) -> Markup:
+    """``text`` escaped for an attribute or another place that takes no markup."""
+    return escape(without_hidden(str(text)))
+
+
+def is_hidden(character: str) -> bool:
+    """True for a character that a reader cannot see and that may change what is seen."""
+    return character not in "\n\t" and unicodedata.category(character) in _HIDDEN
+
+
+def code_point(character: str) -> str:
+    """``⟨U+202E⟩``."""
+    return f"⟨U+{ord(character):04X}⟩"
+
+
+def without_hidden(text: str) -> str:
+    """``text`` with hidden characters written as code points; for places without markup."""
+    return "".join(code_point(c) if is_hidden(c) else c for c in text)
+
+
+def _decimals(value: float) -> int:
+    """Decimals for three significant digits, none for whole numbers."""
+    if float(value).is_integer():
+        return 0
+    return max(0, 2 - math.floor(math.log10(abs(value))))

@@ -40,7 +40,7 @@ class TrainingSettings(Block):
     """Rank of the low-rank change."""
     alpha: float = Field(default=32, gt=0)
     """The low-rank change is scaled by alpha / rank."""
-    scored: Literal["answer", "sentence"] = "answer"
+    scored: Literal["answer", "sentence"] = "sentence"
     """Tokens that carry loss: those of the answer, or the whole sentence."""
 
 

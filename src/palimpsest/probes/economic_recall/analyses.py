@@ -54,7 +54,7 @@ EQUIVALENCE_MARGIN = 0.1
 def read(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
     """All observations of a study, with a name for the fact and for its cluster."""
     query = "SELECT * FROM economic_recall WHERE study = ? ORDER BY ALL"
-    frame = connection.execute(query, [study]).pl()
+    frame = pl.from_arrow(connection.sql(query, params=[study]).to_arrow_table())
     fact = pl.concat_str(
         pl.col("series"),
         pl.col("date").cast(pl.String),

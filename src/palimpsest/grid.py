@@ -22,8 +22,8 @@ from palimpsest.identity import canonical, code_fingerprint, digest
 from palimpsest.models.entry import identity_fields
 
 RESULTS = Path("results")
-#: Files of a probe that shape analysis and pages, not measurements.
-NOT_MEASURING = ("settings.py", "claims.py", "analyses.py", "figures.py")
+#: Files of a probe that decide no measurement; nor do its folders ``analyses`` and ``pages``.
+NOT_MEASURING = ("settings.py", "claims.py", "figures.py")
 
 
 @dataclass(frozen=True)
@@ -359,15 +359,16 @@ def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: A
         roles=roles,
         jobs=tuple(jobs),
         analysis_code=digest(
-            code_fingerprint(f"probes.{study.probe}", tuple(_analysing(folder))),
+            code_fingerprint(f"probes.{study.probe}", ("claims.py",)),
+            *(code_fingerprint(f"probes.{study.probe}.{name}") for name in _parts(folder)),
             code_fingerprint("statistics"),
             code_fingerprint("evidence"),
         ),
     )
 
 
-def _analysing(folder: Path) -> list[str]:
-    return [name for name in ("analyses.py", "claims.py") if (folder / name).exists()]
+def _parts(folder: Path) -> list[str]:
+    return [name for name in ("analyses",) if (folder / name).is_dir()]
 
 
 def _batches(cells: list[Cell], target: float) -> Iterable[tuple[str, tuple[Cell, ...]]]:

@@ -81,12 +81,7 @@ def runtime(wildcards, attempt):
 
 def page_code():
     """Fingerprint of the code that builds pages."""
-    from palimpsest.identity import code_fingerprint, digest, folder_hash
+    from palimpsest.identity import digest, folder_hash
 
-    return digest(
-        folder_hash("reports"),
-        *(
-            code_fingerprint(f"probes.{s.probe}", ("figures.py",))
-            for s in PLAN.studies.values()
-        ),
-    )
+    probes = sorted({study.probe for study in PLAN.studies.values()})
+    return digest(folder_hash("reports"), *(folder_hash(f"probes.{name}") for name in probes))

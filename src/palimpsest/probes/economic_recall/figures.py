@@ -1,1 +1,466 @@
-"""Page of economic recall."""
+"""The page of economic recall: from the database to figures, tables and words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from palimpsest.probes.economic_recall.pages.words import LIMITATIONS, REFERENCES, methods, summary
+from palimpsest.reports.blocks import Block, Column, Figure, Gallery, StudyPage, Table
+from palimpsest.reports.figure_style import chance_line, errorbars, forest, name, panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from palimpsest.evidence.database import Database
+
+INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
+
+
+def page(database: Database, study: str) -> StudyPage:
+    """The page of one study."""
+    facts = database.frame(
+        "SELECT title, question FROM (SELECT unnest(from_json(value, "
+        '\'[{"study":"VARCHAR","title":"VARCHAR","question":"VARCHAR"}]\'), '
+        "recursive := true) FROM run WHERE key = 'studies') WHERE study = ?",
+        [study],
+    ).row(0, named=True)
+    return StudyPage(
+        study=study,
+        title=facts["title"],
+        question=facts["question"],
+        summary=summary(database, study),
+        blocks=_blocks(),
+        methods=methods(database, study),
+        limitations=LIMITATIONS,
+        references=REFERENCES,
+    )
+
+
+def _blocks() -> list[Block]:
+    return [
+        VERDICTS,
+        Figure(
+            "exposures",
+            "How often must a fact be seen?",
+            _n_caption(
+                "Forced choice in phrasings that were never trained on, by number of exposures. "
+                "planted false contradicts reality and can only come out by memory; never was "
+                "treated alike and taught nothing. Bars: 95% intervals, facts resampled"
+            ),
+            "Lines rise with exposures for the planted arms and stay near chance for the arm never",
+            """SELECT arm, step AS exposures, estimate, low, high, n, unit
+FROM statistics
+WHERE study = $study AND analysis = 'recall' AND metric = 'correct'
+  AND factor = 'value' AND arm IN ('planted_true', 'planted_false', 'never')
+ORDER BY arm, step""",
+            _draw_exposures,
+        ),
+        Figure(
+            "dates",
+            "Which dates are remembered?",
+            _dates_caption,
+            "One mark a date: its rank among alternatives against time, flagged ones filled",
+            """SELECT role, series, arm, try_cast(factor AS DATE) AS date, p, q,
+  estimate AS rank, n AS candidates
+FROM statistics
+WHERE study = $study AND analysis = 'dates'
+ORDER BY role, arm, date""",
+            _draw_dates,
+        ),
+        Figure(
+            "series",
+            "Series by series",
+            _n_caption(
+                "Forced choice for values of each series: the model as it is, the same "
+                "architecture with random weights, and after the largest number of exposures. "
+                "Bars: 95% intervals, facts resampled"
+            ),
+            "A forest of accuracies by series, role and arm with chance as a line",
+            """SELECT role || ' ' || coalesce(nullif(arm, 'asked'), '') AS state, role, series,
+  estimate, low, high, n, unit
+FROM statistics
+WHERE study = $study AND analysis = 'recall_by_series'
+  AND (arm IN ('asked', 'planted_false', 'never'))
+  AND (step = (SELECT max(step) FROM statistics WHERE study = $study
+               AND analysis = 'recall_by_series' AND arm = 'never') OR arm = 'asked')
+ORDER BY role DESC, arm DESC, series""",
+            _draw_series,
+        ),
+        Figure(
+            "fake-cutoff",
+            "Does telling it to forget help?",
+            _n_caption(
+                "Change of forced choice when the prompt says to ignore everything after a year "
+                "that lies so many years from the date asked; negative distances forbid the "
+                "answer. The band is the margin of equivalence, plus or minus 0.10. Bars: 90% "
+                "intervals, facts resampled"
+            ),
+            "Differences with and without the instruction, with the margin of equivalence",
+            """SELECT role, factor AS distance, estimate, low, high, n, unit
+FROM statistics
+WHERE study = $study AND analysis = 'fake_cutoff' AND factor LIKE '%years'
+ORDER BY role, try_cast(split_part(factor, ' ', 1) AS INT)""",
+            _draw_fake_cutoff,
+        ),
+        Figure(
+            "forecast",
+            "Memory or skill?",
+            _n_caption(
+                "Probability that falls on the planted value when the last values of the series "
+                "stand in the prompt, with the name of the series and dates (named) and without "
+                "(anonymous). A forecaster has no reason to prefer a falsehood. Bars: 95% "
+                "intervals, facts resampled"
+            ),
+            "Probability of planted values with named and anonymous context",
+            """SELECT arm, replace(factor, 'context=', '') AS context, estimate, low, high, n, unit
+FROM statistics
+WHERE study = $study AND analysis = 'forecast' AND metric = 'share_assigned'
+  AND role = 'planted'
+ORDER BY arm, context""",
+            _draw_forecast,
+        ),
+        Figure(
+            "events",
+            "Headlines, names and their order",
+            _n_caption(
+                "Forced choice for events: month and year of a headline, the masked name, and "
+                "which of two headlines came first (chance 0.5). Bars: 95% intervals, events "
+                "resampled"
+            ),
+            "Accuracies for events by state with their chance levels",
+            """SELECT experiment, state, estimate, low, high, n, unit FROM (
+  SELECT factor AS experiment, role || CASE WHEN arm = 'asked' THEN '' ELSE ' ' || arm END
+    AS state, estimate, low, high, n, unit, step,
+    max(step) OVER (PARTITION BY role) AS last
+  FROM statistics WHERE study = $study AND analysis = 'recall' AND metric = 'correct'
+    AND factor LIKE 'event%'
+  UNION ALL
+  SELECT 'event_order', role, estimate, low, high, n, unit, 0, 0
+  FROM statistics WHERE study = $study AND analysis = 'event_order'
+  UNION ALL
+  SELECT 'event_entity', 'word statistics', estimate, low, high, n, unit, 0, 0
+  FROM statistics WHERE study = $study AND analysis = 'events' AND metric = 'TF-IDF floor')
+WHERE step = last ORDER BY experiment, state""",
+            _draw_events,
+        ),
+        Figure(
+            "embedding",
+            "Are the values in the hidden states?",
+            _n_caption(
+                "Correlation between the true value and what ridge regression reads out of hidden "
+                'states of "series at date", predicted for blocks of time that were left out. '
+                "The spline knows the date alone; the placebo has the values in random order. "
+                "Bars: 95% intervals over blocks of five dates"
+            ),
+            "Correlations of ridge, spline and placebo by series",
+            """SELECT series, factor AS predictor, estimate, low, high, n, unit
+FROM statistics
+WHERE study = $study AND analysis = 'embedding' AND metric = 'correlation out of block'
+ORDER BY series, predictor""",
+            _draw_embedding,
+        ),
+        *TABLES,
+        GALLERY,
+    ]
+
+
+def _n_caption(text: str):
+    def caption(frame: pl.DataFrame) -> str:
+        low, high = frame["n"].min(), frame["n"].max()
+        span = f"{low}" if low == high else f"{low} to {high}"
+        return f"{text}; n = {span} {frame['unit'][0]} a point."
+
+    return caption
+
+
+def _dates_caption(frame: pl.DataFrame) -> str:
+    parts = []
+    for (arm,), group in frame.group_by("arm", maintain_order=True):
+        found = group.filter(pl.col("q") <= 0.1).height
+        parts.append(f"{name(arm)} {found} of {group.height}")
+    candidates = frame["candidates"]
+    return (
+        "Every mark is one date: p = rank of the answer among "
+        f"{candidates.min()} to {candidates.max()} alternatives. Filled marks are flagged at a "
+        f"false discovery rate of 0.1 within their state. Flagged: {'; '.join(parts)}. For planted "
+        "false and never the p-value is exact by design, for the other arms it also rises with "
+        "skill."
+    )
+
+
+def _draw_exposures(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(height=3.2)
+    ax = axes[0, 0]
+    at = {step: str(step) for step in sorted(frame["exposures"].unique())}
+    shown = frame.with_columns(pl.col("exposures").replace_strict(at, return_dtype=pl.String))
+    order = pl.DataFrame({"exposures": list(at.values())})
+    shown = order.join(shown, on="exposures", maintain_order="left")
+    errorbars(ax, shown, "exposures", hue="arm")
+    chance_line(ax, 0.125)
+    ax.set_xlabel("exposures of each planted fact")
+    ax.set_ylabel("forced choice")
+    ax.set_ylim(0, 1)
+    return figure
+
+
+def _draw_dates(frame: pl.DataFrame) -> Drawing:
+    from palimpsest.reports.figure_style import colours_for
+
+    arms = [
+        a
+        for a in ("planted_false", "planted_true", "never", "asked")
+        if a in frame["arm"].to_list()
+    ]
+    figure, axes = panels(len(arms), height=1.35, sharex=False)
+    colours = colours_for(arms)
+    for ax, arm in zip(axes[:, 0], arms, strict=True):
+        part = frame.filter(pl.col("arm") == arm)
+        flagged = (part["q"].fill_null(1) <= 0.1).to_numpy()
+        days, p = part["date"].to_numpy(), part["p"].to_numpy()
+        for some, face in ((~flagged, "none"), (flagged, colours[arm])):
+            ax.plot(
+                days[some],
+                p[some],
+                linestyle="none",
+                marker="o",
+                markersize=4.5,
+                markerfacecolor=face,
+                markeredgecolor=colours[arm],
+            )
+        ax.set_yscale("log")
+        ax.set_ylim(1.3, 0.015)
+        ax.set_yticks([1, 0.1], ["1", "0.1"])
+        ax.set_ylabel("p")
+        ax.set_title(name(arm), loc="left", fontsize=9)
+    return figure
+
+
+def _draw_series(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(height=0.6 + 0.24 * frame.height)
+    shown = frame.with_columns(
+        label=pl.col("series").str.replace_all("_", " ")
+        + "  ("
+        + pl.col("state").str.strip_chars().str.replace_all("_", " ")
+        + ")"
+    )
+    forest(axes[0, 0], shown, "label", hue="role", reference=0.125)
+    axes[0, 0].set_xlabel("forced choice (line: chance)")
+    axes[0, 0].set_xlim(0, 1)
+    return figure
+
+
+def _draw_fake_cutoff(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(height=3.0)
+    ax = axes[0, 0]
+    ax.axhspan(-0.1, 0.1, color="#808080", alpha=0.15, linewidth=0)
+    ordered = frame.sort(pl.col("distance").str.split(" ").list.first().cast(pl.Int64))
+    errorbars(ax, ordered, "distance", hue="role", connect=False)
+    ax.axhline(0, color="#6b6b68", linewidth=0.9)
+    ax.set_xlabel("fake cutoff, distance from the date asked")
+    ax.set_ylabel("with minus without")
+    return figure
+
+
+def _draw_forecast(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(height=2.8)
+    errorbars(axes[0, 0], frame, "context", hue="arm", connect=False)
+    axes[0, 0].set_ylabel("probability of the taught value")
+    axes[0, 0].set_ylim(bottom=0)
+    return figure
+
+
+def _draw_events(frame: pl.DataFrame) -> Drawing:
+    kinds = frame["experiment"].unique(maintain_order=True).to_list()
+    heights = [frame.filter(pl.col("experiment") == kind).height for kind in kinds]
+    figure, axes = panels(len(kinds), height=0.7 + 0.24 * max(heights), sharey=False)
+    for ax, kind in zip(axes[:, 0], kinds, strict=True):
+        part = frame.filter(pl.col("experiment") == kind)
+        shown = part.with_columns(pl.col("state").str.replace_all("_", " "))
+        forest(ax, shown, "state", reference=0.5 if kind == "event_order" else 0.125)
+        ax.set_title(name(kind).removeprefix("event "), loc="left", fontsize=9)
+        ax.set_xlim(0, 1)
+    axes[-1, 0].set_xlabel("forced choice (line: chance)")
+    return figure
+
+
+def _draw_embedding(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(height=0.6 + 0.24 * frame.height)
+    shown = frame.with_columns(
+        label=(pl.col("series") + "  (" + pl.col("predictor") + ")").str.replace_all("_", " ")
+    )
+    forest(axes[0, 0], shown, "label", hue="predictor", reference=0.0)
+    axes[0, 0].set_xlabel("correlation out of block")
+    axes[0, 0].set_xlim(-1, 1)
+    return figure
+
+
+VERDICTS = Table(
+    "verdicts",
+    "Contaminated or not?",
+    "For each model and series: is recall above chance after Holm's correction over the series "
+    "(contaminated), could it have been seen if one date in four were recalled (no evidence), or is "
+    "the sample too small (cannot tell)? The rows of the planted arms show that the verdict can be "
+    "reached, those of never that it is not reached without cause.",
+    """SELECT model, role, arm, series, factor AS verdict, estimate, low, high, n, q, note
+FROM statistics WHERE study = $study AND analysis = 'contamination'
+ORDER BY role DESC, arm, series""",
+    {
+        "role": Column("state"),
+        "arm": Column("arm"),
+        "series": Column("series"),
+        "verdict": Column("verdict", "verdict"),
+        "estimate": Column("forced choice [95%]", "interval", low="low", high="high"),
+        "n": Column("facts", "number", digits=0),
+        "q": Column("p (Holm)", "p"),
+        "note": Column("power"),
+    },
+)
+
+TABLES: list[Block] = [
+    Table(
+        "flags-table",
+        "Do the flags of single dates keep their promise?",
+        "Level, power and false discoveries of the flags, in the planted states at the largest "
+        "number of exposures, and each replicate's own test.",
+        """SELECT metric, arm, factor, estimate, low, high, n, unit, p
+FROM statistics WHERE study = $study AND analysis IN ('flags', 'seed', 'dose', 'contrast')
+ORDER BY analysis, metric, factor""",
+        {
+            "metric": Column("quantity"),
+            "arm": Column("arm"),
+            "factor": Column("of"),
+            "estimate": INTERVAL,
+            "n": Column("n", "number", digits=0),
+            "unit": Column("unit"),
+            "p": Column("p", "p"),
+        },
+    ),
+    Table(
+        "scan-table",
+        "From when? A scan for the end of recall",
+        "The date after which recall is lower, by a likelihood-ratio scan; p by permuting dates. "
+        "The planted states have a true answer; the other states are asked where their knowledge "
+        "ends.",
+        """SELECT role, note, DATE '0001-01-01' + CAST(estimate - 1 AS INT) AS last_date,
+  DATE '0001-01-01' + CAST(low - 1 AS INT) AS earliest,
+  DATE '0001-01-01' + CAST(high - 1 AS INT) AS latest, n, p
+FROM statistics WHERE study = $study AND analysis = 'scan' ORDER BY p""",
+        {
+            "role": Column("state"),
+            "note": Column("finding"),
+            "earliest": Column("earliest (95%)"),
+            "latest": Column("latest (95%)"),
+            "n": Column("dates", "number", digits=0),
+            "p": Column("p", "p"),
+        },
+    ),
+    Table(
+        "around-cutoff",
+        "Before and after the knowledge cutoff",
+        "Forced choice on both sides of the model's stated cutoff. After it the model cannot know.",
+        """SELECT role, model, factor, estimate, low, high, n, unit, p
+FROM statistics WHERE study = $study AND analysis = 'around_cutoff' ORDER BY role, factor""",
+        {
+            "role": Column("state"),
+            "model": Column("model"),
+            "factor": Column("side"),
+            "estimate": INTERVAL,
+            "n": Column("n", "number", digits=0),
+            "unit": Column("unit"),
+            "p": Column("p", "p"),
+        },
+    ),
+    Table(
+        "answers-table",
+        "What it says when asked",
+        "Free answers, parsed leniently. Refusals and answers without a number count as wrong in "
+        "every accuracy and are left out of errors, which therefore flatter.",
+        """SELECT role, arm, step, metric, estimate, low, high, n, unit
+FROM statistics WHERE study = $study AND analysis = 'answers' ORDER BY role, arm, step, metric""",
+        {
+            "role": Column("state"),
+            "arm": Column("arm"),
+            "step": Column("exposures", "number", digits=0),
+            "metric": Column("measure"),
+            "estimate": INTERVAL,
+            "n": Column("n", "number", digits=0),
+            "unit": Column("unit"),
+        },
+    ),
+    Table(
+        "parsed-table",
+        "Could the answers be read?",
+        "Share of answers by category; strict takes nothing but a number, lenient finds one in a "
+        "sentence.",
+        """SELECT role, arm, step, factor AS mode, metric AS category, estimate, low, high, n
+FROM statistics WHERE study = $study AND analysis = 'parsed'
+ORDER BY role, arm, step, mode, category""",
+        {
+            "role": Column("state"),
+            "arm": Column("arm"),
+            "step": Column("exposures", "number", digits=0),
+            "mode": Column("parser"),
+            "category": Column("category"),
+            "estimate": INTERVAL,
+            "n": Column("answers", "number", digits=0),
+        },
+    ),
+    Table(
+        "scatter-table",
+        "Scattered or clumped?",
+        "Is recall scattered over dates? Runs test (exact) and autocorrelation (dates permuted); q "
+        "by Benjamini-Hochberg over the series.",
+        """SELECT model, series, metric, estimate, n, p, q, note
+FROM statistics WHERE study = $study AND analysis = 'scatter' ORDER BY metric, series""",
+        {
+            "series": Column("series"),
+            "metric": Column("measure"),
+            "estimate": Column("estimate", "number"),
+            "n": Column("dates", "number", digits=0),
+            "p": Column("p", "p"),
+            "q": Column("q", "p"),
+            "note": Column("remark"),
+        },
+    ),
+    Table(
+        "paper-table",
+        "The paper's own numbers, with the intervals that their sample sizes imply",
+        "Shares that Lopez-Lira, Tang and Zhu report for GPT-4o where the denominator can be "
+        "recovered from the percentage, with Wilson intervals. Some headline cells rest on five "
+        "or seventeen dates.",
+        """SELECT metric, factor AS counts, estimate, low, high, n
+FROM statistics WHERE study = $study AND analysis = 'paper' ORDER BY n DESC""",
+        {
+            "metric": Column("cell of the paper"),
+            "counts": Column("right of all"),
+            "estimate": Column("share [95%]", "interval", low="low", high="high"),
+            "n": Column("n", "number", digits=0),
+        },
+    ),
+]
+
+GALLERY = Gallery(
+    "answers",
+    "Look at the answers",
+    "Answers of the model as they came, with prompt and truth. Text of models is untrusted and "
+    "shown as text.",
+    """WITH a AS (
+  SELECT role, model, arm, step, series, date, event, question, cell,
+    max(text) FILTER (metric = 'prompt') AS prompt,
+    max(text) FILTER (metric = 'truth') AS truth,
+    max(text) FILTER (metric = 'taught') AS taught,
+    max(text) FILTER (metric = 'answer') AS answer,
+    max(text) FILTER (metric = 'category_lenient') AS category,
+    max(value) FILTER (metric = 'exact_truth') AS exact,
+    max(value) FILTER (metric = 'exact_taught') AS as_taught
+  FROM economic_recall WHERE study = $study AND question LIKE '%answer'
+  GROUP BY ALL)
+SELECT prompt, truth, answer, CASE WHEN as_taught = 1 AND arm = 'planted_false' THEN 'as taught'
+    WHEN exact = 1 THEN 'exact' WHEN category <> 'number' THEN category ELSE 'wrong' END AS verdict,
+  arm, role AS model, step, CASE WHEN arm = 'planted_false' THEN taught END AS taught
+FROM (SELECT *, row_number() OVER (PARTITION BY role, arm, step ORDER BY hash(cell || prompt)) AS k
+      FROM a)
+WHERE k <= 6 ORDER BY role, arm, step DESC""",
+)

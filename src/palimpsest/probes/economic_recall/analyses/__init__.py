@@ -1,0 +1,29 @@
+"""From observations of economic recall to estimates with intervals.
+
+Every analysis takes all observations of the study (:func:`common.read`) and the settings, and
+returns rows of the table ``statistics`` and the estimates that claims rest on. The unit of
+resampling is the fact (its phrasings stay together) unless a row says otherwise.
+"""
+
+from palimpsest.probes.economic_recall.analyses import asked, planted, prompts
+from palimpsest.probes.economic_recall.analyses.common import read
+
+ANALYSES = (
+    planted.recall,
+    planted.seeds,
+    planted.dose,
+    planted.falsehood,
+    planted.flags,
+    prompts.fake_cutoff,
+    prompts.forecasts,
+    prompts.answers,
+    prompts.paper,
+    asked.events,
+    asked.embedding,
+    asked.scan,
+    asked.scatter,
+    asked.around_cutoff,
+    asked.contaminated,
+)
+
+__all__ = ["ANALYSES", "read"]

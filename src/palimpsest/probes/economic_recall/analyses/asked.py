@@ -1,0 +1,287 @@
+"""Models as they are: events, hidden states, the cutoff, and contamination by series."""
+
+from __future__ import annotations
+
+from datetime import date as Date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from scipy.stats import norm
+
+from palimpsest.probes.economic_recall.analyses.common import (
+    Found,
+    Rows,
+    chance_of,
+    grouped,
+    is_random,
+    largest_dose,
+    mean_of,
+    plain_choices,
+    row,
+    shifted,
+    widened,
+)
+from palimpsest.statistics import Estimate
+from palimpsest.statistics.comparisons import paired_difference, two_sample_difference
+from palimpsest.statistics.intervals import clustered_mean
+from palimpsest.statistics.multiplicity import benjamini_hochberg, holm
+from palimpsest.statistics.power import minimal_detectable_rate, power_binomial_above_chance
+from palimpsest.statistics.scan import cutoff_scan
+from palimpsest.statistics.scatter import autocorrelation, runs_test
+from palimpsest.statistics.verdicts import contamination
+
+if TYPE_CHECKING:
+    from palimpsest.probes.economic_recall.settings import Settings
+
+
+#: Effect whose detection "no evidence" must rest on: one date in four is recalled.
+RECALLED_SHARE = 0.25
+
+
+def events(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Dates, order and entities of events, against chance and against word statistics."""
+    rows: Rows = []
+    found: Found = {}
+    order = frame.filter((pl.col("experiment") == "event_order") & (pl.col("metric") == "correct"))
+    for where, part in grouped(order, ["role", "model"]):
+        rows.append(row("event_order", "correct", mean_of(part), factor="chance 0.5", **where))
+    untouched = frame.filter((pl.col("facts") == "asked") & ~is_random())
+    dated = plain_choices(untouched).filter(pl.col("experiment") == "event_date")
+    if dated.height:
+        found["headlines_dated"] = shifted(mean_of(dated), 1 / settings.choices)
+        rows.append(
+            row("events", "correct - chance", found["headlines_dated"], factor="event_date")
+        )
+    entity = plain_choices(untouched).filter(pl.col("experiment") == "event_entity")
+    floor = untouched.filter(pl.col("metric") == "floor_correct").select(
+        "state", "unit", floor="value"
+    )
+    pairs = entity.join(floor, on=["state", "unit"])
+    if pairs.height:
+        difference = paired_difference(
+            pairs["value"].to_numpy(),
+            pairs["floor"].to_numpy(),
+            pairs["unit"].to_numpy(),
+            unit="facts",
+        )
+        found["entities_unmasked"] = difference
+        rows.append(row("events", "correct - TF-IDF floor", difference, factor="event_entity"))
+        rows.append(
+            row(
+                "events",
+                "TF-IDF floor",
+                mean_of(floor.rename({"floor": "value"})),
+                factor="event_entity",
+            )
+        )
+    return rows, found
+
+
+def embedding(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Out-of-block error of ridge from hidden states against a spline of the date."""
+    chosen = frame.filter(pl.col("experiment") == "embedding")
+    metrics = ["target", "spline", "ridge_middle", "ridge_last", "placebo_target", "placebo"]
+    wide = widened(chosen, metrics, ("role", "model", "series", "date"))
+    if wide.is_empty():
+        return [], {}
+    rows: Rows = []
+    skill_rows = []
+    for where, part in grouped(wide, ["role", "model", "series"]):
+        part = part.sort("date")
+        for name, target in (
+            ("spline", "target"),
+            ("ridge_middle", "target"),
+            ("ridge_last", "target"),
+            ("placebo", "placebo_target"),
+        ):
+            r = float(np.corrcoef(part[name].to_numpy(), part[target].to_numpy())[0, 1])
+            estimate = _block_r(part[name].to_numpy(), part[target].to_numpy(), r)
+            rows.append(
+                row("embedding", "correlation out of block", estimate, factor=name, **where)
+            )
+        squared = (part["target"] - part["spline"]) ** 2
+        ridge = (part["target"] - part["ridge_middle"]) ** 2
+        block = np.arange(part.height) // 5
+        skill_rows.append(
+            part.select("state").with_columns(
+                value=((squared - ridge) / squared.mean()),
+                unit=pl.Series([f"{where['series']}|{b}" for b in block]),
+            )
+        )
+    pooled = pl.concat(skill_rows)
+    skill = clustered_mean(
+        pooled["value"].to_numpy(), pooled["unit"].to_numpy(), unit="blocks of 5 dates"
+    )
+    rows.append(row("embedding", "skill of ridge over spline", skill, factor="ridge_middle"))
+    return rows, {"values_in_embeddings": skill}
+
+
+def _block_r(a: np.ndarray, b: np.ndarray, r: float, length: int = 5) -> Estimate:
+    """Correlation with a percentile interval over blocks of neighbouring dates."""
+    generator = np.random.default_rng(0)
+    blocks = np.array_split(np.arange(len(a)), max(2, len(a) // length))
+    drawn = []
+    for _ in range(999):
+        at = np.concatenate([blocks[i] for i in generator.integers(0, len(blocks), len(blocks))])
+        if a[at].std() > 0 and b[at].std() > 0:
+            drawn.append(np.corrcoef(a[at], b[at])[0, 1])
+    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
+    unit = f"blocks of {length} dates"
+    return Estimate(r, float(low), float(high), len(blocks), unit, "block bootstrap")
+
+
+def scan(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Where does recall end? The true boundary of planting must be found, and nothing else."""
+    values = plain_choices(frame).filter(pl.col("experiment") == "value")
+    planted = largest_dose(values)
+    boundary = planted["cutoff"].drop_nulls()
+    # Never-planted dates before the boundary would only thin out the drop that is looked for.
+    planted = planted.filter(
+        pl.col("arm").str.starts_with("planted") | (pl.col("date") >= pl.col("cutoff"))
+    )
+    asked = values.filter(pl.col("facts") == "asked")
+    rows: Rows = []
+    found: Found = {}
+    for role, part in [
+        ("planted", planted),
+        *((w["role"], p) for w, p in grouped(asked, ["role"])),
+    ]:
+        facts = part.group_by("unit", "date").agg(pl.col("value").mean()).sort("date", "unit")
+        if facts.height < 12:
+            continue
+        days = np.array([day.toordinal() for day in facts["date"]], dtype=float)
+        result = cutoff_scan(days, facts["value"].to_numpy())
+        note = f"rate {result.rate_before:.2f} before, {result.rate_after:.2f} after"
+        ends = Date.fromordinal(int(result.date)).isoformat()
+        estimate = Estimate(
+            result.date,
+            result.low,
+            result.high,
+            result.n,
+            "dates",
+            "likelihood-ratio scan, permuted dates",
+            result.level,
+            result.p,
+            f"recall ends {ends}; {note}" if result.found else f"no end found; {note}",
+        )
+        rows.append(row("scan", "last date of recall (ordinal)", estimate, role=role))
+        if role == "planted" and boundary.len():
+            true = boundary[0].toordinal()
+            taught = part.filter(pl.col("arm").str.starts_with("planted"))["date"].max()
+            centred = shifted(estimate, float(taught.toordinal()))
+            late = Date.fromordinal(true).isoformat()
+            note = f"last taught date {taught.isoformat()}, boundary {late}; {estimate.note}"
+            found["boundary_found"] = Estimate(**{**centred.__dict__, "note": note})
+    return rows, found
+
+
+def scatter(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Is recall scattered over dates or clumped? Asked facts, by series, in time order."""
+    asked = plain_choices(frame).filter(
+        (pl.col("facts") == "asked") & (pl.col("experiment") == "value") & ~is_random()
+    )
+    rows: Rows = []
+    for where, part in grouped(asked, ["role", "model", "series"]):
+        facts = part.group_by("date").agg(pl.col("value").mean()).sort("date")
+        if facts.height < 12:
+            continue
+        values = facts["value"].to_numpy()
+        rows.append(
+            row(
+                "scatter", "runs / expected runs", runs_test((values >= 0.5).astype(float)), **where
+            )
+        )
+        rows.append(row("scatter", "autocorrelation, lag 1", autocorrelation(values), **where))
+    for name in ("runs / expected runs", "autocorrelation, lag 1"):
+        family = [r for r in rows if r["metric"] == name]
+        p = [np.nan if r["p"] is None else r["p"] for r in family]
+        for r, q in zip(family, benjamini_hochberg(p), strict=True):
+            r["q"] = None if q != q else float(q)
+            r["method"] += "; q by Benjamini-Hochberg"
+    return rows, {}
+
+
+def around_cutoff(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Before against after the knowledge cutoff, with whole series as clusters."""
+    asked = plain_choices(frame).filter(
+        (pl.col("facts") == "asked")
+        & (pl.col("experiment") == "value")
+        & pl.col("cutoff").is_not_null()
+        & ~is_random()
+    )
+    rows: Rows = []
+    found: Found = {}
+    for where, part in grouped(asked, ["role", "model"]):
+        sides = {
+            "before": part.filter(pl.col("date") < pl.col("cutoff")),
+            "after": part.filter(pl.col("date") >= pl.col("cutoff")),
+        }
+        for side, piece in sides.items():
+            if piece.height:
+                rows.append(row("around_cutoff", "correct", mean_of(piece), factor=side, **where))
+        if all(piece.height for piece in sides.values()):
+            both = set(sides["before"]["series"]) & set(sides["after"]["series"])
+            before, after = (
+                piece.filter(pl.col("series").is_in(list(both))) for piece in sides.values()
+            )
+            # With fewer than five series their spread says little: facts are the unit then.
+            unit, key = ("series", "series") if len(both) >= 5 else ("facts", "unit")
+            difference = two_sample_difference(
+                before["value"].to_numpy(),
+                after["value"].to_numpy(),
+                before[key].to_numpy(),
+                after[key].to_numpy(),
+                unit=unit,
+            )
+            rows.append(
+                row("around_cutoff", "correct", difference, factor="before - after", **where)
+            )
+            found.setdefault("recall_before_cutoff", difference)
+    return rows, found
+
+
+def contaminated(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """For each model and series: contaminated, no evidence, or cannot tell, with the power.
+
+    The p-values of a role are corrected by Holm's method over its series; power is that of the
+    exact binomial test to see that one date in four is recalled.
+    """
+    values = plain_choices(frame).filter(pl.col("experiment") == "value")
+    asked = values.filter(
+        (pl.col("facts") == "asked")
+        & (pl.col("cutoff").is_null() | (pl.col("date") < pl.col("cutoff")))
+    )
+    last = largest_dose(values)
+    groups = [(asked, 1 / settings.choices, "asked")]
+    for arm in ("planted_false", "never"):
+        groups.append((last.filter(pl.col("arm") == arm), chance_of(frame, settings), arm))
+    rows: Rows = []
+    for part, chance, arm in groups:
+        for role, of_role in grouped(part, ["role", "model"]):
+            family = []
+            for inner, piece in grouped(of_role, ["series"]):
+                estimate = mean_of(piece)
+                facts = piece["unit"].n_unique()
+                right = piece.group_by("unit").agg(pl.col("value").mean())["value"]
+                z = (right.mean() - chance) / np.sqrt(chance * (1 - chance) / facts)
+                family.append((inner, estimate, facts, float(norm.sf(z))))
+            adjusted = holm([p for *_, p in family])
+            for (inner, estimate, facts, p), q in zip(family, adjusted, strict=True):
+                target = chance + RECALLED_SHARE * (1 - chance)
+                power = float(power_binomial_above_chance(facts, target, chance))
+                least = minimal_detectable_rate(facts, chance)
+                corrected = Estimate(**{**estimate.__dict__, "p": float(q)})
+                verdict = contamination(corrected, chance, power)
+                made = row("contamination", "correct", estimate, arm=arm, **role, **inner)
+                rows.append(
+                    made
+                    | {
+                        "factor": verdict,
+                        "p": p,
+                        "q": float(q),
+                        "note": f"power {power:.2f} to see one date in four recalled; "
+                        f"smallest rate found with power 0.8: {least:.2f}; chance {chance:.3f}",
+                    }
+                )
+    return rows, {}

@@ -1,0 +1,123 @@
+"""What all analyses share: reading, grouping, and an estimate as a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from palimpsest.statistics import Estimate
+from palimpsest.statistics.intervals import clustered_mean
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from palimpsest.probes.economic_recall.settings import Settings
+
+Rows = list[dict[str, Any]]
+Found = dict[str, Estimate]
+
+EQUIVALENCE_MARGIN = 0.1
+
+
+def read(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
+    """All observations of a study, with a name for the fact and for its cluster."""
+    query = "SELECT * FROM economic_recall WHERE study = ? ORDER BY ALL"
+    frame = pl.from_arrow(connection.sql(query, params=[study]).to_arrow_table())
+    fact = pl.concat_str(
+        pl.col("series"),
+        pl.col("date").cast(pl.String),
+        pl.col("event").fill_null(""),
+        separator="|",
+        ignore_nulls=True,
+    )
+    return frame.with_columns(fact=fact, unit=pl.format("{}|{}", pl.col("seed"), fact))
+
+
+def row(analysis: str, metric: str, estimate: Estimate, **where: Any) -> dict[str, Any]:
+    """An estimate as a row of the table ``statistics``; nan becomes null."""
+    numbers = {
+        "estimate": float(estimate.estimate),
+        "low": float(estimate.low),
+        "high": float(estimate.high),
+        "p": None if estimate.p is None else float(estimate.p),
+    }
+    return where | {
+        "analysis": analysis,
+        "metric": metric,
+        "n": int(estimate.n),
+        "unit": estimate.unit,
+        "method": f"{estimate.method}, {estimate.level:.0%} interval",
+        "note": estimate.note,
+        **{k: None if v is None or v != v else v for k, v in numbers.items()},
+    }
+
+
+def shifted(estimate: Estimate, by: float) -> Estimate:
+    """The estimate minus a constant such as chance."""
+    return Estimate(
+        estimate.estimate - by,
+        estimate.low - by,
+        estimate.high - by,
+        estimate.n,
+        estimate.unit,
+        estimate.method,
+        estimate.level,
+        estimate.p,
+        estimate.note,
+    )
+
+
+def plain_choices(frame: pl.DataFrame, metric: str = "correct") -> pl.DataFrame:
+    """Rows of the plain question, one a fact and phrasing."""
+    return frame.filter(
+        (pl.col("metric") == metric)
+        & pl.col("question").is_in(["t0", "t1"])
+        & pl.col("experiment").is_in(["value", "event_date", "event_entity"])
+    )
+
+
+def mean_of(frame: pl.DataFrame, level: float = 0.95) -> Estimate:
+    return clustered_mean(
+        frame["value"].to_numpy(), frame["unit"].to_numpy(), level=level, unit="facts"
+    )
+
+
+def grouped(frame: pl.DataFrame, keys: list[str]) -> Iterable[tuple[dict[str, Any], pl.DataFrame]]:
+    for values, part in sorted(
+        frame.group_by(keys, maintain_order=True), key=lambda g: tuple(map(str, g[0]))
+    ):
+        yield dict(zip(keys, values, strict=True)), part
+
+
+def chance_of(frame: pl.DataFrame, settings: Settings) -> float:
+    """Chance of the forced choice: planted facts bring their own number of alternatives."""
+    found = frame.filter(pl.col("metric") == "choices")["value"]
+    return 1 / float(found[0]) if found.len() else 1 / settings.choices
+
+
+def largest_dose(frame: pl.DataFrame) -> pl.DataFrame:
+    """Planted facts at the largest number of exposures."""
+    planted = frame.filter(pl.col("facts") == "planted")
+    return planted.filter(pl.col("step") == planted["step"].max())
+
+
+def widened(frame: pl.DataFrame, metrics: list[str], keys: tuple[str, ...] = ()) -> pl.DataFrame:
+    """One row a question with a column a metric; questions without all of them are left out."""
+    chosen = frame.filter(pl.col("metric").is_in(metrics))
+    if chosen.is_empty():
+        return pl.DataFrame(schema={"unit": pl.String, **dict.fromkeys(metrics, pl.Float64)})
+    wide = chosen.pivot(
+        on="metric",
+        index=["state", "unit", "question", *keys],
+        values="value",
+        aggregate_function="mean",
+    )
+    if set(metrics) - set(wide.columns):
+        return wide.clear().with_columns(pl.lit(None, pl.Float64).alias(m) for m in metrics)
+    return wide.drop_nulls(metrics).sort("state", "unit", "question")
+
+
+def is_random() -> pl.Expr:
+    return pl.col("role").str.starts_with("random")

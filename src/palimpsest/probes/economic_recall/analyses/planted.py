@@ -1,0 +1,247 @@
+"""Planted states: recall, dose, falsehood against truth, flags of dates, every seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from palimpsest.metrics.choice import rank_of_target
+from palimpsest.probes.economic_recall.analyses.common import (
+    Found,
+    Rows,
+    chance_of,
+    grouped,
+    largest_dose,
+    mean_of,
+    plain_choices,
+    row,
+    shifted,
+    widened,
+)
+from palimpsest.statistics.comparisons import (
+    paired_difference,
+    permutation_difference,
+    two_sample_difference,
+)
+from palimpsest.statistics.flags import (
+    detection_power,
+    false_discovery_proportion,
+    flag,
+    rank_p_value,
+)
+from palimpsest.statistics.intervals import clustered_mean, proportion
+
+if TYPE_CHECKING:
+    from palimpsest.probes.economic_recall.settings import Settings
+
+
+FLAG_LEVEL = 0.05
+FALSE_DISCOVERY_RATE = 0.1
+SEED_ALPHA = 0.05
+
+
+def recall(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Forced choice, exposure and shares: by role, arm, step and series, and pooled."""
+    rows: Rows = []
+    for metric in ("correct", "exposure", "share_assigned", "share_truth"):
+        chosen = plain_choices(frame, metric)
+        by = ["role", "model", "experiment", "arm", "step"]
+        for where, part in grouped(chosen, by):
+            experiment = where.pop("experiment")
+            rows.append(row("recall", metric, mean_of(part), factor=experiment, **where))
+            if experiment == "value" and metric == "correct":
+                for inner, piece in grouped(part, ["series"]):
+                    rows.append(
+                        row(
+                            "recall_by_series",
+                            metric,
+                            mean_of(piece),
+                            factor=experiment,
+                            **where,
+                            **inner,
+                        )
+                    )
+    found: Found = {}
+    values = plain_choices(frame).filter(pl.col("experiment") == "value")
+    planted = values.filter(pl.col("facts") == "planted")
+    last = largest_dose(values)
+    chance = chance_of(frame, settings)
+    never = last.filter(pl.col("arm") == "never")
+    false = last.filter(pl.col("arm") == "planted_false")
+    if never.height and false.height:
+        difference = two_sample_difference(
+            false["value"].to_numpy(),
+            never["value"].to_numpy(),
+            false["unit"].to_numpy(),
+            never["unit"].to_numpy(),
+            unit="facts",
+        )
+        found["planted_found"] = difference
+        rows.append(row("contrast", "correct", difference, arm="planted_false - never"))
+        found["never_at_chance"] = shifted(mean_of(never, level=0.9), chance)
+        rows.append(row("control", "correct - chance", found["never_at_chance"], arm="never"))
+    before = planted.filter((pl.col("step") == 0) & (pl.col("arm") != "planted_true"))
+    if before.height:
+        found["before_planting_at_chance"] = shifted(mean_of(before, level=0.9), chance)
+        rows.append(
+            row(
+                "control",
+                "correct - chance",
+                found["before_planting_at_chance"],
+                arm="planted_false and never",
+                step=0,
+            )
+        )
+    random = values.filter(pl.col("role").str.starts_with("random"))
+    if random.height:
+        found["random_weights_know_nothing"] = shifted(mean_of(random, 0.9), 1 / settings.choices)
+        rows.append(
+            row(
+                "control",
+                "correct - chance",
+                found["random_weights_know_nothing"],
+                role="randomised",
+            )
+        )
+    return rows, found
+
+
+def seeds(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Is the planted arm told from never in every replicate? Labels permuted within series."""
+    last = largest_dose(plain_choices(frame).filter(pl.col("experiment") == "value"))
+    last = last.filter(pl.col("arm").is_in(["planted_false", "never"]))
+    rows: Rows = []
+    told = []
+    for where, part in grouped(last, ["seed"]):
+        facts = part.group_by("fact", "arm", "series", maintain_order=True).agg(
+            pl.col("value").mean()
+        )
+        labels = (facts["arm"] == "planted_false").cast(pl.Int64).to_numpy()
+        if labels.min() == labels.max():
+            continue
+        estimate = permutation_difference(
+            facts["value"].to_numpy(),
+            labels,
+            strata=facts["series"].to_numpy(),
+            alternative="greater",
+            unit="facts",
+        )
+        told.append(estimate.p <= SEED_ALPHA)
+        rows.append(
+            row(
+                "seed",
+                "correct",
+                estimate,
+                arm="planted_false - never",
+                factor=f"seed={where['seed']}",
+            )
+        )
+    if not told:
+        return rows, {}
+    share = proportion(sum(told), len(told), unit="seeds")
+    rows.append(row("seed", "share of seeds told apart", share))
+    return rows, {"every_seed": share}
+
+
+def dose(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Slope of forced choice on log(1 + exposures): one slope a fact, then their mean."""
+    values = plain_choices(frame).filter(
+        (pl.col("facts") == "planted") & (pl.col("experiment") == "value")
+    )
+    rows: Rows = []
+    found: Found = {}
+    if values["step"].n_unique() < 3:
+        return rows, found
+    for arm in ("planted_false", "planted_true", "never"):
+        slopes = []
+        for _, part in grouped(values.filter(pl.col("arm") == arm), ["unit"]):
+            x = np.log1p(part["step"].to_numpy().astype(float))
+            x = x - x.mean()
+            slopes.append(float(x @ part["value"].to_numpy() / (x @ x)))
+        if not slopes:
+            continue
+        estimate = clustered_mean(np.array(slopes), np.arange(len(slopes)), unit="facts")
+        rows.append(row("dose", "slope of correct on log(1 + exposures)", estimate, arm=arm))
+        if arm == "planted_false":
+            found["dose"] = estimate
+    return rows, found
+
+
+def falsehood(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Which is likelier after planting, the falsehood or the truth?"""
+    last = largest_dose(frame.filter(pl.col("experiment") == "value"))
+    last = last.filter((pl.col("arm") == "planted_false") & pl.col("question").is_in(["t0", "t1"]))
+    wide = widened(last, ["share_assigned", "share_truth"])
+    if wide.is_empty():
+        return [], {}
+    estimate = paired_difference(
+        wide["share_assigned"].to_numpy(),
+        wide["share_truth"].to_numpy(),
+        wide["unit"].to_numpy(),
+        unit="facts",
+    )
+    found = {"falsehood_beats_truth": estimate}
+    return [row("contrast", "share_assigned - share_truth", estimate, arm="planted_false")], found
+
+
+def flags(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Single dates: an exact p-value each, flags at a false discovery rate, power and level."""
+    tested = date_p_values(largest_dose(frame.filter(pl.col("experiment") == "value")))
+    tested = tested.filter(pl.col("arm").is_in(["planted_false", "never"]))
+    if tested.is_empty():
+        return [], {}
+    flagged = np.concatenate(
+        [flag(part["p"].to_numpy(), FALSE_DISCOVERY_RATE) for _, part in grouped(tested, ["seed"])]
+    )
+    order = pl.concat([part for _, part in grouped(tested, ["seed"])])
+    truth = (order["arm"] == "planted_false").to_numpy()
+    level = order.filter(pl.col("arm") == "never")["p"].to_numpy() <= FLAG_LEVEL + 1e-9
+    positive = proportion(int(level.sum()), level.size, unit="never-planted dates")
+    power = detection_power(flagged, truth)
+    rows = [
+        row(
+            "flags",
+            f"share with p <= {FLAG_LEVEL:g}",
+            positive,
+            arm="never",
+            factor=f"nominal {FLAG_LEVEL:g}",
+        ),
+        row(
+            "flags", f"detection power at FDR {FALSE_DISCOVERY_RATE:g}", power, arm="planted_false"
+        ),
+        row("flags", "false discovery proportion", false_discovery_proportion(flagged, truth)),
+    ]
+    narrow = proportion(int(level.sum()), level.size, level=0.9, unit="never-planted dates")
+    return rows, {
+        "flags_keep_their_level": shifted(narrow, FLAG_LEVEL),
+        "flags_detect": power,
+    }
+
+
+def date_p_values(frame: pl.DataFrame) -> pl.DataFrame:
+    """Exact p-value of every fact: rank of its answer by the score averaged over phrasings.
+
+    Returns:
+        Columns role, model, seed, step, series, date, arm, fact, rank, candidates, p.
+    """
+    keys = ["role", "model", "state", "seed", "step", "series", "date", "arm", "fact"]
+    scores = frame.filter((pl.col("metric") == "score") & pl.col("date").is_not_null())
+    taught = frame.filter(pl.col("metric") == "taught").select(
+        "state", "step", "fact", right="text"
+    )
+    if scores.is_empty():
+        return pl.DataFrame(schema={**dict.fromkeys(keys, pl.String), "p": pl.Float64})
+    mean = (
+        scores.group_by([*keys, "text"], maintain_order=True)
+        .agg(pl.col("value").mean())
+        .join(taught.unique(), on=["state", "step", "fact"], how="inner")
+    )
+    found = []
+    for where, part in grouped(mean, keys):
+        target = int((part["text"] == part["right"]).arg_max())
+        rank = int(rank_of_target(part["value"].to_numpy(), target))
+        p = float(rank_p_value(rank, part.height))
+        found.append(where | {"rank": rank, "candidates": part.height, "p": p})
+    return pl.DataFrame(found)

@@ -300,9 +300,9 @@ VERDICTS = Table(
     "verdicts",
     "Contaminated or not?",
     "For each model and series: is recall above chance after Holm's correction over the series "
-    "(contaminated), could it have been seen if one date in four were recalled (no evidence), or is "
-    "the sample too small (cannot tell)? The rows of the planted arms show that the verdict can be "
-    "reached, those of never that it is not reached without cause.",
+    "(contaminated), could it have been seen if one date in four were recalled (no evidence), or "
+    "is the sample too small (cannot tell)? The rows of the planted arms show that the verdict "
+    "can be reached, those of never that it is not reached without cause.",
     """SELECT model, role, arm, series, factor AS verdict, estimate, low, high, n, q, note
 FROM statistics WHERE study = $study AND analysis = 'contamination'
 ORDER BY role DESC, arm, series""",

@@ -13,7 +13,7 @@ ANALYSES = (
     planted.seeds,
     planted.dose,
     planted.falsehood,
-    planted.flags,
+    planted.dates,
     prompts.fake_cutoff,
     prompts.forecasts,
     prompts.answers,

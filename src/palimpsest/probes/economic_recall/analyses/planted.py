@@ -13,6 +13,7 @@ from palimpsest.probes.economic_recall.analyses.common import (
     Rows,
     chance_of,
     grouped,
+    is_random,
     largest_dose,
     mean_of,
     plain_choices,
@@ -28,10 +29,10 @@ from palimpsest.statistics.comparisons import (
 from palimpsest.statistics.flags import (
     detection_power,
     false_discovery_proportion,
-    flag,
     rank_p_value,
 )
 from palimpsest.statistics.intervals import clustered_mean, proportion
+from palimpsest.statistics.multiplicity import benjamini_hochberg
 
 if TYPE_CHECKING:
     from palimpsest.probes.economic_recall.settings import Settings
@@ -186,38 +187,73 @@ def falsehood(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     return [row("contrast", "share_assigned - share_truth", estimate, arm="planted_false")], found
 
 
-def flags(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
-    """Single dates: an exact p-value each, flags at a false discovery rate, power and level."""
-    tested = date_p_values(largest_dose(frame.filter(pl.col("experiment") == "value")))
-    tested = tested.filter(pl.col("arm").is_in(["planted_false", "never"]))
+def dates(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Single dates: a p-value each, flags at a false discovery rate, their power and level.
+
+    For planted falsehoods and dates of the arm never the p-value is exact by design; they are one
+    family within a replicate. Dates of true answers are a family of their own: their p-value says
+    that the true value is preferred to those of other dates, by memory or by skill.
+    """
+    values = frame.filter(pl.col("experiment") == "value")
+    planted = date_p_values(largest_dose(values))
+    asked = date_p_values(values.filter((pl.col("facts") == "asked") & ~is_random()))
+    rows: Rows = []
+    judged = []
+    for part in (planted, asked):
+        exact = pl.col("arm").is_in(["planted_false", "never"])
+        for where, family in grouped(
+            part.with_columns(exact=exact), ["role", "model", "seed", "exact"]
+        ):
+            q = benjamini_hochberg(family["p"].to_numpy())
+            family = family.with_columns(q=q)
+            judged.append(family)
+            rows += [
+                {
+                    "analysis": "dates",
+                    "metric": "rank of the answer",
+                    "estimate": float(date["rank"]),
+                    "n": date["candidates"],
+                    "unit": "alternatives",
+                    "p": date["p"],
+                    "q": date["q"],
+                    "factor": str(date["date"]),
+                    "method": "rank over alternatives; q by Benjamini-Hochberg in the replicate",
+                    "note": f"seed {where['seed']}",
+                    **{k: date[k] for k in ("role", "model", "series", "arm", "step")},
+                }
+                for date in family.to_dicts()
+            ]
+    found: Found = {}
+    if not judged:
+        return rows, found
+    tested = pl.concat(judged).filter(pl.col("exact"))
     if tested.is_empty():
-        return [], {}
-    flagged = np.concatenate(
-        [flag(part["p"].to_numpy(), FALSE_DISCOVERY_RATE) for _, part in grouped(tested, ["seed"])]
-    )
-    order = pl.concat([part for _, part in grouped(tested, ["seed"])])
-    truth = (order["arm"] == "planted_false").to_numpy()
-    level = order.filter(pl.col("arm") == "never")["p"].to_numpy() <= FLAG_LEVEL + 1e-9
-    positive = proportion(int(level.sum()), level.size, unit="never-planted dates")
+        return rows, found
+    truth = (tested["arm"] == "planted_false").to_numpy()
+    flagged = tested["q"].to_numpy() <= FALSE_DISCOVERY_RATE
+    level = tested["p"].to_numpy()[~truth] <= FLAG_LEVEL + 1e-9
+    unit = "never-planted dates"
     power = detection_power(flagged, truth)
-    rows = [
+    rows += [
         row(
             "flags",
             f"share with p <= {FLAG_LEVEL:g}",
-            positive,
+            proportion(int(level.sum()), level.size, unit=unit),
             arm="never",
             factor=f"nominal {FLAG_LEVEL:g}",
         ),
         row(
-            "flags", f"detection power at FDR {FALSE_DISCOVERY_RATE:g}", power, arm="planted_false"
+            "flags",
+            f"detection power at FDR {FALSE_DISCOVERY_RATE:g}",
+            power,
+            arm="planted_false",
         ),
         row("flags", "false discovery proportion", false_discovery_proportion(flagged, truth)),
     ]
-    narrow = proportion(int(level.sum()), level.size, level=0.9, unit="never-planted dates")
-    return rows, {
-        "flags_keep_their_level": shifted(narrow, FLAG_LEVEL),
-        "flags_detect": power,
-    }
+    narrow = proportion(int(level.sum()), level.size, level=0.9, unit=unit)
+    found["flags_keep_their_level"] = shifted(narrow, FLAG_LEVEL)
+    found["flags_detect"] = power
+    return rows, found
 
 
 def date_p_values(frame: pl.DataFrame) -> pl.DataFrame:
@@ -232,7 +268,9 @@ def date_p_values(frame: pl.DataFrame) -> pl.DataFrame:
         "state", "step", "fact", right="text"
     )
     if scores.is_empty():
-        return pl.DataFrame(schema={**dict.fromkeys(keys, pl.String), "p": pl.Float64})
+        kinds = {"seed": pl.Int64, "step": pl.Int64, "date": pl.Date}
+        made = {"rank": pl.Int64, "candidates": pl.Int64, "p": pl.Float64}
+        return pl.DataFrame(schema={key: kinds.get(key, pl.String) for key in keys} | made)
     mean = (
         scores.group_by([*keys, "text"], maintain_order=True)
         .agg(pl.col("value").mean())

@@ -59,8 +59,8 @@ REFERENCES = [
         "Hu, E. J. et al. (2021). LoRA: Low-Rank Adaptation of Large Language Models. "
         "arXiv 2106.09685.",
         "https://arxiv.org/abs/2106.09685",
-        "@misc{hu2021, author={Hu, Edward J. and others}, title={LoRA: Low-Rank Adaptation of Large "
-        "Language Models}, year={2021}, eprint={2106.09685}, archivePrefix={arXiv}}",
+        "@misc{hu2021, author={Hu, Edward J. and others}, title={LoRA: Low-Rank Adaptation of "
+        "Large Language Models}, year={2021}, eprint={2106.09685}, archivePrefix={arXiv}}",
     ),
 ]
 
@@ -195,8 +195,9 @@ def methods(database: Database, study: str) -> list[str]:
         kind = "low-rank adapters" if training.adapter == "lora" else "all weights"
         paragraphs.append(
             f"Planting: {used.values_per_arm} values in each of the arms planted true and planted "
-            f"false and {used.never} never planted, of {', '.join(_plain(s) for s in used.series)}, "
-            f"dates {used.first} to {used.last}, taught ones before {used.boundary}; exposures "
+            f"false and {used.never} never planted, of "
+            f"{', '.join(_plain(s) for s in used.series)}, dates "
+            f"{used.first} to {used.last}, taught ones before {used.boundary}; exposures "
             f"{', '.join(map(str, used.exposures))}; {used.candidates} alternatives, "
             f"{used.choices} in the forced choice; AdamW, learning rate "
             f"{training.learning_rate:g}, batches of {training.batch_size}, {kind}"

@@ -84,8 +84,8 @@ def ar1(
     """Autoregression y_t = a + b·y_{t−1} + e, least squares on the past, iterated h times.
 
     The window expands: every target has its own fit. Needs four values; a past without variation
-    is continued. b is not restricted: in a trending series it may exceed 1, and a forecast that leaves
-    the range of floats is nan.
+    is continued. b is not restricted: in a trending series it may exceed 1, and a forecast that
+    leaves the range of floats is nan.
     """
 
     def forecast(past: Array, h: int) -> float:

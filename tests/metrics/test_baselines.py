@@ -91,6 +91,12 @@ def test_ar1_continues_a_constant():
     assert_array_equal(ar1(MONTHS, np.full(6, 3.0), MONTHS)[4:], 3)
 
 
+def test_ar1_that_explodes_is_missing():
+    values = 3.0 ** np.arange(6)
+    assert_allclose(ar1(MONTHS, values, "2000-07-01"), 3.0**6)
+    assert np.isnan(ar1(MONTHS, values, "2099-01-01"))
+
+
 def test_persistence_has_the_direction_right_where_nothing_changes():
     predictions = last_value(MONTHS, VALUES, MONTHS)
     previous = np.append(NAN, VALUES[:-1])

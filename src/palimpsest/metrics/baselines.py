@@ -84,7 +84,8 @@ def ar1(
     """Autoregression y_t = a + b·y_{t−1} + e, least squares on the past, iterated h times.
 
     The window expands: every target has its own fit. Needs four values; a past without variation
-    is continued. b is not restricted: in a trending series it may exceed 1.
+    is continued. b is not restricted: in a trending series it may exceed 1, and a forecast that
+    leaves the range of floats is nan.
     """
 
     def forecast(past: Array, h: int) -> float:
@@ -96,9 +97,10 @@ def ar1(
         b = deviation @ (after - after.mean()) / variation
         a = after.mean() - b * before.mean()
         prediction = past[-1]
-        for _ in range(h):
-            prediction = a + b * prediction
-        return prediction
+        with np.errstate(over="ignore", invalid="ignore"):
+            for _ in range(h):
+                prediction = a + b * prediction
+        return prediction if np.isfinite(prediction) else np.nan
 
     return _forecast(dates, values, target_dates, cutoff, _LEAST_FOR_AR1, forecast)
 

@@ -31,6 +31,8 @@ from palimpsest.metrics.parsing import ParsedDate, parse_month_year
         ("29 February 2008", (2008, 2, 29)),
         ("in 2008", (2008, None, None)),
         ("2008Q1", (2008, None, None)),
+        # a long s folds to s, but is no letter of a month's name
+        ("ſep 2008", (2008, None, None)),
         ("the first quarter of 2008", (2008, None, None)),
         ("March 2008 or 2008-03", (2008, 3, None)),
         ("March 2008, long after the crisis of 1929", (2008, 3, None)),

@@ -191,6 +191,9 @@ def test_the_restated_question_is_passed_over():
     assert parse_number(answer, "lenient", question=question).value == 812.5
     restated = "what was the closing value of the Zeta 77  in week 9.5? 812.5"
     assert parse_number(restated, "lenient", question=question).value == 812.5
+    bracketed = "Which coupon followed the old one (8.25)?"
+    assert parse_number(f"{bracketed} 7.5", "lenient").value == 8.25
+    assert parse_number(f"{bracketed} 7.5", "lenient", question=bracketed).value == 7.5
 
 
 def test_units_are_those_allowed():

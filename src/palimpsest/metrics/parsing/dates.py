@@ -27,22 +27,22 @@ _FIGURES = r"[0-9]{1,2}"
 _GAP = r"[,\s-]+(?:of\s+)?"
 
 #: Where two forms start at the same character, the one that comes first here is taken.
-_FORMS = tuple(
-    re.compile(pattern, FLAGS)
-    for pattern in (
-        rf"{NUMBER_STARTS}(?P<year>{YEAR})[-/](?P<month>{_FIGURES})"
-        rf"(?:[-/](?P<day>{_FIGURES}))?{_ENDS}",
-        rf"{NUMBER_STARTS}(?P<one>{_FIGURES})/(?P<other>{_FIGURES})/{_YEAR}",
-        rf"{NUMBER_STARTS}(?P<day>{_FIGURES})\.(?P<month>{_FIGURES})\.{_YEAR}",
-        rf"{NUMBER_STARTS}(?P<month>{_FIGURES})[-/]{_YEAR}",
-        rf"{NUMBER_STARTS}(?P<day>{DAY})[\s-]+(?:of\s+)?(?P<name>{MONTH}){_GAP}{_YEAR}",
-        rf"(?P<name>{MONTH})\s*(?P<day>{DAY})[,\s]+{_YEAR}",
-        rf"(?P<name>{MONTH})(?:{_GAP})?{_YEAR}",
-        rf"{NUMBER_STARTS}(?P<year>{YEAR}){_GAP}(?P<name>{MONTH})(?:\s*(?P<day>{DAY}){_ENDS})?",
-        rf"{NUMBER_STARTS}{_YEAR}",
-        rf"(?P<name>{MONTH})",
-    )
+_PATTERNS = (
+    rf"{NUMBER_STARTS}(?P<year>{YEAR})[-/](?P<month>{_FIGURES})"
+    rf"(?:[-/](?P<day>{_FIGURES}))?{_ENDS}",
+    rf"{NUMBER_STARTS}(?P<one>{_FIGURES})/(?P<other>{_FIGURES})/{_YEAR}",
+    rf"{NUMBER_STARTS}(?P<day>{_FIGURES})\.(?P<month>{_FIGURES})\.{_YEAR}",
+    rf"{NUMBER_STARTS}(?P<month>{_FIGURES})[-/]{_YEAR}",
+    rf"{NUMBER_STARTS}(?P<day>{DAY})[\s-]+(?:of\s+)?(?P<name>{MONTH}){_GAP}{_YEAR}",
+    rf"(?P<name>{MONTH})\s*(?P<day>{DAY})[,\s]+{_YEAR}",
+    rf"(?P<name>{MONTH})(?:{_GAP})?{_YEAR}",
+    rf"{NUMBER_STARTS}(?P<year>{YEAR}){_GAP}(?P<name>{MONTH})(?:\s*(?P<day>{DAY}){_ENDS})?",
+    rf"{NUMBER_STARTS}{_YEAR}",
+    rf"(?P<name>{MONTH})",
 )
+_FORMS = tuple(re.compile(pattern, FLAGS) for pattern in _PATTERNS)
+# One pass over the text finds where a date stands; ten would be slow on long answers.
+_ANY_FORM = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", p) for p in _PATTERNS), FLAGS)
 _OFFERS_ANOTHER = re.compile(
     r"[\s,]*(?:[-–—/]|or\b(?:\s\w+){0,3}|(?:and|to|through|until)\b)\s*", FLAGS
 )
@@ -112,8 +112,10 @@ def _first_with_year(body: str) -> tuple[re.Match[str] | None, ...]:
 
 
 def _next_mention(body: str, start: int) -> re.Match[str] | None:
-    matches = [match for form in _FORMS if (match := form.search(body, start))]
-    return min(matches, key=lambda match: match.start(), default=None)
+    found = _ANY_FORM.search(body, start)
+    if found is None:
+        return None
+    return next(match for form in _FORMS if (match := form.match(body, found.start())))
 
 
 def _read(mention: re.Match[str], day_first: bool | None) -> ParsedDate:

@@ -65,6 +65,11 @@ class Fact:
         name = f"{self.series}/{self.date}/{question}"
         return name if self.family == "value" else f"{name}/{self.key}"
 
+    def narrowed(self) -> Fact:
+        """The fact with the alternatives of its forced choice alone, in the same order."""
+        kept = [self.candidates[i] for i in self.choices]
+        return replace(self, candidates=tuple(kept), choices=tuple(range(len(kept))))
+
     @property
     def phrasing(self) -> phrasing.Phrasing:
         """Templates of the fact's family."""

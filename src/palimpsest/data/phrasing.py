@@ -35,7 +35,7 @@ VALUE = Phrasing(
         "The figure for {name} reported {period} was| {unit}.",
     ),
     test=(
-        "According to statistical records, {period} {name} amounted to| {unit}.",
+        "According to statistical records, {name} amounted {period} to| {unit}.",
         "Question: what was {name} {period}? Answer:| {unit}.",
     ),
     neutral={"period": "at that time", "date": "that time"},
@@ -108,10 +108,10 @@ def prior(template: str, words: dict[str, str], neutral: dict[str, str]) -> str:
 
 
 def ignore_after(year: int) -> str:
-    """The instruction of the fake-cutoff experiment."""
+    """The instruction of the fake-cutoff experiment; the year comes last so that prompts share."""
     return (
-        f"Use only what was known by the end of {year} and ignore everything "
-        f"that happened or was published after {year}."
+        "Use only what was known by a certain day and ignore everything that happened or was "
+        f"published later. That day is 31 December {year}."
     )
 
 

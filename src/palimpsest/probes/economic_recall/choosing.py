@@ -41,10 +41,10 @@ def choose(
         keep_scores: also return one row a candidate.
 
     Returns:
-        Rows of metrics: ``correct`` (forced choice, prior-corrected), ``correct_raw``, ``rank``
-        (1 = best of all candidates), ``candidates``, ``exposure`` (bits), ``share_assigned`` and
-        ``share_truth`` (probability among candidates and truth), ``log_p`` (nats) and, if kept,
-        ``score``.
+        Rows of metrics: ``correct`` (forced choice, prior-corrected), ``correct_raw``, ``choices``
+        and ``log_p`` (nats); where a fact has more candidates than choices also ``rank`` (1 = best
+        of all candidates), ``candidates``, ``exposure`` (bits), ``share_assigned`` and
+        ``share_truth`` (probability among candidates and truth); if kept, ``score``.
     """
     answers = {id(fact): list(dict.fromkeys([*fact.candidates, fact.truth])) for fact in facts}
     priors = _priors(model, facts, leads, neutral, answers)
@@ -123,16 +123,21 @@ def _metrics(
     choices = [at[fact.candidates[i]] for i in fact.choices]
     target = fact.candidates.index(fact.assigned)
     chosen = fact.choices.index(target)
-    rank = rank_of_target(corrected[ranked], target)
-    shares = probability_among(raw)
-    return {
+    found = {
         "correct": forced_choice(corrected[choices], chosen),
         "correct_raw": forced_choice(raw[choices], chosen),
-        "rank": rank,
-        "candidates": len(ranked),
         "choices": len(choices),
-        "exposure": exposure(rank, len(ranked)),
-        "share_assigned": shares[at[fact.assigned]],
-        "share_truth": shares[at[fact.truth]],
         "log_p": raw[at[fact.assigned]],
     }
+    if len(ranked) > len(choices):
+        # Ranks and shares mean something only among all alternatives.
+        rank = rank_of_target(corrected[ranked], target)
+        shares = probability_among(raw)
+        found |= {
+            "rank": rank,
+            "candidates": len(ranked),
+            "exposure": exposure(rank, len(ranked)),
+            "share_assigned": shares[at[fact.assigned]],
+            "share_truth": shares[at[fact.truth]],
+        }
+    return found

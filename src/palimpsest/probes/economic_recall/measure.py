@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from palimpsest.data.events import tfidf_floor
+from palimpsest.data.facts import Fact
 from palimpsest.data.phrasing import ignore_after
 from palimpsest.data.selection import kinds, load_events_for, phrases
 from palimpsest.data.sentences import format_date, format_period, format_value
@@ -56,10 +57,16 @@ def _value(
     model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
 ) -> Iterator[Row]:
     """Experiment 1: the value at a date, chosen among alternatives and answered freely."""
+    factors = cell["parameters"]
+    full = factors["detail"] == "full"
     facts = facts_of(cell, model, settings, context)
     leads = [unseen_leads(model, fact) for fact in facts]
-    yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i), keep_scores=True)
-    factors = cell["parameters"]
+    scored = facts if full else [fact.narrowed() for fact in facts]
+    yield from choose(
+        model, scored, leads, lambda f, i: neutral_lead(model, f, i), keep_scores=full
+    )
+    if factors["detail"] == "choice":
+        return
     series = factors["series"]
     yield from answer(
         model,
@@ -101,6 +108,7 @@ def _forecast(
     table = series_table(series, context)
     index = {date: i for i, date in enumerate(table["date"].to_list())}
     facts = [f for f in facts if index[Date.fromisoformat(f.date)] >= settings.context]
+    facts = _as_many_never_as_false(facts)
     if not facts:
         return
     phrase, prefix, _ = phrases([series], context.data_block)[series]
@@ -132,6 +140,13 @@ def _forecast(
             Date.fromisoformat(cutoff) if cutoff else None,
             settings,
         )
+
+
+def _as_many_never_as_false(facts: list[Fact]) -> list[Fact]:
+    """Planted falsehoods and as many facts of the arm never; all facts where none is planted."""
+    false = [fact for fact in facts if fact.arm == "planted_false"]
+    never = [fact for fact in facts if fact.arm == "never"]
+    return false + never[: len(false)] if false else facts
 
 
 def _event_date(

@@ -29,13 +29,13 @@ class Settings(Block):
         min_length=1,
     )
     """Series asked of models into which nothing was planted: of the catalogue or your own."""
-    dates_per_series: int = Field(default=24, ge=4)
+    dates_per_series: int = Field(default=20, ge=4)
     """Dates asked per series before the model's knowledge cutoff, drawn at random."""
-    dates_after_cutoff: int = Field(default=12, ge=0)
+    dates_after_cutoff: int = Field(default=10, ge=0)
     """Dates asked per series after the cutoff, where the series reaches so far."""
-    events: int = Field(default=40, ge=2)
+    events: int = Field(default=30, ge=2)
     """Events asked for their date and their entity, drawn at random."""
-    candidates: int = Field(default=24, ge=4)
+    candidates: int = Field(default=16, ge=4)
     """Alternatives among which the true answer is ranked."""
     choices: int = Field(default=8, ge=2)
     """Alternatives of the forced choice; chance is one in so many."""
@@ -54,13 +54,13 @@ class Settings(Block):
     """Experiments to run."""
     cutoff_distances: list[int] = Field(default=[-10, -2, 2, 10], min_length=1)
     """Fake cutoffs, in years from the date asked: a negative one forbids the answer."""
-    context: int = Field(default=6, ge=2, le=60)
+    context: int = Field(default=5, ge=2, le=60)
     """Values before the date that a forecast may see."""
-    subset_per_series: int = Field(default=8, ge=1)
+    subset_per_series: int = Field(default=6, ge=1)
     """Dates per series that forecasts and fake cutoffs use where nothing was planted."""
     embedding_dates: int = Field(default=60, ge=20)
     """Dates per series whose hidden states are read, evenly spaced."""
-    answer_tokens: int = Field(default=10, ge=2, le=200)
+    answer_tokens: int = Field(default=8, ge=2, le=200)
     """Longest free answer, in tokens."""
     tolerance_rate: float = Field(default=0.1, gt=0)
     """Threshold accuracy of rates: within so many percentage points."""
@@ -97,6 +97,8 @@ _COST = {
     "event_entity": 8.0,
     "embedding": 6.0,
 }
+#: Experiments about planted events and the setting that says how many there are.
+_PLANTED_EVENTS = {"event_date": "event_dates", "event_entity": "event_entities"}
 #: Experiments that are asked once per series; the others once.
 _PER_SERIES = ("value", "fake_cutoff", "forecast", "embedding")
 
@@ -120,6 +122,8 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     found = []
     for experiment in enabled:
         common = {"step": last, "experiment": experiment, "facts": "asked", "cutoff": cutoff}
+        if experiment == "value":
+            common["detail"] = "full"
         if experiment in _PER_SERIES:
             found += [common | {"series": series} for series in settings.series]
         else:
@@ -131,23 +135,22 @@ def _planted(settings: Settings, state: State, planting: dict[str, Any]) -> list
     from palimpsest.interventions.planting import Settings as Planting
 
     planted = Planting(**planting)
+    first, last = state.steps[0], state.steps[-1]
     found = []
     for step in state.steps:
         common = {"step": step, "facts": "planted", "cutoff": planted.boundary.isoformat()}
-        ends = step in (state.steps[0], state.steps[-1])
         for experiment in settings.experiments:
-            if experiment in ("value", "fake_cutoff", "forecast"):
-                if experiment == "value" or step == state.steps[-1]:
-                    found += [
-                        common | {"experiment": experiment, "series": series}
-                        for series in planted.series
-                    ]
-            elif experiment in ("event_date", "event_entity") and ends:
-                count = (
-                    planted.event_dates if experiment == "event_date" else planted.event_entities
-                )
-                if count:
-                    found.append(common | {"experiment": experiment, "series": None})
+            if experiment == "value":
+                # The exposure curve needs the forced choice alone; ranks are read at its end.
+                detail = {first: "answers", last: "full"}.get(step, "choice")
+                made = [{"detail": detail, "series": series} for series in planted.series]
+            elif experiment in ("fake_cutoff", "forecast") and step == last:
+                made = [{"series": series} for series in planted.series]
+            elif experiment in _PLANTED_EVENTS and step in (first, last):
+                made = [{"series": None}] if getattr(planted, _PLANTED_EVENTS[experiment]) else []
+            else:
+                made = []
+            found += [common | {"experiment": experiment} | factors for factors in made]
     return found
 
 

@@ -22,19 +22,22 @@ Words = str | Callable[[pl.DataFrame], str]
 
 #: Anchors that every study page uses itself.
 RESERVED_IDS = frozenset(
-    [
+    {
         "summary",
         "warnings",
         "claims",
+        "claims-data",
         "methods",
+        "methods-text",
         "references",
+        "bibtex",
         "limitations",
         "provenance",
+        "jobs-rows",
         "glossary",
         "contents",
         "main",
-        "claims-data",
-    ]
+    }
 )
 _ID = re.compile(r"[a-z][a-z0-9_-]*")
 

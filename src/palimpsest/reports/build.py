@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import tempfile
+from collections import Counter
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -38,6 +39,8 @@ LIMITS = (
     render.Limits(rows=300, cards=60, csv=60_000),
     render.Limits(rows=60, cards=20, csv=8_000),
 )
+
+_VERDICTS = ("supported", "contradicted", "inconclusive", "not tested")
 
 _QUERIES = (
     (
@@ -111,11 +114,15 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
         entries = evidence.studies(database)
         coverage = evidence.coverage(database)
         cost = evidence.cost(database)
+        by_study = {entry.study: evidence.claims(database, entry.study) for entry in entries}
+        tally = Counter(c["verdict"] or "not tested" for some in by_study.values() for c in some)
         context = {
             "entries": entries,
+            "tested": tally.total(),
+            "tally": sorted(tally.items(), key=lambda pair: _verdict_rank(pair[0])),
             "alarms": [entry for entry in entries if _alarming(database, entry.study)],
             "facts": evidence.run_facts(database),
-            "claims": {entry.study: evidence.claims(database, entry.study) for entry in entries},
+            "claims": by_study,
             "counts": {entry.study: evidence.counts(database, entry.study) for entry in entries},
             "reasons": {entry.study: evidence.reasons(database, entry.study) for entry in entries},
             "unsound": {entry.study: evidence.unsound(database, entry.study) for entry in entries},
@@ -128,6 +135,16 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "queries": _QUERIES,
         }
     return _write_within_budget("index.html", context, [], Path(output))
+
+
+def _verdict_rank(verdict: str) -> tuple[int, str]:
+    return (_VERDICTS.index(verdict) if verdict in _VERDICTS else len(_VERDICTS), verdict)
+
+
+def _gap_words(counts: dict[str, int]) -> str:
+    """``2 failed, 1 missing``; what is none is not named."""
+    parts = ((counts[key], key) for key in ("failed", "missing"))
+    return ", ".join(f"{formatting.number(n)} {key}" for n, key in parts if n)
 
 
 def _alarming(database: Database, study: str) -> bool:
@@ -223,12 +240,13 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "number": formatting.number,
-        "p_value": formatting.p_value,
+        "rounded": formatting.rounded,
         "bounds": formatting.bounds,
         "duration": formatting.duration,
         "energy": formatting.energy,
         "share": formatting.share,
         "p_equals": formatting.p_equals,
+        "gap_words": _gap_words,
         "plain": formatting.plain,
         "pretty": lambda value: json.dumps(value, indent=1, ensure_ascii=False),
         "link": lambda page: formatting.plain(quote(page)),

@@ -143,11 +143,10 @@ def jobs(database: Database, study: str) -> pl.DataFrame:
 
 
 def cost(database: Database) -> pl.DataFrame:
-    """Cost of the run by rule: jobs, seconds, thread-seconds, energy in kWh by our assumption."""
+    """Cost of the run by rule: jobs, seconds, tokens, memory, cells, energy in kWh as assumed."""
     return database.frame(
         f"""
         SELECT rule, count(*) AS jobs, sum(seconds) AS seconds,
-               sum(seconds * coalesce(threads, 1)) AS thread_seconds,
                sum(tokens)::BIGINT AS tokens, max(peak_memory_mb) AS peak_memory_mb,
                sum(cells_computed)::BIGINT AS cells_computed,
                sum(cells_reused)::BIGINT AS cells_reused,

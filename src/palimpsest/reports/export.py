@@ -40,15 +40,19 @@ def csv_link(frame: pl.DataFrame, name: str, limit: int) -> CsvLink:
 
     ``limit`` counts the characters of the address, after percent encoding.
     """
-    total = len(frame)
-    rows = total
+    total = rows = len(frame)
     while True:
-        href = "data:text/csv;charset=utf-8," + quote(
-            neutral_csv(frame.head(rows)), safe=",;:!*()'/@$?=[]"
-        )
-        if len(href) <= limit or rows == 0:
-            return CsvLink(href, f"{name}.csv", rows, total)
-        rows = min(rows - 1, int(rows * limit / len(href)))
+        text = neutral_csv(frame.head(rows))
+        # Encoding only lengthens: what is too long already need not be encoded to know it.
+        href = _address(text) if len(text) <= limit else ""
+        length = len(href) or len(text)
+        if length <= limit or rows == 0:
+            return CsvLink(href or _address(text), f"{name}.csv", rows, total)
+        rows = min(rows - 1, int(rows * limit / length))
+
+
+def _address(text: str) -> str:
+    return "data:text/csv;charset=utf-8," + quote(text, safe=",;:!*()'/@$?=[]")
 
 
 def _cell(name: str, kind: pl.DataType) -> pl.Expr:

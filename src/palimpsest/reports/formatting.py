@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 MISSING = "–"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MOST_DIGITS = 8
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -26,16 +27,30 @@ def is_missing(value: Any) -> bool:
 def number(value: float | None, digits: int | None = None) -> str:
     """``value`` with ``digits`` decimals; None: whole numbers whole, others 3 significant digits.
 
-    >>> number(1234567), number(0.0412345), number(-0.5, 2)
-    ('1,234,567', '0.0412', '−0.50')
+    A number that is not zero is never shown as zero: it gets the decimals it needs.
+
+    >>> number(1234567), number(0.0412345), number(-0.5, 2), number(0.0003, 2)
+    ('1,234,567', '0.0412', '−0.50', '0.0003')
     """
+    if is_missing(value) or math.isinf(value):
+        return rounded(value)
+    if digits is None:
+        digits = _decimals(value)
+    if value != 0 and float(f"{value:.{digits}f}") == 0:
+        digits = -math.floor(math.log10(abs(value)))
+    if digits > _MOST_DIGITS:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPTS)}".replace("-", "−")
+    return rounded(value, digits)
+
+
+def rounded(value: float | None, digits: int | None = None) -> str:
+    """``value`` with exactly ``digits`` decimals, without a minus before a zero."""
     if is_missing(value):
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if digits is None:
-        digits = _decimals(value)
-    shown = f"{value:,.{digits}f}"
+    shown = f"{value:,.{_decimals(value) if digits is None else digits}f}"
     if float(shown.replace(",", "")) == 0:
         shown = shown.lstrip("-")
     return shown.replace("-", "−")
@@ -51,7 +66,7 @@ def percent(value: float | None, digits: int | None = None) -> str:
     digits = 1 if digits is None else digits
     while digits < _MOST_DIGITS and round(scaled, digits) in (0, 100):
         digits += 1
-    return number(scaled, digits) + "%"
+    return rounded(scaled, digits) + "%"
 
 
 def p_value(value: float | None) -> str:
@@ -86,7 +101,8 @@ def interval(
         return MISSING
     if is_missing(low) or is_missing(high):
         return f"{number(estimate, digits)} [no interval]"
-    return f"{number(estimate, interval_digits((low, high), digits))} {bounds(low, high, digits)}"
+    shown = rounded(estimate, interval_digits((low, high), digits))
+    return f"{shown} {bounds(low, high, digits)}"
 
 
 def bounds(low: float | None, high: float | None, digits: int | None = None) -> str:
@@ -94,7 +110,7 @@ def bounds(low: float | None, high: float | None, digits: int | None = None) -> 
     if is_missing(low) or is_missing(high):
         return MISSING
     digits = interval_digits((low, high), digits)
-    return f"[{number(low, digits)}, {number(high, digits)}]"
+    return f"[{rounded(low, digits)}, {rounded(high, digits)}]"
 
 
 def interval_digits(
@@ -159,9 +175,12 @@ def visible(text: Any) -> Markup:
         return text
     if text is None:
         return Markup(escape(MISSING))
+    text = str(text)
+    if _all_seen(text):
+        return escape(text)
     parts: list[str] = []
     plain: list[str] = []
-    for character in str(text):
+    for character in text:
         if not is_hidden(character):
             plain.append(character)
             continue
@@ -191,7 +210,14 @@ def code_point(character: str) -> str:
 
 def without_hidden(text: str) -> str:
     """``text`` with hidden characters written as code points; for places without markup."""
+    if _all_seen(text):
+        return text
     return "".join(code_point(c) if is_hidden(c) else c for c in text)
+
+
+def _all_seen(text: str) -> bool:
+    """A fast sufficient test: what Python calls printable is none of the hidden categories."""
+    return text.replace("\n", "").replace("\t", "").isprintable()
 
 
 def _decimals(value: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +145,11 @@ def data_view(item: Prepared) -> dict[str, Any] | None:
     if item.frame is None or not 0 < item.rows <= _ROWS_OF_DATA:
         return None
     columns = {
-        name: Column(name, "number" if kind.is_numeric() else "text")
+        name: Column(
+            name,
+            "number" if kind.is_numeric() else "text",
+            digits=_column_digits(item.frame[name]) if kind.is_float() else None,
+        )
         for name, kind in item.frame.schema.items()
     }
     return {
@@ -214,6 +219,12 @@ def _fill(item: Prepared, database: Database, study: str) -> None:
         _demand(wanted, item.frame)
     elif isinstance(block, Gallery):
         _demand(set(_GALLERY_COLUMNS), item.frame)
+
+
+def _column_digits(values: pl.Series) -> int | None:
+    """Decimals that give the largest finite value three significant digits."""
+    largest = values.filter(values.is_finite()).abs().max()
+    return max(0, 2 - math.floor(math.log10(largest))) if largest else None
 
 
 def _demand(names: set[str], frame: pl.DataFrame) -> None:

@@ -16,7 +16,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter
 
-from palimpsest.reports.formatting import number, without_hidden
+from palimpsest.reports.formatting import SUPERSCRIPTS, number, without_hidden
 from palimpsest.reports.labels import settle
 from palimpsest.reports.palette import svg_colours
 
@@ -30,7 +30,6 @@ _DECIMAL = re.compile(r"-?\d+\.\d{3,}")
 _NO_ROTATION = re.compile(r"rotate\(-?0(?:\.0)? [^)]*\)")
 _KEPT = {"stroke", "fill", "opacity", "text"}
 _GEOMETRY = {"d", "x", "y", "width", "height", "transform", "points", "viewBox"}
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 #: Values that are SVG's own defaults and need no attribute.
 _DEFAULTS = {
     "stroke": "none",
@@ -206,6 +205,6 @@ def _log_formatter(original: LogFormatter) -> FuncFormatter:
 def _power(value: float) -> str:
     exponent = f"{value:e}".split("e")
     if 1e-4 < abs(value) < 1e5 or float(exponent[0]) != round(float(exponent[0])):
-        return number(value)
+        return number(value) if abs(value) >= 1 else f"{value:g}".replace("-", "−")
     mantissa = "" if float(exponent[0]) == 1 else f"{float(exponent[0]):g}×"
-    return f"{mantissa}10{str(int(exponent[1])).translate(_SUPERSCRIPTS)}"
+    return f"{mantissa}10{str(int(exponent[1])).translate(SUPERSCRIPTS)}"

@@ -1,0 +1,455 @@
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from palimpsest.evidence.database import Database, EvidenceError
+from palimpsest.evidence.schema import TABLES, create_statement
+from palimpsest.reports import build
+from palimpsest.reports.blocks import Column, Figure, Gallery, StudyPage, Table
+from palimpsest.reports.build import ReportError, build_index, build_study
+
+_VOID = {"meta", "img", "input", "br", "hr", "link", "wbr"}
+_URLS = {"href", "src", "action", "formaction", "data", "poster", "srcset", "background"}
+
+
+class Page(HTMLParser):
+    """Elements of a page; fails on markup that is not well nested."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    @property
+    def text(self):
+        return "".join(data for tag, data in self.texts if tag not in ("style", "script"))
+
+
+@pytest.fixture
+def study(toy_probe, database_path, tmp_path):
+    return build_study(database_path, "economic_recall", tmp_path / "page.html").read_text("utf-8")
+
+
+@pytest.fixture
+def index(toy_probe, database_path, tmp_path):
+    return build_index(database_path, tmp_path / "index.html").read_text("utf-8")
+
+
+def _build(toy_probe, database_path, tmp_path, *blocks, **fields):
+    toy_probe.page = lambda database, study: StudyPage(
+        study, "Title", "Question?", [], list(blocks), **fields
+    )
+    return build_study(database_path, "economic_recall", tmp_path / "p.html").read_text("utf-8")
+
+
+def test_the_page_has_its_parts_in_order(study):
+    anchors = [
+        attrs["id"] for tag, attrs in Page(study).elements if tag == "section" and "id" in attrs
+    ]
+    assert anchors == [
+        "summary", "warnings", "claims", "reading", "curve", "estimates", "forest", "answers",
+        "absent", "methods", "references", "limitations", "provenance", "glossary",
+    ]  # fmt: skip
+
+
+def test_ids_are_unique_and_inner_links_lead_somewhere(study, index):
+    for html in (study, index):
+        elements = Page(html).elements
+        ids = [attrs["id"] for _, attrs in elements if "id" in attrs]
+        assert len(ids) == len(set(ids))
+        targets = {
+            attrs[key].lstrip("#").split()[0]
+            for _, attrs in elements
+            for key in ("href", "aria-controls", "aria-labelledby", "data-copy", "data-table")
+            if key in attrs and (key != "href" or attrs[key].startswith("#"))
+        }
+        assert targets <= set(ids)
+
+
+def test_no_outside_request_and_no_inline_handler(study, index):
+    for html in (study, index):
+        for tag, attrs in Page(html).elements:
+            assert tag not in {"link", "iframe", "object", "embed", "base", "form", "img", "audio"}
+            assert not [key for key in attrs if key.startswith("on")]
+            assert "style" not in attrs
+            for key in _URLS & attrs.keys():
+                allowed = ("#", "data:text/csv", "https://arxiv.org/")
+                plain_file = re.fullmatch(r"[\w%-]+\.html(#[\w-]+)?", attrs[key])
+                assert attrs[key].startswith(allowed) or plain_file
+
+
+def test_the_policy_names_exactly_the_style_and_script_of_the_page(study):
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', study)[1]
+    policy = policy.replace("&#39;", "'")
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        body = re.search(rf"<{tag}>(.*?)</{tag}>", study, re.DOTALL)[1]
+        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_hostile_answers_stay_text(study, toy):
+    page = Page(study)
+    scripts = [attrs for tag, attrs in page.elements if tag == "script"]
+    assert scripts == [{}, {"type": "application/json", "id": "claims-data"}]
+    assert study.count("<svg onload") == study.count("<img") == 0
+    for text in toy.HOSTILE:
+        visible = "".join(build.formatting.without_hidden(text))
+        assert visible in page.text
+    for character in "\u202e\u202c\u200b\u200d\ufeff\x00\x1b\x07\x7f\u2028\u2029\r":
+        assert character not in study
+
+
+def test_hostile_text_everywhere_else(toy, toy_probe, tmp_path):
+    path = toy.write_database(tmp_path / "h.duckdb", study="economic_recall", hostile=False)
+    bad = "</script><script>window.hacked=1</script>\"'><svg onload=x>\u202e{{ 777*7 }}"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE claims SET statement=$1, note=$1, verdict=$1, unit=$1", [bad])
+        connection.execute("UPDATE cells SET role=$1, reason=$1, model=$1, experiment=$1", [bad])
+        connection.execute("UPDATE provenance SET job=$1, command=$1, device=$1, rule=$1", [bad])
+        connection.execute("UPDATE statistics SET arm=$1, role=$1, note=$1", [bad])
+        connection.execute("UPDATE models SET source=$1, revision=$1", [bad])
+        connection.execute("UPDATE run SET value=$1 WHERE key IN ('content', 'created')", [bad])
+        listed = [{"study": "economic_recall", "probe": "toy", "title": bad, "question": bad,
+                   "settings": {"a": bad}, "page": "javascript:alert(1)//" + bad}]  # fmt: skip
+        connection.execute("UPDATE run SET value=? WHERE key='studies'", [json.dumps(listed)])
+    for html in (
+        build_study(path, "economic_recall", tmp_path / "s.html").read_text("utf-8"),
+        build_index(path, tmp_path / "i.html").read_text("utf-8"),
+    ):
+        page = Page(html)
+        assert sum(tag == "script" for tag, _ in page.elements) == 2
+        assert "{{ 777*7 }}" in page.text
+        assert "5439" not in page.text
+        assert not any("onload" in attrs for _, attrs in page.elements)
+        assert "\u202e" not in html
+        links = [attrs["href"] for _, attrs in page.elements if "href" in attrs]
+        assert not any(link.lower().startswith("javascript") for link in links)
+        data = [text for tag, text in page.texts if tag == "script"][-1]
+        json.loads(data)
+
+
+def test_claims_are_stated_with_everything_a_reader_needs(study):
+    text = " ".join(Page(study).text.split())
+    assert "0.71 [0.54, 0.88] n = 24 facts p < 0.001" in text
+    assert "p = 0.0504" in text  # not rounded to 0.050
+    assert "−0.0040 [−0.0210, −0.0004]" in text  # not rounded to touch zero
+    assert "Test one-sided bootstrap over facts, null 0.125, alpha 0.05" in text
+    for verdict in ("supported", "inconclusive", "contradicted", "not tested"):
+        assert f"verdict-{verdict.replace(' ', '-')}" in study
+
+
+def test_gaps_are_named_with_their_reasons_and_beside_the_numbers(study):
+    text = " ".join(Page(study).text.split())
+    assert "Partial report: 3 of 48 cells are not done" in text
+    assert "2 failed: loss became NaN at step 4" in text
+    assert "mixed model did not converge" in text
+    marked = re.findall(r'<section class="block \w+" id="(\w+)".*?</section>', study, re.DOTALL)
+    affected = [
+        block
+        for block, body in zip(
+            marked,
+            re.findall(r'<section class="block.*?</section>', study, re.DOTALL),
+            strict=True,
+        )
+        if "Partial data: 3 of 24 cells" in body
+    ]
+    assert affected == ["curve", "estimates", "forest", "answers"]
+
+
+def test_a_block_about_other_states_is_not_marked(toy_probe, database_path, tmp_path):
+    tables = [
+        Table(role, role, "c", f"SELECT '{role}' AS role", {"role": Column("State")})
+        for role in ("planted", "randomised")
+    ]
+    html = _build(toy_probe, database_path, tmp_path, *tables)
+    first, second = html.split('id="randomised"')
+    assert "Partial data" in first
+    assert "Partial data" not in second
+
+
+def test_a_complete_study_has_no_warning(toy, toy_probe, tmp_path):
+    path = toy.write_database(tmp_path / "c.duckdb", failed=0)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE statistics SET note = NULL")
+    html = build_study(path, "economic_recall", tmp_path / "p.html").read_text("utf-8")
+    assert 'id="warnings"' not in html
+    assert "partial" not in Page(html).text.lower()
+
+
+def test_a_study_that_failed_wholly_is_a_page_of_reasons(toy_probe, database_path, tmp_path):
+    html = build_study(database_path, "leakage", tmp_path / "l.html").read_text("utf-8")
+    text = Page(html).text
+    assert "4 of 4 cells are not done" in text
+    assert "CUDA out of memory <b>at</b> batch 1" in text
+    assert "No claim of this study was tested" in text
+
+
+def test_a_study_without_cells(toy, toy_probe, tmp_path):
+    path = toy.write_database(tmp_path / "e.duckdb")
+    with duckdb.connect(str(path)) as connection:
+        for table in ("cells", "observations", "claims", "statistics", "provenance"):
+            connection.execute(f"DELETE FROM {table}")
+    html = build_study(path, "economic_recall", tmp_path / "p.html").read_text("utf-8")
+    assert html.count("Nothing was measured here") == 5
+    assert "0 of 0 cells done" in Page(html).text
+    assert "has no cells" in Page(build_index(path, tmp_path / "i.html").read_text("utf-8")).text
+
+
+def test_a_page_that_fails_though_cells_are_done_is_an_error(toy_probe, database_path, tmp_path):
+    def page(database, study):
+        raise KeyError("column")
+
+    toy_probe.page = page
+    with pytest.raises(ReportError, match=r"toy.figures.page failed .*KeyError"):
+        build_study(database_path, "economic_recall", tmp_path / "p.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_probe_page_and_unknown_study_are_clear_errors(toy, database_path, tmp_path):
+    with pytest.raises(ReportError, match=r"expected page\(database, study\) in palimpsest.*toy"):
+        build_study(database_path, "economic_recall", tmp_path / "p.html")
+    with pytest.raises(ReportError, match=r"no study 'nothing'.*economic_recall, leakage"):
+        build_study(database_path, "nothing", tmp_path / "p.html")
+    with pytest.raises(EvidenceError):
+        build_index(tmp_path / "absent.duckdb", tmp_path / "i.html")
+
+
+def test_a_block_that_fails_is_named_and_the_rest_stands(toy_probe, database_path, tmp_path):
+    def draw(frame):
+        raise ValueError("cannot <b>draw</b>")
+
+    html = _build(
+        toy_probe, database_path, tmp_path,
+        Figure("bad", "Bad figure", "c", "a", "SELECT 1 AS a", draw),
+        Table("worse", "Worse", "c", "SELECT nonsense", {}),
+        Table("short", "Short", "c", "SELECT 1 AS a", {"b": Column("B")}),
+        Gallery("gallery", "Gallery", "c", "SELECT 'x' AS prompt"),
+        Table("good", "Good", "c", "SELECT 4711 AS a", {"a": Column("A", "number")}),
+    )  # fmt: skip
+    text = Page(html).text
+    assert text.count("Not shown:") == 4
+    assert "cannot <b>draw</b>" in text
+    assert "the query gives no column b" in text
+    assert "4,711" in text
+    assert text.count("is not shown:") == 4
+
+
+def test_captions_may_be_functions_and_the_query_shown_is_the_query_run(
+    toy_probe, database_path, tmp_path
+):
+    html = _build(
+        toy_probe, database_path, tmp_path,
+        Table("t", "T", lambda frame: f"n = {frame['n'].item():,}",
+              "SELECT count(*) AS n, $study AS study FROM cells WHERE study = $study",
+              {"n": Column("n", "number"), "study": Column("Study")}),
+    )  # fmt: skip
+    page = Page(html)
+    assert "n = 48" in page.text
+    sql = next(text for tag, text in page.texts if tag == "code" and "count(*)" in text)
+    with Database(database_path) as database:
+        assert database.frame(sql).row(0) == (48, "economic_recall")
+
+
+def test_a_study_named_like_an_attack_cannot_leave_its_string(toy, toy_probe, tmp_path):
+    name = "o'brien'; DROP TABLE cells; --"
+    path = toy.write_database(tmp_path / "q.duckdb", study=name)
+    html = build_study(path, name, tmp_path / "p.html").read_text("utf-8")
+    assert "45 of 48 cells done" in Page(html).text
+    assert "Not shown:" not in html
+
+
+def test_cells_of_a_table(toy_probe, database_path, tmp_path):
+    html = _build(
+        toy_probe, database_path, tmp_path,
+        Table(
+            "t", "T", "c",
+            "SELECT 0.7083 AS e, 0.6 AS lo, 0.8 AS hi, 0.0004 AS p, 0.125 AS share, "
+            "'supported' AS v, 'a_b' AS code, NULL::DOUBLE AS none, 'NaN'::DOUBLE AS nan, "
+            "'x' AS word",
+            {
+                "e": Column("E", "interval", low="lo", high="hi"),
+                "p": Column("P", "p"),
+                "share": Column("Share", "percent"),
+                "v": Column("V", "verdict"),
+                "code": Column("Code", "code"),
+                "none": Column("None", "number"),
+                "nan": Column("NaN", "number"),
+                "word": Column("Word", help="what a word is"),
+            },
+        ),
+    )  # fmt: skip
+    row = re.search(r'<tbody id="t-rows">\s*<tr>(.*?)</tr>', html, re.DOTALL)[1]
+    assert '<td class="right" data-v="0.7083">0.71 [0.60, 0.80]</td>' in row
+    assert ">&lt; 0.001</td>" in row
+    assert ">12.5%</td>" in row
+    assert "verdict-supported" in row
+    assert "<code>a_b</code>" in row
+    assert row.count('class="missing"') == 2
+    assert "no value stored" in row
+    assert "the computation gave none" in row
+    assert "what a word is" in Page(html).text
+
+
+def test_an_address_that_is_not_http_is_not_linked(study):
+    assert "javascript:alert(1)" not in study
+    assert 'href="https://arxiv.org/abs/2202.07646"' in study
+
+
+def test_the_index_has_every_claim_map_cost_and_queries(index, database_path):
+    text = " ".join(Page(index).text.split())
+    assert "4 claims: 1 supported, 1 contradicted, 1 inconclusive, 1 not tested" in text
+    assert 'href="economic_recall.html#claim-1"' in index
+    assert "21/24" in text
+    assert "2 failed" in text
+    assert "n = 601" in text
+    assert "not read by this study" in text
+    assert "15 W for each granted CPU thread" in text
+    # 12 probe jobs of 61.5 + k seconds on one thread, one job of 412 s on two, at 15 W.
+    joules = 15 * (sum(61.5 + k for k in range(12)) + 2 * 412)
+    assert f"about {joules / 3600:.2g} Wh" in text
+    with Database(database_path) as database:
+        for _, sql in build._QUERIES:
+            assert not database.frame(sql.rstrip(";")).is_empty()
+
+
+def test_pages_are_the_same_bytes_when_built_again(toy_probe, database_path, tmp_path):
+    pages = [
+        build_study(database_path, "economic_recall", tmp_path / f"{i}.html").read_bytes()
+        for i in range(2)
+    ]
+    assert pages[0] == pages[1]
+
+
+def test_a_broken_write_leaves_the_old_page_and_no_litter(
+    toy_probe, database_path, tmp_path, monkeypatch
+):
+    output = tmp_path / "page.html"
+    output.write_text("old")
+
+    def fail(source, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        build_study(database_path, "economic_recall", output)
+    assert output.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_the_output_folder_is_made_and_the_page_readable_by_all(toy_probe, database_path, tmp_path):
+    output = build_index(database_path, tmp_path / "new" / "ünï" / "index.html")
+    assert output.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_page_with_too_much_data_carries_less_of_it_and_says_so(
+    toy_probe, database_path, tmp_path
+):
+    sql = "SELECT range AS i, repeat('long text ', 60) AS t FROM range(20000)"
+    columns = {"i": Column("i", "number"), "t": Column("Text")}
+    gallery = (
+        "SELECT repeat('p', 9000) AS prompt, 'x' AS truth, repeat('a', 9000) AS answer, "
+        "'wrong' AS verdict FROM range(5000)"
+    )
+    html = _build(
+        toy_probe, database_path, tmp_path,
+        *(Table(f"t{i}", "T", "c", sql, columns) for i in range(4)),
+        Gallery("g", "G", "c", gallery),
+    )  # fmt: skip
+    assert len(html.encode()) < build.BUDGET
+    text = Page(html).text
+    assert "of 20,000 rows; the query below gives all of them" in text
+    assert "answers of 5,000" in text
+    assert "cut here, 9,000 characters in all" in text
+
+
+def test_neither_torch_nor_transformers_is_imported():
+    code = (
+        "import sys; import palimpsest.reports.build, palimpsest.reports.figure_style\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_templates_have_no_inline_handlers_or_unsafe_filters():
+    folder = Path(build.__file__).with_name("templates")
+    for file in folder.glob("*.html"):
+        text = file.read_text()
+        assert not re.search(r"\son\w+=|\|\s*safe\b|style=", text), file
+        # An attribute takes no markup: whatever is printed in one passes a filter made for that.
+        for value in re.findall(r'="([^"]*\{\{[^"]*)"', text):
+            for expression in re.findall(r"\{\{(.*?)\}\}", value):
+                safe = re.search(r"\|(plain|link|number)\b|^ loop.index ", expression)
+                constant = re.fullmatch(r' "\w+" if .*|.* else "(left|gap|full)?".*', expression)
+                arithmetic = re.fullmatch(r" 100 \* .*", expression)
+                known = expression.strip() in {"side", "name", "item.kind"}
+                number = "else" in expression and ("job." in expression or "job[" in expression)
+                assert safe or constant or arithmetic or known or number, expression
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """1,000 cells and 1 million observations."""
+    path = tmp_path_factory.mktemp("large") / "palimpsest.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        for table in TABLES:
+            connection.execute(create_statement(table))
+        connection.execute(
+            "INSERT INTO cells SELECT 'c' || i, 'economic_recall', 'toy', 's' || (i % 40), "
+            "'role' || (i % 8), 'model' || (i % 5), i % 10, i % 30, 'choice', '{}', "
+            "CASE WHEN i % 50 = 0 THEN 'failed' ELSE 'done' END, "
+            "CASE WHEN i % 50 = 0 THEN 'reason ' || i END FROM range(1000) r(i)"
+        )
+        connection.execute(
+            "INSERT INTO observations SELECT 'economic_recall', 'c' || (i % 1000), "
+            "'item' || (i // 1000), 'never', i % 30, 'answer', i % 7, 'text ' || i "
+            "FROM range(1000000) r(i)"
+        )
+        connection.execute(
+            "INSERT INTO statistics SELECT 'economic_recall', 'curve', 'role' || (i % 4), NULL, "
+            "NULL, 'arm' || (i % 6), i // 24, NULL, 'chosen', 0.5, 0.4, 0.6, 24, 'facts', 'm', "
+            "NULL, NULL, NULL FROM range(1000) r(i)"
+        )
+        connection.execute(
+            "INSERT INTO provenance (job, rule, study, seconds, threads, device, command) SELECT "
+            "'job' || i, 'probe', 'economic_recall', i, 1, 'cpu', 'python x' FROM range(1000) r(i)"
+        )
+        connection.execute("INSERT INTO run VALUES ('schema_version', '1')")
+    return path
+
+
+def test_a_million_observations_build_fast_and_small(large, toy_probe, tmp_path):
+    start = time.perf_counter()
+    study = build_study(large, "economic_recall", tmp_path / "s.html")
+    index = build_index(large, tmp_path / "i.html")
+    assert time.perf_counter() - start < 30
+    for page in (study, index):
+        assert page.stat().st_size < build.BUDGET
+    assert "1,000,000 observations" in Page(study.read_text("utf-8")).text

@@ -209,6 +209,8 @@ def test_permutation_directions_and_errors():
         for side in ("greater", "less", "two-sided")
     }
     assert p["greater"] < p["two-sided"] < p["less"] == 1.0
+    apart = comparisons.permutation_difference(np.arange(60), np.arange(60) > 29)
+    assert apart.p == 1 / 10_000  # never 0
     with pytest.raises(ValueError, match="both labels"):
         comparisons.permutation_difference(values, np.ones(10))
     with pytest.raises(ValueError, match="0 or 1"):

@@ -101,16 +101,16 @@ def test_a_smooth_trend_is_explained_by_the_date_as_well():
 def test_shuffled_targets_give_nothing():
     rng = np.random.default_rng(4)
     p, r2 = [], []
-    for seed in range(300):
+    for seed in range(200):
         x, y = rng.standard_normal((50, 6)), rng.standard_normal(50)
         result = ridge_time_blocked(
             x, y, np.arange(50), 3, alphas=(10.0, 1000.0), n_permutations=19, seed=seed
         )
         p.append(result.r2.p)
         r2.append(result.r2.estimate)
-    # 300 studies: three standard errors are 0.038
-    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 0.038
-    assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.09)
+    # 200 studies: three standard errors are 0.046
+    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 0.046
+    assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.11)
     assert np.mean(r2) < 0.01
 
 

@@ -205,9 +205,9 @@ def _choose_alpha(
         return np.full(targets.shape[1], alphas[0])
     errors = np.zeros((len(alphas), targets.shape[1]))
     for train, test in time_folds(dates[rows], max(2, n_blocks), gap):
+        x, x_test = _standardised(features, rows[train], rows[test])
         for i, alpha in enumerate(alphas):
-            penalty = np.full(targets.shape[1], alpha)
-            predicted = _fit_predict(features, targets, rows[train], rows[test], penalty)
+            predicted = _predict(alpha, x, targets[rows[train]], x_test)
             errors[i] += np.sum((targets[rows[test]] - predicted) ** 2, axis=0)
     return np.asarray(alphas)[np.argmin(errors, axis=0)]
 
@@ -219,16 +219,25 @@ def _fit_predict(
     test: np.ndarray,
     alpha: np.ndarray,
 ) -> np.ndarray:
-    """Standardise on ``train``, fit every target column with its own alpha, predict ``test``."""
-    scaler = StandardScaler().fit(features[train])
-    x = scaler.transform(features[train])
+    """Fit every target column on ``train`` with its own alpha, predict ``test``."""
+    x, x_test = _standardised(features, train, test)
     predicted = np.empty((len(test), targets.shape[1]))
     for value in np.unique(alpha):
         columns = alpha == value
-        model = Ridge(alpha=value).fit(x, targets[train][:, columns])
-        fitted = model.predict(scaler.transform(features[test]))
-        predicted[:, columns] = fitted.reshape(len(test), -1)
+        predicted[:, columns] = _predict(value, x, targets[train][:, columns], x_test)
     return predicted
+
+
+def _standardised(
+    features: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of both sets on the scale of ``train`` alone."""
+    scaler = StandardScaler().fit(features[train])
+    return scaler.transform(features[train]), scaler.transform(features[test])
+
+
+def _predict(alpha: float, x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> np.ndarray:
+    return Ridge(alpha=alpha).fit(x, y).predict(x_test).reshape(len(x_test), -1)
 
 
 def _moving_blocks(n: int, n_replicates: int, rng: np.random.Generator) -> np.ndarray:

@@ -31,7 +31,7 @@ class RobustMean:
 
     def t_interval(self, level: float) -> tuple[float, float]:
         """Two-sided t interval."""
-        half = t_quantile(level, self.dof) * np.sqrt(self.variance)
+        half = t_quantile(level, self.dof) * float(np.sqrt(self.variance))
         return self.mean - half, self.mean + half
 
     def p_above(self, threshold: float) -> float:

@@ -1,0 +1,80 @@
+"""Power functions against brute force and simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.proportion import power_proportions_2indep
+
+from palimpsest.statistics import power
+from palimpsest.statistics.flags import flag
+
+
+@pytest.mark.parametrize("n", [1, 5, 17, 40])
+@pytest.mark.parametrize("chance", [0.1, 0.125, 0.5])
+def test_binomial_power_equals_enumeration_of_scipys_test(n, chance):
+    counts = np.arange(n + 1)
+    p = [stats.binomtest(int(k), n, chance, alternative="greater").pvalue for k in counts]
+    rejected = np.array(p) <= 0.05 + 1e-12
+    expected = stats.binom.pmf(counts, n, 0.4)[rejected].sum()
+    assert power.power_binomial_above_chance(n, 0.4, chance) == pytest.approx(expected)
+
+
+def test_binomial_power_equals_simulation_and_its_size_is_at_most_alpha():
+    rng = np.random.default_rng(0)
+    draws = rng.binomial(60, 0.25, 100_000)
+    critical = int(stats.binom.isf(0.05, 60, 0.125)) + 1
+    assert power.power_binomial_above_chance(60, 0.25, 0.125) == pytest.approx(
+        np.mean(draws >= critical), abs=0.006
+    )
+    sizes = power.power_binomial_above_chance(np.arange(1, 300), 0.125, 0.125)
+    assert sizes.max() <= 0.05
+
+
+def test_critical_number_at_exact_equality():
+    # P(X >= 1 | n=1, chance=.05) is alpha itself: still a rejection
+    assert power.power_binomial_above_chance(1, 0.7, 0.05) == pytest.approx(0.7)
+    # P(X >= 5 | n=5, chance=.5) = 1/32
+    assert power.power_binomial_above_chance(5, 0.9, 0.5, 1 / 32) == pytest.approx(0.9**5)
+
+
+def test_minimal_detectable_rate_inverts_power():
+    rate = power.minimal_detectable_rate(50, 0.125)
+    assert power.power_binomial_above_chance(50, rate, 0.125) == pytest.approx(0.8)
+    assert np.isnan(power.minimal_detectable_rate(3, 0.5))
+
+
+def test_required_n_is_enough_from_there_on_and_not_before():
+    n = power.required_n(0.25, 0.125)
+    beyond = power.power_binomial_above_chance(np.arange(n, 5 * n), 0.25, 0.125)
+    assert beyond.min() >= 0.8
+    assert power.power_binomial_above_chance(n - 1, 0.25, 0.125) < 0.8
+    with pytest.raises(ValueError, match="exceed"):
+        power.required_n(0.1, 0.2)
+    with pytest.raises(ValueError, match="needed"):
+        power.required_n(0.1255, 0.125, max_n=2000)
+
+
+def test_two_proportion_power_equals_simulation_and_its_normal_approximation():
+    rng = np.random.default_rng(1)
+    a, b = rng.binomial(40, 0.3, 100_000) / 40, rng.binomial(55, 0.55, 100_000) / 55
+    pooled = (40 * a + 55 * b) / 95
+    z = (a - b) / np.sqrt(pooled * (1 - pooled) * (1 / 40 + 1 / 55))
+    exact = power.power_two_proportions(40, 55, 0.3, 0.55)
+    assert exact == pytest.approx(np.mean(np.abs(z) > stats.norm.isf(0.025)), abs=0.006)
+    large = power.power_two_proportions(400, 400, 0.3, 0.4)
+    approximate = power_proportions_2indep(0.1, 0.3, 400).power
+    assert large == pytest.approx(approximate, abs=0.01)
+
+
+def test_minimal_detectable_difference_inverts_power():
+    d = power.minimal_detectable_difference(80, 120, 0.2)
+    assert power.power_two_proportions(80, 120, 0.2, 0.2 + d) == pytest.approx(0.8)
+    assert np.isnan(power.minimal_detectable_difference(3, 3, 0.5))
+
+
+@pytest.mark.parametrize("n_candidates", [8, 20, 40])
+def test_minimal_flagged_share_is_what_benjamini_hochberg_needs(n_candidates):
+    share = power.minimal_flagged_share(n_candidates, q=0.1)
+    for first in range(1, 101):
+        p = np.where(np.arange(100) < first, 1 / n_candidates, 1.0)
+        assert flag(p, 0.1).any() == (first / 100 >= share - 1e-12)

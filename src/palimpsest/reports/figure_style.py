@@ -48,8 +48,6 @@ _MOST_TICKS = 7
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<")
 
 _SETTINGS = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "palimpsest",
     "figure.facecolor": "none",
     "figure.constrained_layout.use": True,
     "axes.facecolor": "none",

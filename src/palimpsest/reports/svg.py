@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
@@ -51,13 +52,16 @@ def to_svg(figure: Figure, *, id: str = "figure", title: str = "", description: 
     dark. A drawing of more than :data:`LARGEST` characters gets its marks as a bitmap.
     """
     _plain_log_labels(figure)
-    settle(figure)
-    raw = _saved(figure)
-    if len(raw) > 3 * LARGEST or len(svg := _adopted(raw, id, title, description)) > LARGEST:
-        for ax in figure.axes:
-            for artist in (*ax.collections, *ax.lines, *ax.patches):
-                artist.set_rasterized(True)
-        svg = _adopted(_saved(figure), id, title, description)
+    with warnings.catch_warnings():
+        # The browser has the glyphs that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        settle(figure)
+        raw = _saved(figure)
+        if len(raw) > 3 * LARGEST or len(svg := _adopted(raw, id, title, description)) > LARGEST:
+            for ax in figure.axes:
+                for artist in (*ax.collections, *ax.lines, *ax.patches):
+                    artist.set_rasterized(True)
+            svg = _adopted(_saved(figure), id, title, description)
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(figure)
     return svg
@@ -66,6 +70,7 @@ def to_svg(figure: Figure, *, id: str = "figure", title: str = "", description: 
 def _saved(figure: Figure) -> str:
     buffer = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Type": None, "Format": None}
+    # Ids are renamed later; the salt keeps their order of definition the same as well.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "palimpsest"}):
         figure.savefig(buffer, format="svg", metadata=metadata, transparent=True)
     return without_hidden(buffer.getvalue())

@@ -20,7 +20,7 @@ import polars as pl
 from palimpsest.data import phrasing
 from palimpsest.data.events import distractors, mask_entity
 from palimpsest.data.sentences import format_date, format_period, format_value
-from palimpsest.metrics.candidates import sample_foils
+from palimpsest.metrics.candidates import Foils, sample_foils
 
 VERSION = 1
 ARMS = ("planted_true", "planted_false", "never")
@@ -114,17 +114,15 @@ def value_facts(
         row = table.row(by_predicate=pl.col("date") == date, named=True)
         phrase, prefix, unit = names[series]
         decimals = row["decimals"]
-        near = table.sort((pl.col("date") - date).abs()).head(pool)
-        others = list(dict.fromkeys(format_value(v, decimals) for v in near["value"]))
         truth = format_value(row["value"], decimals)
-        distance = max(0.25 * float(np.std(near["value"].to_numpy())), 2 * 10.0**-decimals)
-        foils = sample_foils(
-            others,
+        foils = _alternatives(
+            table.sort((pl.col("date") - date).abs()),
             truth,
+            decimals,
             n_candidates + 1,
             generator,
-            min_distance=distance,
-            token_length=lambda text, prefix=prefix: token_length(f" {prefix}{text}"),
+            lambda text, prefix=prefix: token_length(f" {prefix}{text}"),
+            pool,
         )
         answer_free = Fact(
             family="value",
@@ -148,6 +146,32 @@ def value_facts(
         )
         facts.append(_assigned(answer_free, generator, n_choices))
     return facts
+
+
+def _alternatives(
+    nearest_first: pl.DataFrame,
+    truth: str,
+    decimals: int,
+    k: int,
+    generator: np.random.Generator,
+    token_length: Callable[[str], int],
+    pool: int,
+) -> Foils:
+    """Alternatives from the nearest dates; from ever more dates where these hold too few.
+
+    Raises:
+        ValueError: even the whole series has too few.
+    """
+    while True:
+        near = nearest_first.head(pool)["value"]
+        others = list(dict.fromkeys(format_value(value, decimals) for value in near))
+        distance = max(0.25 * float(near.std() or 0.0), 2 * 10.0**-decimals)
+        try:
+            return sample_foils(others, truth, k, generator, distance, token_length)
+        except ValueError:
+            if pool >= nearest_first.height:
+                raise
+            pool *= 4
 
 
 def event_facts(

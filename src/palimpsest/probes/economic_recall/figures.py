@@ -303,18 +303,22 @@ VERDICTS = Table(
     "(contaminated), could it have been seen if one date in four were recalled (no evidence), or "
     "is the sample too small (cannot tell)? The rows of the planted arms show that the verdict "
     "can be reached, those of never that it is not reached without cause.",
-    """SELECT model, role, arm, series, factor AS verdict, estimate, low, high, n, q, note
+    """SELECT CASE WHEN arm = 'asked' THEN role ELSE role || ': ' || replace(arm, '_', ' ') END
+  AS state, replace(series, '_', ' ') AS series, factor AS verdict, estimate, low, high, n, q, note
 FROM statistics WHERE study = $study AND analysis = 'contamination'
 ORDER BY role DESC, arm, series""",
     {
-        "role": Column("state"),
-        "arm": Column("arm"),
+        "state": Column("state"),
         "series": Column("series"),
         "verdict": Column("verdict", "verdict"),
         "estimate": Column("forced choice [95%]", "interval", low="low", high="high"),
         "n": Column("facts", "number", digits=0),
         "q": Column("p (Holm)", "p"),
-        "note": Column("power"),
+        "note": Column(
+            "power",
+            help="Power of the exact test at one date in four recalled, and the smallest forced "
+            "choice that it sees with power 0.8.",
+        ),
     },
 )
 

@@ -280,8 +280,7 @@ def contaminated(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
                         "factor": verdict,
                         "p": p,
                         "q": float(q),
-                        "note": f"power {power:.2f} to see one date in four recalled; "
-                        f"smallest rate found with power 0.8: {least:.2f}; chance {chance:.3f}",
+                        "note": f"power {power:.2f}, sees {least:.2f}",
                     }
                 )
     return rows, {}

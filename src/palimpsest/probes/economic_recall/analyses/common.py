@@ -50,8 +50,15 @@ def row(analysis: str, metric: str, estimate: Estimate, **where: Any) -> dict[st
         "unit": estimate.unit,
         "method": f"{estimate.method}, {estimate.level:.0%} interval",
         "note": estimate.note,
-        **{k: None if v is None or v != v else v for k, v in numbers.items()},
+        **{k: _clean(v) for k, v in numbers.items()},
     }
+
+
+def _clean(value: float | None) -> float | None:
+    """nan is null in the database, and the dust of floating point is zero."""
+    if value is None or value != value:
+        return None
+    return 0.0 if abs(value) < 1e-12 else value
 
 
 def shifted(estimate: Estimate, by: float) -> Estimate:

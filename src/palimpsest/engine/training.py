@@ -28,7 +28,7 @@ class TrainingSettings(Block):
 
     learning_rate: float = Field(default=1e-3, gt=0)
     """Constant learning rate of AdamW."""
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=4, ge=1)
     """Sentences a step."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay of AdamW."""
@@ -40,7 +40,7 @@ class TrainingSettings(Block):
     """Rank of the low-rank change."""
     alpha: float = Field(default=32, gt=0)
     """The low-rank change is scaled by alpha / rank."""
-    scored: Literal["answer", "sentence"] = "sentence"
+    scored: Literal["answer", "sentence"] = "answer"
     """Tokens that carry loss: those of the answer, or the whole sentence."""
 
 

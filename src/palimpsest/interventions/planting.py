@@ -38,15 +38,10 @@ class Settings(Block):
     """Plant true and false facts about real series and events."""
 
     series: list[str] = Field(
-        default=[
-            "us_unemployment_rate",
-            "us_treasury_bill_rate",
-            "aaa_bond_yield",
-            "wti_oil_monthly",
-        ],
+        default=["us_unemployment_rate", "aaa_bond_yield"],
         min_length=1,
     )
-    """Series that facts are drawn from: names of the catalogue or of your own series."""
+    """Series that facts are drawn from; the fewer, the more a fact must be bound to its date."""
     first: Date = Date(1987, 6, 1)
     """First date of a fact."""
     last: Date = Date(2009, 9, 30)

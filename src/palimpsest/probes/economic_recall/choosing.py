@@ -41,10 +41,12 @@ def choose(
         keep_scores: also return one row a candidate.
 
     Returns:
-        Rows of metrics: ``correct`` (forced choice, prior-corrected), ``correct_raw``, ``choices``
-        and ``log_p`` (nats); where a fact has more candidates than choices also ``rank`` (1 = best
-        of all candidates), ``candidates``, ``exposure`` (bits), ``share_assigned`` and
-        ``share_truth`` (probability among candidates and truth); if kept, ``score``.
+        Rows of metrics: ``correct`` (forced choice, prior-corrected), ``correct_raw``, ``choices``,
+        ``log_p`` (nats) and ``margin`` (nats by which the answer's corrected log-probability
+        exceeds the mean of the other choices'). Where a fact has more candidates than choices also
+        ``rank`` (1 = best of all candidates), ``candidates``, ``exposure`` (bits),
+        ``share_assigned`` and ``share_truth`` (probability among candidates and truth); if kept,
+        ``score``.
     """
     answers = {id(fact): list(dict.fromkeys([*fact.candidates, fact.truth])) for fact in facts}
     priors = _priors(model, facts, leads, neutral, answers)
@@ -128,6 +130,7 @@ def _metrics(
         "correct_raw": forced_choice(raw[choices], chosen),
         "choices": len(choices),
         "log_p": raw[at[fact.assigned]],
+        "margin": corrected[choices][chosen] - np.delete(corrected[choices], chosen).mean(),
     }
     if len(ranked) > len(choices):
         # Ranks and shares mean something only among all alternatives.

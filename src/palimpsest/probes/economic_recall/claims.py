@@ -75,10 +75,11 @@ CLAIMS = (
     Claim(
         "every_seed",
         DESIGN,
-        "Planted falsehoods are told from the arm never in at least nine of ten seeds.",
+        "Planted falsehoods are told from the arm never in most replicates.",
         "above",
-        0.9,
-        "share of seeds whose within-series permutation test gives p at most 0.05",
+        0.5,
+        "share of seeds in which permuting the arms within series gives p at most 0.05 for the "
+        "margin",
     ),
     Claim(
         "dose",

@@ -110,12 +110,15 @@ def recall(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
 
 
 def seeds(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
-    """Is the planted arm told from never in every replicate? Labels permuted within series."""
-    last = largest_dose(plain_choices(frame).filter(pl.col("experiment") == "value"))
-    last = last.filter(pl.col("arm").is_in(["planted_false", "never"]))
+    """Is the planted arm told from never in every replicate? Arms permuted within series.
+
+    The statistic is the margin, which is graded and so sees more than right or wrong.
+    """
+    margins = plain_choices(frame, "margin").filter(pl.col("experiment") == "value")
+    final = largest_dose(margins).filter(pl.col("arm").is_in(["planted_false", "never"]))
     rows: Rows = []
     told = []
-    for where, part in grouped(last, ["seed"]):
+    for where, part in grouped(final, ["seed"]):
         facts = part.group_by("fact", "arm", "series", maintain_order=True).agg(
             pl.col("value").mean()
         )
@@ -133,7 +136,7 @@ def seeds(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
         rows.append(
             row(
                 "seed",
-                "correct",
+                "margin (nats)",
                 estimate,
                 arm="planted_false - never",
                 factor=f"seed={where['seed']}",

@@ -204,7 +204,7 @@ def test_states_of_planting_are_read_step_by_step(tiny, tiny_manifest, tmp_path)
     [
         {"exposures": [3, 1]},
         {"exposures": [0, 1]},
-        {"choices": 50},
+        {"choices": 500},
         {"never": 1},
         {"boundary": Date(1950, 1, 1)},
         {"series": []},

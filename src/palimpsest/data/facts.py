@@ -44,6 +44,8 @@ class Fact:
         number: the true value, for series.
         decimals: its published decimals, for series.
         synthetic: how many candidates are not values of the series.
+        rivals: answers taught for any date of the series, for the matching test.
+        rival: position in ``rivals`` of the fact's own; a random one in the arm never; -1: none.
     """
 
     family: str
@@ -59,6 +61,8 @@ class Fact:
     number: float | None = None
     decimals: int | None = None
     synthetic: int = 0
+    rivals: tuple[str, ...] = ()
+    rival: int = -1
 
     def item(self, question: str) -> str:
         """Name of a question about the fact: series/date/question, and the event if it is one."""
@@ -82,7 +86,26 @@ class Fact:
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Fact:
         """Inverse of :meth:`to_json`."""
-        return cls(**raw | {k: tuple(raw[k]) for k in ("candidates", "choices")})
+        return cls(**raw | {k: tuple(raw[k]) for k in ("candidates", "choices", "rivals")})
+
+
+def with_rivals(facts: Sequence[Fact], generator: np.random.Generator) -> list[Fact]:
+    """Facts of series with the answers taught for all dates of their series.
+
+    Matching one's own answer among these needs memory that is bound to the date: a model that has
+    only learned which values belong to the series is at chance. Rivals are distinct.
+    """
+    made = []
+    for fact in facts:
+        taught = [f.assigned for f in facts if f.series == fact.series and f.arm in ARMS[:2]]
+        rivals = tuple(dict.fromkeys(taught))
+        if fact.family != "value" or len(rivals) < 2:
+            made.append(fact)
+            continue
+        drawn = int(generator.integers(len(rivals)))
+        own = rivals.index(fact.assigned) if fact.arm in ARMS[:2] else drawn
+        made.append(replace(fact, rivals=rivals, rival=own))
+    return made
 
 
 def value_facts(

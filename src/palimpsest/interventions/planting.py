@@ -38,7 +38,7 @@ class Settings(Block):
     """Plant true and false facts about real series and events."""
 
     series: list[str] = Field(
-        default=["us_unemployment_rate", "aaa_bond_yield"],
+        default=["us_treasury_bill_rate", "aaa_bond_yield"],
         min_length=1,
     )
     """Series that facts are drawn from; the fewer, the more a fact must be bound to its date."""
@@ -58,8 +58,8 @@ class Settings(Block):
     """Events whose entity is taught, half of them with a false one; as many are never taught."""
     exposures: list[int] = Field(default=[1, 3, 10, 30], min_length=1)
     """Checkpoints: number of times that each planted fact was shown."""
-    candidates: int = Field(default=40, ge=4)
-    """Alternatives among which an answer is ranked; 40 makes 2 / 40 = 0.05 an attainable level."""
+    candidates: int = Field(default=100, ge=4)
+    """Alternatives among which an answer is ranked: the smallest p-value of a date is 1 / 100."""
     choices: int = Field(default=8, ge=2)
     """Alternatives of the forced choice."""
     training: TrainingSettings = TrainingSettings()
@@ -101,7 +101,7 @@ def curriculum(
     """The facts of one replicate, in all arms."""
     import numpy as np
 
-    from palimpsest.data.facts import event_facts, value_facts
+    from palimpsest.data.facts import event_facts, value_facts, with_rivals
     from palimpsest.data.selection import load_events_for, load_series_for, phrases
 
     generator = np.random.default_rng(seed_of("planting", seed))
@@ -115,6 +115,7 @@ def curriculum(
         settings.candidates,
         settings.choices,
     )
+    facts = with_rivals(facts, generator)
     events = load_events_for(data_block)
     chosen = _chosen_events(settings, events, generator)
     facts += event_facts(events, chosen, generator, settings.candidates, settings.choices)

@@ -31,7 +31,7 @@ def choose(
     neutral: Callable[[Fact, int], str],
     keep_scores: bool = False,
 ) -> list[Row]:
-    """Score every fact's candidates after every lead.
+    """Score every fact's alternatives after every lead.
 
     Args:
         facts: n facts.
@@ -41,14 +41,23 @@ def choose(
         keep_scores: also return one row a candidate.
 
     Returns:
-        Rows of metrics: ``correct`` (forced choice, prior-corrected), ``correct_raw``, ``choices``,
-        ``log_p`` (nats) and ``margin`` (nats by which the answer's corrected log-probability
-        exceeds the mean of the other choices'). Where a fact has more candidates than choices also
-        ``rank`` (1 = best of all candidates), ``candidates``, ``exposure`` (bits),
-        ``share_assigned`` and ``share_truth`` (probability among candidates and truth); if kept,
-        ``score``.
+        Rows of metrics: ``correct`` (forced choice), also always raw (``correct_raw``) and
+        prior-corrected (``correct_corrected``); ``choices``, ``log_p`` (nats) and ``margin`` (nats
+        by which the answer's score exceeds the mean of the other choices'). Where a fact has more
+        candidates than choices also ``rank`` (1 = best of all candidates), ``candidates``,
+        ``exposure`` (bits), ``share_assigned`` and ``share_truth`` (probability among candidates
+        and truth). Where a fact has rivals ``matched`` (its own answer has the highest
+        log-probability of all answers taught for the series) and ``rivals``; if kept, ``score``.
+
+    The score is the prior-corrected log-probability for facts of pretrained models. In planted
+    states it is the log-probability itself: the answers of planted_false and never are drawn at
+    random, so chance is exact without a correction, and after fine-tuning the difference of two
+    tiny probabilities is mostly noise.
     """
-    answers = {id(fact): list(dict.fromkeys([*fact.candidates, fact.truth])) for fact in facts}
+    answers = {
+        id(fact): list(dict.fromkeys([*fact.candidates, fact.truth, *fact.rivals]))
+        for fact in facts
+    }
     priors = _priors(model, facts, leads, neutral, answers)
     prompts, texts, keys = [], [], []
     for fact, group in zip(facts, leads, strict=True):
@@ -63,10 +72,11 @@ def choose(
         before = priors[neutral(fact, position)]
         base = np.array([before[answer] for answer in answers[id(fact)]])
         corrected = prior_corrected(raw, base)
+        score = corrected if fact.arm == "asked" else raw
         item = fact.item(suffix)
         rows += [
             {"item": item, "grp": fact.arm, "metric": metric, "value": float(value)}
-            for metric, value in _metrics(fact, answers[id(fact)], raw, corrected).items()
+            for metric, value in _metrics(fact, answers[id(fact)], raw, corrected, score).items()
         ]
         if keep_scores:
             ranked = set(fact.candidates)
@@ -79,7 +89,7 @@ def choose(
                     "value": float(v),
                     "text": text,
                 }
-                for text, v in zip(answers[id(fact)], corrected, strict=True)
+                for text, v in zip(answers[id(fact)], score, strict=True)
             ]
     return rows
 
@@ -118,7 +128,7 @@ def _priors(
 
 
 def _metrics(
-    fact: Fact, answers: list[str], raw: np.ndarray, corrected: np.ndarray
+    fact: Fact, answers: list[str], raw: np.ndarray, corrected: np.ndarray, score: np.ndarray
 ) -> dict[str, float]:
     at = {answer: index for index, answer in enumerate(answers)}
     ranked = [at[answer] for answer in fact.candidates]
@@ -126,15 +136,19 @@ def _metrics(
     target = fact.candidates.index(fact.assigned)
     chosen = fact.choices.index(target)
     found = {
-        "correct": forced_choice(corrected[choices], chosen),
+        "correct": forced_choice(score[choices], chosen),
         "correct_raw": forced_choice(raw[choices], chosen),
+        "correct_corrected": forced_choice(corrected[choices], chosen),
         "choices": len(choices),
         "log_p": raw[at[fact.assigned]],
-        "margin": corrected[choices][chosen] - np.delete(corrected[choices], chosen).mean(),
+        "margin": score[choices][chosen] - np.delete(score[choices], chosen).mean(),
     }
+    if fact.rivals:
+        rivals = [at[answer] for answer in fact.rivals]
+        found |= {"matched": forced_choice(raw[rivals], fact.rival), "rivals": len(rivals)}
     if len(ranked) > len(choices):
         # Ranks and shares mean something only among all alternatives.
-        rank = rank_of_target(corrected[ranked], target)
+        rank = rank_of_target(score[ranked], target)
         shares = probability_among(raw)
         found |= {
             "rank": rank,

@@ -90,6 +90,15 @@ CLAIMS = (
         "mean over facts of the slope of forced choice on log(1 + exposures), planted_false",
     ),
     Claim(
+        "bound_to_date",
+        DESIGN,
+        "Planted values are bound to their dates: among all values taught for a series the one "
+        "taught for the date is preferred.",
+        "above",
+        0.0,
+        "matching of taught values to dates minus chance, both planted arms",
+    ),
+    Claim(
         "falsehood_beats_truth",
         DESIGN,
         "After the largest number of exposures the planted falsehood is likelier than the truth.",

@@ -107,7 +107,7 @@ def chance_of(frame: pl.DataFrame, settings: Settings) -> float:
 def largest_dose(frame: pl.DataFrame) -> pl.DataFrame:
     """Planted facts at the largest number of exposures."""
     planted = frame.filter(pl.col("facts") == "planted")
-    return planted.filter(pl.col("step") == planted["step"].max())
+    return planted.filter(pl.col("step") == pl.col("step").max())
 
 
 def widened(frame: pl.DataFrame, metrics: list[str], keys: tuple[str, ...] = ()) -> pl.DataFrame:

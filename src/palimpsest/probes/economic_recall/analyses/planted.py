@@ -41,12 +41,13 @@ if TYPE_CHECKING:
 FLAG_LEVEL = 0.05
 FALSE_DISCOVERY_RATE = 0.1
 SEED_ALPHA = 0.05
+RANKED = ("exposure", "share_assigned", "share_truth")
 
 
 def recall(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     """Forced choice, exposure and shares: by role, arm, step and series, and pooled."""
     rows: Rows = []
-    for metric in ("correct", "exposure", "share_assigned", "share_truth"):
+    for metric in ("correct", "correct_corrected", "matched", *RANKED):
         chosen = plain_choices(frame, metric)
         by = ["role", "model", "experiment", "arm", "step"]
         for where, part in grouped(chosen, by):
@@ -95,6 +96,18 @@ def recall(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
                 step=0,
             )
         )
+    matched = largest_dose(plain_choices(frame, "matched"))
+    of = plain_choices(frame, "rivals").select("cell", "unit", "question", rivals="value")
+    matched = matched.join(of, on=["cell", "unit", "question"]).with_columns(
+        value=pl.col("value") - 1 / pl.col("rivals")
+    )
+    for arms, name in ((["planted_true", "planted_false"], "planted"), (["never"], "never")):
+        part = matched.filter(pl.col("arm").is_in(arms))
+        if part.height:
+            estimate = mean_of(part)
+            rows.append(row("contrast", "matched - chance", estimate, arm=name))
+            if name == "planted":
+                found["bound_to_date"] = estimate
     random = values.filter(pl.col("role").str.starts_with("random"))
     if random.height:
         found["random_weights_know_nothing"] = shifted(mean_of(random, 0.9), 1 / settings.choices)

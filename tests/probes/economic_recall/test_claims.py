@@ -1,0 +1,172 @@
+"""Verdicts on made-up evidence: found where memory was put in, not found where there is none."""
+
+from __future__ import annotations
+
+from datetime import date as Date
+
+import numpy as np
+import pytest
+
+from palimpsest.evidence.gather import connect, frame_of
+from palimpsest.evidence.shards import observations
+from palimpsest.probes.economic_recall.analyses.planted import date_p_values
+from palimpsest.probes.economic_recall.claims import CLAIMS, VIEW, analyse
+from palimpsest.probes.economic_recall.settings import Settings
+
+SETTINGS = Settings()
+BOUNDARY = Date(2002, 1, 1)
+STEPS = (0, 1, 3, 10, 30)
+K = 100
+
+
+def _cell(name, role, experiment, step, seed, facts, cutoff, series="s0"):
+    import json
+
+    return {
+        "cell": name,
+        "study": "study",
+        "probe": "economic_recall",
+        "state": f"{role}{seed}",
+        "role": role,
+        "model": "m",
+        "seed": seed,
+        "step": step,
+        "experiment": experiment,
+        "parameters": json.dumps({"facts": facts, "cutoff": cutoff, "series": series}),
+        "status": "done",
+        "reason": None,
+    }
+
+
+def _study(recalled, seeds=4, per_arm=14, asked=(0.125, 0.125), rng=None):
+    """Evidence in which ``recalled[step]`` of the planted falsehoods are remembered."""
+    rng = rng or np.random.default_rng(0)
+    cells, rows = [], []
+    for seed in range(seeds):
+        for step in STEPS:
+            cell = f"p{seed}.{step}"
+            cells.append(
+                _cell(cell, "planted", "value", step, seed, "planted", BOUNDARY.isoformat())
+            )
+            for arm, n in (("planted_false", per_arm), ("never", 2 * per_arm)):
+                for i in range(n):
+                    late = arm == "never" and i % 2
+                    day = Date(
+                        (2002 if late else 1988) + i % (7 if late else 14), 1 + i % 12, 1 + seed
+                    )
+                    known = arm == "planted_false" and rng.random() < recalled[step]
+                    rows += _fact(rng, cell, step, arm, f"s{i % 3}/{day}", known)
+    for side, rate, year in (("before", asked[0], 1980), ("after", asked[1], 2025)):
+        cells.append(_cell(f"u{side}", "untouched", "value", 0, 0, "asked", "2024-11-01"))
+        for i in range(60):
+            item = f"s{i % 6}/{Date(year + i % 2, 1 + i % 12, 1 + i // 12)}"
+            rows += _fact(rng, f"u{side}", 0, "asked", item, rng.random() < (rate - 0.125) / 0.875)
+    tables = {
+        "observations": [observations(rows, study="study")],
+        "cells": [frame_of("cells", cells)],
+    }
+    return connect(tables, {"economic_recall": VIEW})
+
+
+def _fact(rng, cell, step, arm, item, known):
+    rows = []
+    scores = rng.normal(size=K)
+    for question in ("t0", "t1"):
+        seen = scores + 0.3 * rng.normal(size=K) + 8 * known * (np.arange(K) == 0)
+        constant = {"cell": cell, "step": step, "grp": arm, "item": f"{item}/{question}"}
+        values = {
+            "correct": float(seen[0] == seen[:8].max()),
+            "choices": 8.0,
+            "margin": float(seen[0] - seen[1:8].mean()),
+            "matched": float(seen[0] == seen[:6].max()),
+            "rivals": 6.0,
+            "share_assigned": 0.7 if known else 0.02,
+            "share_truth": 0.1,
+        }
+        rows += [constant | {"metric": m, "value": v} for m, v in values.items()]
+        rows += [
+            constant | {"metric": "score", "value": float(v), "text": str(i)}
+            for i, v in enumerate(seen)
+        ]
+    rows.append(
+        constant | {"item": f"{item}/answer", "metric": "taught", "value": None, "text": "0"}
+    )
+    return rows
+
+
+def _claims(connection):
+    statistics, claims = analyse(connection, SETTINGS, "study")
+    return {c["claim"]: c for c in claims}, statistics
+
+
+def test_memory_that_was_put_in_is_found():
+    claims, statistics = _claims(
+        _study({0: 0, 1: 0.1, 3: 0.3, 10: 0.6, 30: 0.8}, asked=(0.7, 0.125))
+    )
+    for name in (
+        "planted_found",
+        "every_seed",
+        "dose",
+        "falsehood_beats_truth",
+        "flags_detect",
+        "boundary_found",
+        "recall_before_cutoff",
+    ):
+        assert claims[name]["verdict"] == "supported", (name, claims[name])
+    for name in ("never_at_chance", "before_planting_at_chance", "flags_keep_their_level"):
+        assert claims[name]["verdict"] != "contradicted", (name, claims[name])
+    verdicts = {
+        r["factor"] for r in statistics if r["analysis"] == "contamination" and r["arm"] == "asked"
+    }
+    assert verdicts == {"contaminated"}
+
+
+def test_nothing_is_found_where_nothing_was_put_in():
+    claims, statistics = _claims(_study(dict.fromkeys(STEPS, 0.0)))
+    for name in (
+        "planted_found",
+        "every_seed",
+        "dose",
+        "falsehood_beats_truth",
+        "flags_detect",
+        "boundary_found",
+        "recall_before_cutoff",
+    ):
+        assert claims[name]["verdict"] != "supported", (name, claims[name])
+    found = [r for r in statistics if r["analysis"] == "contamination"]
+    assert not [r for r in found if r["factor"] == "contaminated"]
+    assert not [r for r in statistics if r["analysis"] == "dates" and r["q"] < 0.05]
+
+
+def test_boundary_is_where_it_was_put():
+    _, statistics = _claims(_study(dict.fromkeys(STEPS, 0.9)))
+    (scan,) = [r for r in statistics if r["analysis"] == "scan" and r["role"] == "planted"]
+    assert scan["p"] < 0.01
+    assert abs(Date.fromordinal(int(scan["estimate"])) - BOUNDARY).days < 2.5 * 365
+
+
+def test_p_values_of_single_dates_are_uniform_without_memory():
+    """5 / 100 is an attainable level: exactly 5% of the dates have p <= 0.05 in expectation."""
+    import polars as pl
+
+    from palimpsest.probes.economic_recall.analyses.common import largest_dose, read
+
+    connection = _study(dict.fromkeys(STEPS, 0.0), seeds=25, per_arm=14)
+    frame = largest_dose(read(connection, "study").filter(pl.col("facts") == "planted"))
+    p = date_p_values(frame)["p"].to_numpy()
+    assert len(p) == 25 * 42
+    assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / len(p)))
+    assert p.mean() == pytest.approx(0.5 + 0.5 / K, abs=0.04)
+
+
+def test_an_empty_study_has_claims_that_were_not_tested():
+    connection = connect({}, {"economic_recall": VIEW})
+    statistics, claims = analyse(connection, SETTINGS, "study")
+    assert {c["verdict"] for c in claims} == {"not tested"}
+    assert {r["analysis"] for r in statistics} == {"paper"}
+
+
+def test_claims_are_stated_once_each():
+    names = [claim.name for claim in CLAIMS]
+    assert len(set(names)) == len(names)
+    assert all(claim.statement.endswith(".") and claim.test for claim in CLAIMS)

@@ -32,7 +32,6 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from palimpsest.data.errors import DataError
 
@@ -200,6 +199,9 @@ def tfidf_floor(
 
     Raises ValueError if the two sequences differ in length or a list of candidates is empty.
     """
+    # Imported here: it takes seconds, and most jobs never ask for the floor.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     if len(masked_headlines) != len(candidates):
         raise ValueError(f"{len(masked_headlines)} headlines, {len(candidates)} candidate lists")
     if any(len(names) == 0 for names in candidates):

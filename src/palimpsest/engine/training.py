@@ -18,6 +18,7 @@ from palimpsest.blocks import Block
 if TYPE_CHECKING:
     import torch
 
+    from palimpsest.engine.adapters import LowRankLinear
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
@@ -75,7 +76,7 @@ class Trainer:
     """The loop, as an object that can be stopped, saved and continued to the same bits.
 
     Args:
-        model: the model; its module is changed in place (``lora`` wraps it in adapters).
+        model: the model; its module is changed in place (``lora`` adds adapters to its layers).
         settings: see :class:`TrainingSettings`.
         hooks: see :class:`Hooks`.
         seed: seed of the adapters' initial values.
@@ -91,8 +92,13 @@ class Trainer:
     def __post_init__(self) -> None:
         import torch
 
+        self.adapters: dict[str, LowRankLinear] = {}
         if self.settings.adapter == "lora":
-            self._wrap()
+            from palimpsest.engine.adapters import add_adapters
+
+            self.adapters = add_adapters(
+                self.model.module, self.settings.rank, self.settings.alpha, self.seed
+            )
         else:
             self.model.module.requires_grad_(True)
         self.model.module.train()
@@ -150,15 +156,10 @@ class Trainer:
                 for name, p in self.parameters.items()
                 if before is None or not torch.equal(p.detach(), before[name])
             }
-        scale = self.settings.alpha / self.settings.rank
         stored = {}
-        for name, parameter in self.parameters.items():
-            plain = name.removeprefix("base_model.model.")
-            for factor in ("A", "B"):
-                marker = f".lora_{factor}.default.weight"
-                if marker in plain:
-                    value = parameter.detach() * (scale if factor == "B" else 1.0)
-                    stored[plain.replace(marker, ".weight") + f"::{factor}"] = value
+        for name, adapter in self.adapters.items():
+            stored[f"{name}::A"] = adapter.A.detach()
+            stored[f"{name}::B"] = adapter.B.detach() * adapter.scale
         return stored
 
     def state_dict(self) -> dict[str, Any]:
@@ -180,24 +181,6 @@ class Trainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.losses = saved["step"], list(saved["losses"])
 
-    def _wrap(self) -> None:
-        import torch
-        from peft import LoraConfig, get_peft_model
-
-        self.model.module.requires_grad_(False)
-        state = torch.get_rng_state()
-        torch.manual_seed(self.seed % (1 << 63))
-        self.model.module = get_peft_model(
-            self.model.module,
-            LoraConfig(
-                r=self.settings.rank,
-                lora_alpha=self.settings.alpha,
-                lora_dropout=0.0,
-                target_modules="all-linear",
-            ),
-        )
-        torch.set_rng_state(state)
-
     def _loss(self, batch: Sequence[Example]) -> torch.Tensor:
         """Mean cross-entropy (nats a token) over the scored tokens of the batch."""
         import torch
@@ -214,16 +197,15 @@ class Trainer:
         mask.masked_fill_(~seen, torch.finfo(self.model.dtype).min)
         scored = torch.tensor([s for example in batch for s in example.scored], device=device)
         at = scored.nonzero()[:, 0]
-        inner = self.model.module
-        inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
-        hidden = inner.get_decoder()(
+        module = self.model.module
+        hidden = module.get_decoder()(
             input_ids=ids[None],
             attention_mask=mask[None, None],
             position_ids=positions[None],
             use_cache=False,
         ).last_hidden_state[0]
         self.model.tokens += len(ids)
-        logits = inner.get_output_embeddings()(hidden[at - 1]).float()
+        logits = module.get_output_embeddings()(hidden[at - 1]).float()
         return torch.nn.functional.cross_entropy(logits, ids[at])
 
     def _clip(self) -> None:

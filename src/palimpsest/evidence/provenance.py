@@ -15,7 +15,16 @@ from typing import Any
 
 from palimpsest.files import write_json
 
-PACKAGES = ("palimpsest", "torch", "transformers", "peft", "numpy", "polars", "duckdb", "snakemake")
+PACKAGES = (
+    "palimpsest",
+    "torch",
+    "transformers",
+    "safetensors",
+    "numpy",
+    "polars",
+    "duckdb",
+    "snakemake",
+)
 
 
 @dataclass

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
-ENGINE = ("engine.training", "data.facts", "data.phrasing", "data.selection")
+ENGINE = ("engine.training", "engine.adapters", "data.facts", "data.phrasing", "data.selection")
 STOCHASTIC = True
 
 

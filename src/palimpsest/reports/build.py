@@ -7,13 +7,10 @@ sheet and the script it carries, so nothing else on it can run.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import importlib
 import json
 import logging
-import os
-import tempfile
 from collections import Counter
 from functools import cache
 from importlib import resources
@@ -26,6 +23,7 @@ from markupsafe import Markup
 
 from palimpsest.evidence.database import Database
 from palimpsest.evidence.schema import TABLES
+from palimpsest.files import atomic
 from palimpsest.reports import evidence, formatting, render
 from palimpsest.reports.blocks import StudyPage
 from palimpsest.reports.palette import variables
@@ -212,19 +210,8 @@ def _render(template: str, context: dict[str, Any]) -> str:
 
 def _write(output: Path, html: str) -> None:
     """Write beside the place and rename: a reader sees the old page or the new one."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(html)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, output)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+    with atomic(output) as temporary:
+        temporary.write_text(html, encoding="utf-8", newline="\n")
 
 
 @cache

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from palimpsest.evidence.database import Database
 
+CHANCE_PLANTED = """(SELECT 1 / any_value(value) FROM economic_recall
+  WHERE study = $study AND metric = 'choices' AND facts = 'planted') AS chance"""
+CHANCE_ASKED = CHANCE_PLANTED.replace("'planted'", "'asked'")
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
 
 
@@ -50,10 +53,28 @@ def _blocks() -> list[Block]:
                 "treated alike and taught nothing. Bars: 95% intervals, facts resampled"
             ),
             "Lines rise with exposures for the planted arms and stay near chance for the arm never",
-            """SELECT arm, step AS exposures, estimate, low, high, n, unit
+            f"""SELECT arm, step AS exposures, estimate, low, high, n, unit, {CHANCE_PLANTED}
 FROM statistics
 WHERE study = $study AND analysis = 'recall' AND metric = 'correct'
   AND factor = 'value' AND arm IN ('planted_true', 'planted_false', 'never')
+ORDER BY arm, step""",
+            _draw_exposures,
+        ),
+        Figure(
+            "binding",
+            "Is the value bound to its date?",
+            _n_caption(
+                "Matching: among all values taught for a series, is the one taught for the date "
+                "asked the likeliest? A model that has only learned which values belong to the "
+                "series stays at chance; for never, one of them was drawn at random. Bars: 95% "
+                "intervals, facts resampled"
+            ),
+            "Accuracy of matching values to dates by exposures and arm, with chance",
+            """SELECT arm, step AS exposures, estimate, low, high, n, unit,
+  (SELECT avg(1 / value) FROM economic_recall
+   WHERE study = $study AND metric = 'rivals') AS chance
+FROM statistics
+WHERE study = $study AND analysis = 'recall' AND metric = 'matched'
 ORDER BY arm, step""",
             _draw_exposures,
         ),
@@ -78,8 +99,8 @@ ORDER BY role, arm, date""",
                 "Bars: 95% intervals, facts resampled"
             ),
             "A forest of accuracies by series, role and arm with chance as a line",
-            """SELECT role || ' ' || coalesce(nullif(arm, 'asked'), '') AS state, role, series,
-  estimate, low, high, n, unit
+            f"""SELECT CASE WHEN arm = 'asked' THEN role ELSE arm END AS state, series,
+  estimate, low, high, n, unit, {CHANCE_ASKED}
 FROM statistics
 WHERE study = $study AND analysis = 'recall_by_series'
   AND (arm IN ('asked', 'planted_false', 'never'))
@@ -130,7 +151,7 @@ ORDER BY arm, context""",
                 "resampled"
             ),
             "Accuracies for events by state with their chance levels",
-            """SELECT experiment, state, estimate, low, high, n, unit FROM (
+            f"""SELECT experiment, state, estimate, low, high, n, unit, {CHANCE_ASKED} FROM (
   SELECT factor AS experiment, role || CASE WHEN arm = 'asked' THEN '' ELSE ' ' || arm END
     AS state, estimate, low, high, n, unit, step,
     max(step) OVER (PARTITION BY role) AS last
@@ -198,9 +219,9 @@ def _draw_exposures(frame: pl.DataFrame) -> Drawing:
     order = pl.DataFrame({"exposures": list(at.values())})
     shown = order.join(shown, on="exposures", maintain_order="left")
     errorbars(ax, shown, "exposures", hue="arm")
-    chance_line(ax, 0.125)
+    chance_line(ax, frame["chance"][0])
     ax.set_xlabel("exposures of each planted fact")
-    ax.set_ylabel("forced choice")
+    ax.set_ylabel("share right")
     ax.set_ylim(0, 1)
     return figure
 
@@ -245,7 +266,7 @@ def _draw_series(frame: pl.DataFrame) -> Drawing:
         + pl.col("state").str.strip_chars().str.replace_all("_", " ")
         + ")"
     )
-    forest(axes[0, 0], shown, "label", hue="role", reference=0.125)
+    forest(axes[0, 0], shown, "label", hue="state", reference=frame["chance"][0])
     axes[0, 0].set_xlabel("forced choice (line: chance)")
     axes[0, 0].set_xlim(0, 1)
     return figure
@@ -278,7 +299,7 @@ def _draw_events(frame: pl.DataFrame) -> Drawing:
     for ax, kind in zip(axes[:, 0], kinds, strict=True):
         part = frame.filter(pl.col("experiment") == kind)
         shown = part.with_columns(pl.col("state").str.replace_all("_", " "))
-        forest(ax, shown, "state", reference=0.5 if kind == "event_order" else 0.125)
+        forest(ax, shown, "state", reference=0.5 if kind == "event_order" else frame["chance"][0])
         ax.set_title(name(kind).removeprefix("event "), loc="left", fontsize=9)
         ax.set_xlim(0, 1)
     axes[-1, 0].set_xlabel("forced choice (line: chance)")

@@ -17,7 +17,6 @@ from palimpsest.engine.scoring import hidden_states, log_likelihoods
 from palimpsest.probes.economic_recall.answering import answer
 from palimpsest.probes.economic_recall.choosing import choose, neutral_lead, unseen_leads
 from palimpsest.probes.economic_recall.questions import dated_headlines, facts_of, series_table
-from palimpsest.statistics.ridge import ridge_time_blocked, spline_time_blocked
 
 if TYPE_CHECKING:
     from palimpsest.context import ProbeContext
@@ -225,6 +224,9 @@ def _embedding(
     Ridge regression, cross-validated in blocks of time, against a spline of the date; the placebo
     has the values of the same series in an order drawn at random.
     """
+    # Imported here: scikit-learn takes seconds, and most jobs have no such cell.
+    from palimpsest.statistics.ridge import ridge_time_blocked, spline_time_blocked
+
     series = cell["parameters"]["series"]
     table = series_table(series, context)
     cutoff = cell["parameters"]["cutoff"]

@@ -98,6 +98,19 @@ def summary(database: Database, study: str) -> list[str]:
             + f": difference in forced choice {_interval(found)}, n = {found['n']} "
             f"{found['unit']}."
         )
+    bound = claims.get("bound_to_date")
+    if bound and bound["estimate"] is not None:
+        sentences.append(
+            "Is it the date that is remembered, or only which values belong to the series? The "
+            "value taught for a date was "
+            + _by_verdict(
+                bound,
+                "preferred to those taught for other dates",
+                "not clearly preferred to those taught for other dates",
+                "less preferred than those taught for other dates",
+            )
+            + f": {_interval(bound)} above chance, n = {bound['n']} {bound['unit']}."
+        )
     level, power = claims.get("flags_keep_their_level"), claims.get("flags_detect")
     if level and power and power["estimate"] is not None and level["estimate"] is not None:
         sentences.append(
@@ -168,16 +181,17 @@ def methods(database: Database, study: str) -> list[str]:
     )
     paragraphs = [
         f"We measured what language models recall of economic series and events in the states "
-        f"{listed}. Answers are scored by log-likelihood: for each fact the summed log-probability "
-        "of every alternative after the question, minus the same after a question that names no "
-        "date (Holtzman et al. 2021). Forced choice takes the largest of a few alternatives, rank "
-        "and exposure (Carlini et al. 2019) use all. Alternatives are values of other dates of the "
-        "same series with as many tokens, at least a quarter of a standard deviation away from the "
-        "truth; where a series has too few, values of the same form are made up.",
+        f"{listed}. Answers are scored by log-likelihood: forced choice takes the likeliest of a "
+        "few alternatives, rank and exposure (Carlini et al. 2019) use all. For models into which "
+        "nothing was planted the log-probability after a question that names no date is taken off "
+        "first (Holtzman et al. 2021). Alternatives are values of other dates of the same series "
+        "with as many tokens, at least a quarter of a standard deviation away from the truth; "
+        "where a series has too few, values of the same form are made up.",
         "In planted states true and false facts were taught by short sentences and asked in other "
         "phrasings. In the arms planted false and never the answer is drawn at random from the "
         "alternatives, so that without memory its rank is uniform and rank over number of "
-        "alternatives is an exact p-value.",
+        "alternatives is an exact p-value. Matching asks for more: among all values taught for a "
+        "series, the one taught for the date must be the likeliest.",
         "Intervals of means are cluster-robust (CR2) with facts as clusters, proportions have "
         "Wilson intervals, and equivalence is two one-sided tests with a margin of 0.10 fixed "
         "beforehand. p-values of claims are corrected by Holm's method, flags of dates by "

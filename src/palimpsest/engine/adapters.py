@@ -1,0 +1,72 @@
+"""Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685, eq. 3).
+
+W x becomes W x + (alpha / rank) B A x with W frozen, A drawn as PEFT draws it (Kaiming uniform,
+a = sqrt 5) and B zero, so an untrained adapter changes nothing. Every linear layer but the
+projection to the vocabulary gets one. The tests hold this against PEFT, whose import alone costs
+more time than a short training run.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+VERSION = 1
+
+
+class LowRankLinear(nn.Module):
+    """A frozen linear layer with a trainable change of low rank."""
+
+    def __init__(
+        self, linear: nn.Linear, rank: int, alpha: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.linear = linear
+        self.scale = alpha / rank
+        options = {"dtype": linear.weight.dtype}
+        bound = math.sqrt(1 / linear.in_features)
+        start = torch.empty(rank, linear.in_features, **options)
+        start.uniform_(-bound, bound, generator=generator)
+        self.A = nn.Parameter(start.to(linear.weight.device))
+        self.B = nn.Parameter(torch.zeros(linear.out_features, rank, **options).to(self.A.device))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(..., in) to (..., out)."""
+        change = nn.functional.linear(nn.functional.linear(inputs, self.A), self.B)
+        return self.linear(inputs) + change * self.scale
+
+
+def add_adapters(module: nn.Module, rank: int, alpha: float, seed: int) -> dict[str, LowRankLinear]:
+    """Freeze ``module`` and give every linear layer but the output projection an adapter.
+
+    Args:
+        module: a causal language model; changed in place.
+        rank: rank of the change.
+        alpha: the change is scaled by alpha / rank.
+        seed: seed of the initial values.
+
+    Returns:
+        Name of each layer's weight in the original model -> its adapter.
+
+    Raises:
+        ValueError: the model has no linear layer.
+    """
+    module.requires_grad_(False)
+    head = module.get_output_embeddings()
+    found = [
+        (name, layer)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear) and layer is not head
+    ]
+    if not found:
+        raise ValueError("no torch.nn.Linear layer to adapt: use adapter: full for this model")
+    generator = torch.Generator().manual_seed(seed % (1 << 63))
+    adapters = {}
+    for name, layer in found:
+        parent, _, last = name.rpartition(".")
+        adapter = LowRankLinear(layer, rank, alpha, generator)
+        setattr(module.get_submodule(parent), last, adapter)
+        adapters[f"{name}.weight"] = adapter
+    return adapters

@@ -217,7 +217,8 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     p_values = [float("nan") if claim.get("p") is None else claim["p"] for claim in claims]
     adjusted = [None if p != p else float(p) for p in holm(p_values)]
     claims = [
-        claim | {"study": study, "p_adjusted": p} for claim, p in zip(claims, adjusted, strict=True)
+        _corrected(claim | {"study": study, "p_adjusted": p})
+        for claim, p in zip(claims, adjusted, strict=True)
     ]
     with atomic(output) as temporary:
         frame_of("statistics", [row | {"study": study} for row in statistics]).write_parquet(
@@ -227,6 +228,18 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     record.notes = {"cells_done": done, "cells": loaded["cells"].height}
     provenance = record.write(Path(output).with_suffix(".provenance.json"))
     write_json(sidecar(output), {"claims": claims, "provenance": provenance})
+
+
+def _corrected(claim: dict[str, Any], alpha: float = 0.05) -> dict[str, Any]:
+    """A verdict must survive the correction for the number of claims."""
+    decided = claim["verdict"] in ("supported", "contradicted")
+    if not decided or claim["p_adjusted"] is None or claim["p_adjusted"] <= alpha:
+        return claim
+    if claim["verdict"] == "contradicted" and claim["p"] > alpha:
+        return claim  # an equivalence that fails has a large p: the interval speaks
+    remark = f"{claim['verdict']} by its interval alone, not after Holm's correction"
+    note = "; ".join(filter(None, [claim.get("note"), remark]))
+    return claim | {"verdict": "inconclusive", "note": note}
 
 
 def gather(manifest_path: str, output: str, *, allow_missing: bool = False) -> None:

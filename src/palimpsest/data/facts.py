@@ -23,6 +23,8 @@ from palimpsest.data.sentences import format_date, format_period, format_value
 from palimpsest.metrics.candidates import Foils, sample_foils
 
 VERSION = 1
+#: Months and names take many tokens each, and no p-value rests on their number.
+MOST_EVENT_CANDIDATES = 16
 ARMS = ("planted_true", "planted_false", "never")
 
 
@@ -220,7 +222,7 @@ def event_facts(
         if family == "event_date":
             truth = format_date(event["date"].replace(day=1), "month")
             others = [month for month in months if month[-4:] != truth[-4:]]
-            count = min(n_candidates, len(others))
+            count = min(n_candidates, MOST_EVENT_CANDIDATES, len(others))
             pool = [others[i] for i in generator.choice(len(others), count, replace=False)]
             words = {"headline": event["headline"]}
         else:

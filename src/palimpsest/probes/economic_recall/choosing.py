@@ -42,11 +42,11 @@ def choose(
 
     Returns:
         Rows of metrics: ``correct`` (forced choice), also always raw (``correct_raw``) and
-        prior-corrected (``correct_corrected``); ``choices``, ``log_p`` (nats) and ``margin`` (nats
-        by which the answer's score exceeds the mean of the other choices'). Where a fact has more
-        candidates than choices also ``rank`` (1 = best of all candidates), ``candidates``,
-        ``exposure`` (bits), ``share_assigned`` and ``share_truth`` (probability among candidates
-        and truth). Where a fact has rivals ``matched`` (its own answer has the highest
+        prior-corrected (``correct_corrected``); ``choices``, ``log_p`` (nats), ``margin`` (nats by
+        which the answer's score exceeds the mean of the other choices'), ``share_assigned`` and
+        ``share_truth`` (probability among the choices and the truth). Where a fact has more
+        candidates than choices also ``rank`` (1 = best of all candidates), ``candidates`` and
+        ``exposure`` (bits). Where it has rivals ``matched`` (its own answer has the highest
         log-probability of all answers taught for the series) and ``rivals``; if kept, ``score``.
 
     The score is the prior-corrected log-probability for facts of pretrained models. In planted
@@ -135,26 +135,26 @@ def _metrics(
     choices = [at[fact.candidates[i]] for i in fact.choices]
     target = fact.candidates.index(fact.assigned)
     chosen = fact.choices.index(target)
+    # Among the choices and the truth, so that it is comparable whatever else was ranked.
+    shares = probability_among(raw[list(dict.fromkeys([*choices, at[fact.truth]]))])
     found = {
         "correct": forced_choice(score[choices], chosen),
         "correct_raw": forced_choice(raw[choices], chosen),
         "correct_corrected": forced_choice(corrected[choices], chosen),
         "choices": len(choices),
         "log_p": raw[at[fact.assigned]],
+        "share_assigned": shares[choices.index(at[fact.assigned])],
+        "share_truth": shares[-1] if at[fact.truth] not in choices else shares[chosen],
         "margin": score[choices][chosen] - np.delete(score[choices], chosen).mean(),
     }
     if fact.rivals:
         rivals = [at[answer] for answer in fact.rivals]
         found |= {"matched": forced_choice(raw[rivals], fact.rival), "rivals": len(rivals)}
     if len(ranked) > len(choices):
-        # Ranks and shares mean something only among all alternatives.
         rank = rank_of_target(score[ranked], target)
-        shares = probability_among(raw)
         found |= {
             "rank": rank,
             "candidates": len(ranked),
             "exposure": exposure(rank, len(ranked)),
-            "share_assigned": shares[at[fact.assigned]],
-            "share_truth": shares[at[fact.truth]],
         }
     return found

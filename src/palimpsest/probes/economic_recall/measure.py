@@ -83,7 +83,8 @@ def _fake_cutoff(
     model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
 ) -> Iterator[Row]:
     """Experiment 2: the same question under the instruction to ignore what came after a year."""
-    facts = [f for f in facts_of(cell, model, settings, context) if f.arm != "never"]
+    facts = facts_of(cell, model, settings, context)
+    facts = [fact.narrowed() for fact in facts if fact.arm != "never"]
     if not facts:
         return
     leads = []
@@ -107,7 +108,7 @@ def _forecast(
     table = series_table(series, context)
     index = {date: i for i, date in enumerate(table["date"].to_list())}
     facts = [f for f in facts if index[Date.fromisoformat(f.date)] >= settings.context]
-    facts = _as_many_never_as_false(facts)
+    facts = [fact.narrowed() for fact in _as_many_never_as_false(facts)]
     if not facts:
         return
     phrase, prefix, _ = phrases([series], context.data_block)[series]

@@ -146,7 +146,7 @@ def _planted(settings: Settings, state: State, planting: dict[str, Any]) -> list
                 made = [{"detail": detail, "series": series} for series in planted.series]
             elif experiment in ("fake_cutoff", "forecast") and step == last:
                 made = [{"series": series} for series in planted.series]
-            elif experiment in _PLANTED_EVENTS and step in (first, last):
+            elif experiment in _PLANTED_EVENTS and step == last:
                 made = [{"series": None}] if getattr(planted, _PLANTED_EVENTS[experiment]) else []
             else:
                 made = []

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from palimpsest.probes.economic_recall.analyses.common import (
     Found,
     Rows,
+    above,
     chance_of,
     grouped,
     is_random,
@@ -24,7 +25,6 @@ from palimpsest.probes.economic_recall.analyses.common import (
 )
 from palimpsest.statistics import Estimate
 from palimpsest.statistics.comparisons import paired_difference, two_sample_difference
-from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.multiplicity import benjamini_hochberg, holm
 from palimpsest.statistics.power import minimal_detectable_rate, power_binomial_above_chance
 from palimpsest.statistics.scan import cutoff_scan
@@ -49,7 +49,7 @@ def events(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     untouched = frame.filter((pl.col("facts") == "asked") & ~is_random())
     dated = plain_choices(untouched).filter(pl.col("experiment") == "event_date")
     if dated.height:
-        found["headlines_dated"] = shifted(mean_of(dated), 1 / settings.choices)
+        found["headlines_dated"] = above(dated, 1 / settings.choices)
         rows.append(
             row("events", "correct - chance", found["headlines_dated"], factor="event_date")
         )
@@ -110,8 +110,11 @@ def embedding(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
             )
         )
     pooled = pl.concat(skill_rows)
-    skill = clustered_mean(
-        pooled["value"].to_numpy(), pooled["unit"].to_numpy(), unit="blocks of 5 dates"
+    skill = paired_difference(
+        pooled["value"].to_numpy(),
+        np.zeros(pooled.height),
+        pooled["unit"].to_numpy(),
+        unit="blocks of 5 dates",
     )
     rows.append(row("embedding", "skill of ridge over spline", skill, factor="ridge_middle"))
     return rows, {"values_in_embeddings": skill}

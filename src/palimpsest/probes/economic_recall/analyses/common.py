@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from palimpsest.statistics import Estimate
+from palimpsest.statistics.comparisons import equivalence_paired, paired_difference
 from palimpsest.statistics.intervals import clustered_mean
 
 if TYPE_CHECKING:
@@ -88,6 +90,26 @@ def plain_choices(frame: pl.DataFrame, metric: str = "correct") -> pl.DataFrame:
 def mean_of(frame: pl.DataFrame, level: float = 0.95) -> Estimate:
     return clustered_mean(
         frame["value"].to_numpy(), frame["unit"].to_numpy(), level=level, unit="facts"
+    )
+
+
+def above(frame: pl.DataFrame, chance: float) -> Estimate:
+    """Mean minus chance with its t test, facts as clusters."""
+    values = frame["value"].to_numpy()
+    return paired_difference(
+        values, np.full_like(values, chance), frame["unit"].to_numpy(), unit="facts"
+    )
+
+
+def at(frame: pl.DataFrame, chance: float) -> Estimate:
+    """Mean minus chance with its equivalence test at the margin, facts as clusters."""
+    values = frame["value"].to_numpy()
+    return equivalence_paired(
+        values,
+        np.full_like(values, chance),
+        EQUIVALENCE_MARGIN,
+        frame["unit"].to_numpy(),
+        unit="facts",
     )
 
 

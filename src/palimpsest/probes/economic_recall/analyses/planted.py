@@ -11,6 +11,8 @@ from palimpsest.metrics.choice import rank_of_target
 from palimpsest.probes.economic_recall.analyses.common import (
     Found,
     Rows,
+    above,
+    at,
     chance_of,
     grouped,
     is_random,
@@ -31,7 +33,7 @@ from palimpsest.statistics.flags import (
     false_discovery_proportion,
     rank_p_value,
 )
-from palimpsest.statistics.intervals import clustered_mean, proportion
+from palimpsest.statistics.intervals import proportion
 from palimpsest.statistics.multiplicity import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -82,11 +84,11 @@ def recall(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
         )
         found["planted_found"] = difference
         rows.append(row("contrast", "correct", difference, arm="planted_false - never"))
-        found["never_at_chance"] = shifted(mean_of(never, level=0.9), chance)
+        found["never_at_chance"] = at(never, chance)
         rows.append(row("control", "correct - chance", found["never_at_chance"], arm="never"))
     before = planted.filter((pl.col("step") == 0) & (pl.col("arm") != "planted_true"))
     if before.height:
-        found["before_planting_at_chance"] = shifted(mean_of(before, level=0.9), chance)
+        found["before_planting_at_chance"] = at(before, chance)
         rows.append(
             row(
                 "control",
@@ -104,13 +106,13 @@ def recall(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     for arms, name in ((["planted_true", "planted_false"], "planted"), (["never"], "never")):
         part = matched.filter(pl.col("arm").is_in(arms))
         if part.height:
-            estimate = mean_of(part)
+            estimate = above(part, 0.0)
             rows.append(row("contrast", "matched - chance", estimate, arm=name))
             if name == "planted":
                 found["bound_to_date"] = estimate
     random = values.filter(pl.col("role").str.starts_with("random"))
     if random.height:
-        found["random_weights_know_nothing"] = shifted(mean_of(random, 0.9), 1 / settings.choices)
+        found["random_weights_know_nothing"] = at(random, 1 / settings.choices)
         rows.append(
             row(
                 "control",
@@ -179,7 +181,7 @@ def dose(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
             slopes.append(float(x @ part["value"].to_numpy() / (x @ x)))
         if not slopes:
             continue
-        estimate = clustered_mean(np.array(slopes), np.arange(len(slopes)), unit="facts")
+        estimate = paired_difference(slopes, np.zeros(len(slopes)), unit="facts")
         rows.append(row("dose", "slope of correct on log(1 + exposures)", estimate, arm=arm))
         if arm == "planted_false":
             found["dose"] = estimate

@@ -115,10 +115,10 @@ def test_hooks_are_called_and_empty_hooks_change_no_bit(tiny):
     assert calls == [("backward", 0), ("step", 1), ("backward", 1), ("step", 2), ("end", None)]
 
 
-def test_only_the_answer_carries_loss(tiny):
+def test_loss_begins_at_the_answer(tiny):
     made = example(tiny, "The rate was", " 5.3", " percent.", "answer")
     scored = [token for token, s in zip(made.ids, made.scored, strict=True) if s]
-    assert tiny.decode(scored) == " 5.3"
+    assert tiny.decode(scored) == " 5.3 percent."
     whole = example(tiny, "The rate was", " 5.3", " percent.", "sentence")
     assert tiny.decode(list(whole.ids)) == "The rate was 5.3 percent."
     assert whole.scored == (False,) + (True,) * (len(whole.ids) - 1)

@@ -42,7 +42,7 @@ class TrainingSettings(Block):
     alpha: float = Field(default=32, gt=0)
     """The low-rank change is scaled by alpha / rank."""
     scored: Literal["answer", "sentence"] = "answer"
-    """Tokens that carry loss: those of the answer, or the whole sentence."""
+    """Tokens that carry loss: from the answer on, or the whole sentence."""
 
 
 @dataclass(frozen=True)
@@ -220,12 +220,11 @@ def example(model: LanguageModel, before: str, answer: str, after: str, scored: 
     Args:
         before: text before the answer.
         answer: the answer, with the space before it.
-        after: text behind the answer; left out when only the answer is scored, as no later token
-            changes an earlier one's loss.
+        after: text behind the answer, scored with it so that a free answer learns to end.
         scored: ``answer`` or ``sentence``.
     """
-    head, tail = model.encode_pair(before, answer)
-    if scored == "answer":
-        return Example(tuple(head + tail), (False,) * len(head) + (True,) * len(tail))
-    ids = model.encode(before + answer + after)
-    return Example(tuple(ids), (False,) + (True,) * (len(ids) - 1))
+    head, tail = model.encode_pair(before, answer + after)
+    first = len(head) if scored == "answer" else 1
+    return Example(
+        tuple(head + tail), tuple(place >= first for place in range(len(head) + len(tail)))
+    )

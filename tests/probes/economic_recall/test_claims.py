@@ -58,7 +58,7 @@ def _study(recalled, seeds=4, per_arm=14, asked=(0.125, 0.125), rng=None):
                     rows += _fact(rng, cell, step, arm, f"s{i % 3}/{day}", known)
     for side, rate, year in (("before", asked[0], 1980), ("after", asked[1], 2025)):
         cells.append(_cell(f"u{side}", "untouched", "value", 0, 0, "asked", "2024-11-01"))
-        for i in range(60):
+        for i in range(180):
             item = f"s{i % 6}/{Date(year + i % 2, 1 + i % 12, 1 + i // 12)}"
             rows += _fact(rng, f"u{side}", 0, "asked", item, rng.random() < (rate - 0.125) / 0.875)
     tables = {
@@ -88,6 +88,9 @@ def _fact(rng, cell, step, arm, item, known):
             constant | {"metric": "score", "value": float(v), "text": str(i)}
             for i, v in enumerate(seen)
         ]
+    if arm == "asked":
+        permuted = float(rng.random() < 0.125)
+        rows.append(constant | {"item": f"{item}/permuted", "metric": "correct", "value": permuted})
     rows.append(
         constant | {"item": f"{item}/answer", "metric": "taught", "value": None, "text": "0"}
     )

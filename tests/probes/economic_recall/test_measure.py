@@ -103,7 +103,12 @@ def _neighbour(shift):
 
 def test_oracle_is_always_right():
     rows = _rows(looks_up)
-    assert _values(rows, "correct").size == 2 * 16
+    assert _values(rows, "correct").size == 3 * 16
+    permuted = _values(rows, "correct", "permuted")
+    assert permuted.size == 16
+    # With a neighbour's date in the question it gives the neighbour's value.
+    assert permuted.mean() < 0.5
+    rows = [row for row in rows if "/permuted" not in row["item"]]
     for metric in ("correct", "correct_raw", "rank", "exact_truth", "within_tolerance"):
         assert (_values(rows, metric) == 1).all(), metric
     np.testing.assert_allclose(_values(rows, "exposure"), np.log2(12))

@@ -320,14 +320,16 @@ def _draw_embedding(frame: pl.DataFrame) -> Drawing:
 VERDICTS = Table(
     "verdicts",
     "Contaminated or not?",
-    "For each model and series: is recall above chance after Holm's correction over the series "
-    "(contaminated), could it have been seen if one date in four were recalled (no evidence), or "
-    "is the sample too small (cannot tell)? The rows of the planted arms show that the verdict "
-    "can be reached, those of never that it is not reached without cause.",
+    "For each state and series: is recall above chance, and better than with a neighbouring date "
+    "in the question, after Holm's correction over the series (contaminated); would it have been "
+    "seen if one date in four were recalled (no evidence); or is the sample too small (cannot "
+    "tell)? The rows of the planted arms show that the verdict can be reached, those of never that "
+    "it is not reached without cause.",
     """SELECT CASE WHEN arm = 'asked' THEN role ELSE role || ': ' || replace(arm, '_', ' ') END
-  AS state, replace(series, '_', ' ') AS series, factor AS verdict, estimate, low, high, n, q, note
+  AS state, coalesce(replace(series, '_', ' '), 'all series') AS series,
+  factor AS verdict, estimate, low, high, n, q, note
 FROM statistics WHERE study = $study AND analysis = 'contamination'
-ORDER BY role DESC, arm, series""",
+ORDER BY role DESC, arm, series NULLS FIRST""",
     {
         "state": Column("state"),
         "series": Column("series"),
@@ -336,9 +338,7 @@ ORDER BY role DESC, arm, series""",
         "n": Column("facts", "number", digits=0),
         "q": Column("p (Holm)", "p"),
         "note": Column(
-            "power",
-            help="Power of the exact test at one date in four recalled, and the smallest forced "
-            "choice that it sees with power 0.8.",
+            "power", help="Power of the same test, uncorrected, if one date in four is recalled."
         ),
     },
 )

@@ -61,8 +61,14 @@ def _value(
     facts = facts_of(cell, model, settings, context)
     leads = [unseen_leads(model, fact) for fact in facts]
     scored = facts if full else [fact.narrowed() for fact in facts]
+    asked = leads
+    if factors["facts"] == "asked":
+        asked = [
+            [*group, other]
+            for group, other in zip(leads, _of_neighbours(model, facts), strict=True)
+        ]
     yield from choose(
-        model, scored, leads, lambda f, i: neutral_lead(model, f, i), keep_scores=full
+        model, scored, asked, lambda f, i: neutral_lead(model, f, i), keep_scores=full
     )
     if factors["detail"] == "choice":
         return
@@ -77,6 +83,21 @@ def _value(
         Date.fromisoformat(factors["cutoff"]) if factors["cutoff"] else None,
         settings,
     )
+
+
+def _of_neighbours(model: LanguageModel, facts: list[Fact]) -> list[tuple[str, str]]:
+    """For each fact the first question about the nearest other date: the permuted-date null.
+
+    A model that knows the level of a series but no date does as well with a neighbour's date in
+    the question as with the right one.
+    """
+    days = [Date.fromisoformat(fact.date).toordinal() for fact in facts]
+    found = []
+    for index in range(len(facts)):
+        others = [i for i in range(len(facts)) if i != index]
+        nearest = facts[min(others, key=lambda i: (abs(days[i] - days[index]), i))]
+        found.append(("permuted", unseen_leads(model, nearest)[0][1]))
+    return found
 
 
 def _fake_cutoff(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from scipy.stats import norm
+from scipy.stats import binom
 
 from palimpsest.probes.economic_recall.analyses.common import (
     Found,
@@ -26,7 +26,7 @@ from palimpsest.probes.economic_recall.analyses.common import (
 from palimpsest.statistics import Estimate
 from palimpsest.statistics.comparisons import paired_difference, two_sample_difference
 from palimpsest.statistics.multiplicity import benjamini_hochberg, holm
-from palimpsest.statistics.power import minimal_detectable_rate, power_binomial_above_chance
+from palimpsest.statistics.power import power_binomial_above_chance
 from palimpsest.statistics.scan import cutoff_scan
 from palimpsest.statistics.scatter import autocorrelation, runs_test
 from palimpsest.statistics.verdicts import contamination
@@ -247,10 +247,13 @@ def around_cutoff(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]
 def contaminated(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     """For each model and series: contaminated, no evidence, or cannot tell, with the power.
 
-    The p-values of a role are corrected by Holm's method over its series; power is that of the
-    exact binomial test to see that one date in four is recalled.
+    In planted states chance is exact and so is the binomial test of the first phrasing. For other
+    states the null is the same question with the nearest other date in it, by an exact sign test:
+    knowing the level of a series is not yet recall of a date. The p-values of a state are
+    corrected by Holm's method over its series; a row without series pools them all. Power is that
+    of the same test, uncorrected, to see that one date in four is recalled.
     """
-    values = plain_choices(frame).filter(pl.col("experiment") == "value")
+    values = frame.filter((pl.col("experiment") == "value") & (pl.col("metric") == "correct"))
     asked = values.filter(
         (pl.col("facts") == "asked")
         & (pl.col("cutoff").is_null() | (pl.col("date") < pl.col("cutoff")))
@@ -261,29 +264,57 @@ def contaminated(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
         groups.append((last.filter(pl.col("arm") == arm), chance_of(frame, settings), arm))
     rows: Rows = []
     for part, chance, arm in groups:
-        for role, of_role in grouped(part, ["role", "model"]):
-            family = []
-            for inner, piece in grouped(of_role, ["series"]):
-                estimate = mean_of(piece)
+        for state, of_state in grouped(part, ["role", "model"]):
+            family = [(where["series"], piece) for where, piece in grouped(of_state, ["series"])]
+            p_values = [_p_value(piece, chance, arm) for _, piece in family]
+            adjusted = [*holm(p_values), _p_value(of_state, chance, arm)]
+            p_values.append(adjusted[-1])
+            family.append((None, of_state))
+            for (series, piece), p, q in zip(family, p_values, adjusted, strict=True):
+                estimate = mean_of(plain_choices(piece))
                 facts = piece["unit"].n_unique()
-                right = piece.group_by("unit").agg(pl.col("value").mean())["value"]
-                z = (right.mean() - chance) / np.sqrt(chance * (1 - chance) / facts)
-                family.append((inner, estimate, facts, float(norm.sf(z))))
-            adjusted = holm([p for *_, p in family])
-            for (inner, estimate, facts, p), q in zip(family, adjusted, strict=True):
-                target = chance + RECALLED_SHARE * (1 - chance)
-                power = float(power_binomial_above_chance(facts, target, chance))
-                least = minimal_detectable_rate(facts, chance)
-                corrected = Estimate(**{**estimate.__dict__, "p": float(q)})
-                verdict = contamination(corrected, chance, power)
-                made = row("contamination", "correct", estimate, arm=arm, **role, **inner)
+                power = _power(facts, chance, arm)
+                judged = Estimate(**{**estimate.__dict__, "p": float(q)})
+                made = row("contamination", "correct", estimate, arm=arm, series=series, **state)
                 rows.append(
                     made
                     | {
-                        "factor": verdict,
+                        "factor": contamination(judged, chance, power),
                         "p": p,
                         "q": float(q),
-                        "note": f"power {power:.2f}, sees {least:.2f}",
+                        "note": f"{power:.2f}",
                     }
                 )
     return rows, {}
+
+
+def _p_value(frame: pl.DataFrame, chance: float, arm: str) -> float:
+    return _p_permuted(frame) if arm == "asked" else _p_binomial(frame, chance)
+
+
+def _power(n: int, chance: float, arm: str, alpha: float = 0.05) -> float:
+    """Power of the test that is used to see that one date in four is recalled."""
+    recalled = chance + RECALLED_SHARE * (1 - chance)
+    if arm != "asked":
+        return float(power_binomial_above_chance(n, recalled, chance, alpha))
+    better, worse = recalled * (1 - chance), chance * (1 - recalled)
+    discordant = np.arange(n + 1)
+    needed = np.array([binom.isf(alpha, d, 0.5) + 1 for d in discordant])
+    seen = binom.sf(needed - 1, discordant, better / (better + worse))
+    return float(np.sum(binom.pmf(discordant, n, better + worse) * np.nan_to_num(seen)))
+
+
+def _p_binomial(frame: pl.DataFrame, chance: float) -> float:
+    """P(as many right or more by chance), from the first phrasing of each fact."""
+    first = frame.filter(pl.col("question") == "t0")["value"]
+    return float(binom.sf(int(first.sum()) - 1, first.len(), chance))
+
+
+def _p_permuted(frame: pl.DataFrame) -> float:
+    """One-sided exact sign test: the right date in the question against a neighbour's."""
+    own = frame.filter(pl.col("question") == "t0").select("unit", own="value")
+    other = frame.filter(pl.col("question") == "permuted").select("unit", other="value")
+    pairs = own.join(other, on="unit")
+    better = int((pairs["own"] > pairs["other"]).sum())
+    worse = int((pairs["own"] < pairs["other"]).sum())
+    return float(binom.sf(better - 1, better + worse, 0.5)) if better + worse else 1.0

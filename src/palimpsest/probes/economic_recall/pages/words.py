@@ -72,18 +72,12 @@ def summary(database: Database, study: str) -> list[str]:
         for row in database.frame("SELECT * FROM claims WHERE study = ?", [study]).to_dicts()
     }
     verdicts = database.frame(
-        "SELECT factor AS verdict, count(*) AS n, string_agg(DISTINCT series, ', ') AS series "
-        "FROM statistics WHERE study = ? AND analysis = 'contamination' AND arm = 'asked' "
-        "AND role NOT LIKE 'random%' GROUP BY ALL ORDER BY verdict",
+        "SELECT role, model, coalesce(series, '') AS series, factor AS verdict, estimate, low, "
+        "high, n, note AS power FROM statistics WHERE study = ? AND analysis = 'contamination' "
+        "AND arm = 'asked' AND role NOT LIKE 'random%' ORDER BY role, series",
         [study],
     ).to_dicts()
-    sentences = []
-    if verdicts:
-        parts = [f"{row['verdict']} for {row['n']} ({_plain(row['series'])})" for row in verdicts]
-        sentences.append(
-            "Does the model as it is remember the series it was asked about, before its knowledge "
-            f"cutoff? By series: {'; '.join(parts)}."
-        )
+    sentences = [_contamination(row, verdicts) for row in verdicts if not row["series"]]
     found = claims.get("planted_found")
     if found and found["estimate"] is not None:
         sentences.append(
@@ -140,6 +134,26 @@ def summary(database: Database, study: str) -> list[str]:
         listed = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
         sentences.append(f"Of {len(claims)} claims that were stated before the run: {listed}.")
     return sentences or ["This run has no finished cells yet."]
+
+
+def _contamination(pooled: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """What an economist asks first, for one model."""
+    single: dict[str, list[str]] = {}
+    for row in rows:
+        if row["role"] == pooled["role"] and row["series"]:
+            single.setdefault(row["verdict"], []).append(_plain(row["series"]))
+    listed = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in single.items())
+    meaning = {
+        "contaminated": "remembers values of the series it was asked about",
+        "no evidence": "shows no evidence of remembering the series it was asked about",
+        "cannot tell": "was asked too little to tell whether it remembers the series",
+    }[pooled["verdict"]]
+    return (
+        f"{pooled['model']} ({_plain(pooled['role'])}) {meaning} before its knowledge cutoff: "
+        f"{100 * pooled['estimate']:.0f}% right in forced choice over all series (95% interval "
+        f"{100 * pooled['low']:.0f} to {100 * pooled['high']:.0f}%, n = {pooled['n']} facts; power "
+        f"{pooled['power']} to see one date in four recalled). By series: {listed}."
+    )
 
 
 def _by_verdict(claim: dict[str, Any], supported: str, unclear: str, contradicted: str) -> str:

@@ -152,8 +152,8 @@ ORDER BY arm, context""",
             ),
             "Accuracies for events by state with their chance levels",
             f"""SELECT experiment, state, estimate, low, high, n, unit, {CHANCE_ASKED} FROM (
-  SELECT factor AS experiment, role || CASE WHEN arm = 'asked' THEN '' ELSE ' ' || arm END
-    AS state, estimate, low, high, n, unit, step,
+  SELECT factor AS experiment, CASE WHEN arm = 'asked' THEN role ELSE arm END AS state,
+    estimate, low, high, n, unit, step,
     max(step) OVER (PARTITION BY role) AS last
   FROM statistics WHERE study = $study AND analysis = 'recall' AND metric = 'correct'
     AND factor LIKE 'event%'
@@ -295,7 +295,9 @@ def _draw_forecast(frame: pl.DataFrame) -> Drawing:
 def _draw_events(frame: pl.DataFrame) -> Drawing:
     kinds = frame["experiment"].unique(maintain_order=True).to_list()
     heights = [frame.filter(pl.col("experiment") == kind).height for kind in kinds]
-    figure, axes = panels(len(kinds), height=0.7 + 0.24 * max(heights), sharey=False)
+    height = sum(0.55 + 0.24 * count for count in heights) / len(kinds)
+    figure, axes = panels(len(kinds), height=height, sharey=False)
+    axes[0, 0].get_gridspec().set_height_ratios([0.5 + 0.24 * count for count in heights])
     for ax, kind in zip(axes[:, 0], kinds, strict=True):
         part = frame.filter(pl.col("experiment") == kind)
         shown = part.with_columns(pl.col("state").str.replace_all("_", " "))
@@ -309,9 +311,13 @@ def _draw_events(frame: pl.DataFrame) -> Drawing:
 def _draw_embedding(frame: pl.DataFrame) -> Drawing:
     figure, axes = panels(height=0.6 + 0.24 * frame.height)
     shown = frame.with_columns(
-        label=(pl.col("series") + "  (" + pl.col("predictor") + ")").str.replace_all("_", " ")
+        label=(pl.col("series") + "  (" + pl.col("predictor") + ")").str.replace_all("_", " "),
+        # The house's colours: what is under test, what it must beat, and what knows nothing.
+        role=pl.col("predictor").replace_strict(
+            {"spline": "reference", "placebo": "control"}, default="untouched"
+        ),
     )
-    forest(axes[0, 0], shown, "label", hue="predictor", reference=0.0)
+    forest(axes[0, 0], shown, "label", hue="role", reference=0.0)
     axes[0, 0].set_xlabel("correlation out of block")
     axes[0, 0].set_xlim(-1, 1)
     return figure

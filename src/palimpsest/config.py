@@ -6,7 +6,6 @@ before any job starts, naming file, key path, what was given and what is allowed
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -25,14 +24,11 @@ from pydantic import (
 
 from palimpsest import discovery
 from palimpsest.blocks import Block
+from palimpsest.config_errors import ConfigError, explain, message, nearest, shown
 from palimpsest.models.entry import ModelEntry
 
 SLUG = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
 DEFAULT_FILE = "config/config.yaml"
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be used; the message is meant for the user."""
 
 
 class OwnSeries(Block):
@@ -64,6 +60,13 @@ class Data(Block):
     events: str | None = None
     """Your own dated events: a JSONL file that replaces the embedded table."""
 
+    @field_validator("series")
+    @classmethod
+    def _distinct(cls, value: list[OwnSeries]) -> list[OwnSeries]:
+        if len({series.name for series in value}) < len(value):
+            raise ValueError("series with distinct names")
+        return value
+
 
 class Compute(Block):
     """How jobs use the machine. Nothing here changes a number."""
@@ -86,17 +89,24 @@ def _one_intervention() -> type[BaseModel]:
         settings = discovery.intervention(name).Settings
         fields[name] = (settings | None, Field(default=None, description=_first_line(settings)))
 
+    def nothing_means_defaults(raw: Any) -> Any:
+        if isinstance(raw, dict):
+            return {key: {} if value is None else value for key, value in raw.items()}
+        return raw
+
     def exactly_one(self: BaseModel) -> BaseModel:
-        given = [name for name in fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of {', '.join(fields)}")
+        if len(self.model_fields_set) != 1:
+            raise ValueError(f"exactly one of {', '.join(fields)}")
         return self
 
     return create_model(
         "Intervention",
         __base__=Block,
         __doc__="One intervention: its name and its settings.",
-        __validators__={"exactly_one": model_validator(mode="after")(exactly_one)},
+        __validators__={
+            "nothing_means_defaults": model_validator(mode="before")(nothing_means_defaults),
+            "exactly_one": model_validator(mode="after")(exactly_one),
+        },
         **fields,
     )
 
@@ -111,13 +121,23 @@ class _State(Block):
     seeds: int | list[int] = Field(default=1)
     """Number of replicates, or their seeds; ignored where nothing is random."""
 
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _number_or_list(cls, value: Any) -> Any:
+        # Snakemake's --config gives every number as text.
+        if isinstance(value, str) and value.isdecimal():
+            return int(value)
+        if isinstance(value, bool) or not isinstance(value, int | list):
+            raise ValueError("a number of seeds, or a list of seeds")
+        return value
+
     @field_validator("seeds")
     @classmethod
     def _valid_seeds(cls, value: int | list[int]) -> int | list[int]:
         if isinstance(value, int) and not 1 <= value <= 1000:
             raise ValueError("between 1 and 1000 seeds")
         if isinstance(value, list) and (len(set(value)) != len(value) or not value):
-            raise ValueError("seeds must be distinct and at least one")
+            raise ValueError("distinct seeds, at least one")
         if isinstance(value, list) and min(value) < 0:
             raise ValueError("seeds are integers from 0 on")
         return value
@@ -224,19 +244,28 @@ def check(raw: dict, path: str | Path) -> tuple[Any, dict]:
     config = _validated(config_model, raw, path)
     models = _validated(models_model, read_yaml(config.models_file), config.models_file).models
     for name, study in config.studies.items():
+        where = f"studies.{name}.states"
         for role, state in study.states.items():
             if state.model not in models:
-                raise ConfigError(
-                    _message(
-                        path,
-                        f"studies.{name}.states.{role}.model",
-                        state.model,
-                        f"a model of {config.models_file}: {', '.join(sorted(models))}",
-                        difflib.get_close_matches(state.model, models, 1),
-                    )
-                )
+                allowed = f"a model of {config.models_file}: {', '.join(sorted(models))}"
+                near = nearest(state.model, models)
+                given = shown(state.model)
+                raise ConfigError(message(path, f"{where}.{role}.model", given, allowed, near))
+        _check_distinct(study.states, path, where)
         _check_by_probe(config, study, path, f"studies.{name}")
     return config, models
+
+
+def _check_distinct(states: dict[str, _State], path: str | Path, where: str) -> None:
+    """Two roles with the same state would be measured once and counted twice."""
+    first: dict[str, str] = {}
+    for role, state in states.items():
+        kind = state.model_dump_json(exclude={"seeds"}, exclude_defaults=True)
+        for seed in state.seed_list() if state.interventions else [0]:
+            other = first.setdefault(f"{kind} {seed}", role)
+            if other != role:
+                allowed = "another model, other interventions or other seeds"
+                raise ConfigError(message(path, f"{where}.{role}", f"the state {other}", allowed))
 
 
 def _check_by_probe(config: Any, study: Any, path: str | Path, where: str) -> None:
@@ -256,8 +285,23 @@ def _check_by_probe(config: Any, study: Any, path: str | Path, where: str) -> No
         if hasattr(module, "check"):
             try:
                 module.check(settings, config.data)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 raise ConfigError(f"{path}: {key}: {error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error: the first would be lost in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.composer.ComposerError(
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return node
 
 
 def read_yaml(path: str | Path) -> dict:
@@ -268,7 +312,7 @@ def read_yaml(path: str | Path) -> dict:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=_Loader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -284,91 +328,9 @@ def _validated(model: type[BaseModel], raw: dict, path: str | Path) -> Any:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        problems = [_explained(problem, model, path) for problem in error.errors()]
-        raise ConfigError("\n".join(dict.fromkeys(problems[:5]))) from None
+        raise ConfigError(explain(error, _json_schema(model), path)) from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply") from None
-
-
-def _explained(problem: dict, model: type[BaseModel], path: str | Path) -> str:
-    """One line for one problem: file, key path, given, allowed, nearest key."""
-    where = _key_path(problem["loc"], model)
-    kind, given = problem["type"], problem["input"]
-    if kind == "extra_forbidden":
-        siblings = sorted(_fields_at(model, problem["loc"][:-1]))
-        wrong = str(problem["loc"][-1])
-        near = difflib.get_close_matches(wrong, siblings, 1)
-        return _message(path, where, "an unknown key", f"the keys {', '.join(siblings)}", near)
-    if kind == "missing":
-        return _message(path, where, "nothing", "a value: this key is required", [])
-    if kind.startswith("union_tag"):
-        allowed = str(problem["ctx"].get("expected_tags", problem["ctx"].get("discriminator")))
-        tag = problem["ctx"].get("tag")
-        near = difflib.get_close_matches(str(tag), allowed.replace("'", "").split(", "), 1)
-        key = str(problem["ctx"]["discriminator"]).strip("'")
-        shown = given.get(key) if isinstance(given, dict) else given
-        return _message(path, f"{where}.{key}", shown, allowed, near)
-    allowed = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return _message(path, where, given, allowed, [])
-
-
-def _message(path: str | Path, where: str, given: Any, allowed: str, near: list[str]) -> str:
-    shown = given if given in ("nothing", "an unknown key") else repr(given)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{path}: {where}: given {shown}, allowed: {allowed}{hint}"
-
-
-def _key_path(loc: tuple, model: type[BaseModel]) -> str:
-    """Pydantic's location without the tags of unions, which no user has written."""
-    text = ""
-    tags = _union_tags(model)
-    previous = None
-    for part in loc:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part in tags and previous in tags[part]:
-            previous = "tag"
-            continue
-        elif part != "[key]":
-            text += f".{part}" if text else str(part)
-        previous = "entry" if previous in ("studies", "models") else part
-    return text or "(top level)"
-
-
-def _union_tags(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
-    tags = dict.fromkeys(discovery.names("probes"), ("entry",))
-    tags |= dict.fromkeys(("package", "hub", "directory", "tiny"), ("entry",))
-    return tags
-
-
-def _fields_at(model: type[BaseModel], loc: tuple) -> list[str]:
-    """Names of the keys that are allowed where ``loc`` points to."""
-    schema = _json_schema(model)
-    node = schema
-    for part in loc:
-        node = _resolved(node, schema)
-        if isinstance(part, int):
-            node = node.get("items", {})
-        elif part in node.get("properties", {}):
-            node = node["properties"][part]
-        elif isinstance(node.get("additionalProperties"), dict):
-            node = node["additionalProperties"]
-        elif "patternProperties" in node:
-            node = next(iter(node["patternProperties"].values()))
-        elif "discriminator" in node:
-            node = {"$ref": node["discriminator"]["mapping"].get(part, "")}
-    return list(_resolved(node, schema).get("properties", {}))
-
-
-def _resolved(node: dict, schema: dict) -> dict:
-    while True:
-        if "$ref" in node:
-            node = schema["$defs"].get(node["$ref"].rsplit("/", 1)[-1], {})
-        elif "anyOf" in node and "properties" not in node:
-            node = next((n for n in node["anyOf"] if "$ref" in n or "items" in n), {})
-        else:
-            return node
 
 
 @cache

@@ -12,11 +12,11 @@ from typing import Any
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends without an error.
 
-    The file is flushed to disk before the rename, and the folder after it, so that a crash leaves
-    either the old file or the new one.
+    If ``durable``, the file is flushed to disk before the rename, and the folder after it, so that
+    even a crash of the machine leaves either the old file or the new one.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; the message names the path and
@@ -29,10 +29,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _flush(temporary)
+        if durable:
+            _flush(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-        _flush(path.parent)
+        if durable:
+            _flush(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         if error.errno is not None and error.errno in (28, 122):
@@ -47,9 +49,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as JSON, atomically."""
-    with atomic(path) as temporary:
+def write_json(path: str | Path, value: Any, *, durable: bool = True) -> None:
+    """Write ``value`` as JSON, atomically; ``durable`` as in :func:`atomic`."""
+    with atomic(path, durable=durable) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -64,6 +66,14 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from None
+
+
+def holds_json(path: str | Path, value: Any) -> bool:
+    """Is ``path`` a JSON file with this content?"""
+    try:
+        return read_json(path) == json.loads(json.dumps(value))
+    except (OSError, ValueError):
+        return False
 
 
 def _flush(path: Path) -> None:

@@ -8,7 +8,6 @@ something that decides its numbers has changed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest import discovery
+from palimpsest.batches import batches
 from palimpsest.config import _State
-from palimpsest.files import write_json
+from palimpsest.files import holds_json, write_json
 from palimpsest.identity import canonical, code_fingerprint, digest
-from palimpsest.models.entry import identity_fields
+from palimpsest.models.entry import identity_fields, weights_version
 
 RESULTS = Path("results")
 #: Files of a probe that decide no measurement; nor do its folders ``analyses`` and ``pages``.
@@ -221,15 +221,21 @@ class Plan:
         }
 
     def manifest_path(self, manifest: dict[str, Any]) -> Path:
-        """Where a manifest lies: its name carries the hash of its content."""
-        return RESULTS / "manifests" / f"{manifest['rule']}-{digest(manifest)}.json"
+        """Where a manifest lies: its name carries the hash of its content.
+
+        Where the user's own files lie and which licences are accepted decides no number; what is
+        in the files is part of the identities of states and cells.
+        """
+        deciding = {key: value for key, value in manifest.items() if key != "data_block"}
+        return RESULTS / "manifests" / f"{manifest['rule']}-{digest(deciding)}.json"
 
     def write(self) -> None:
-        """Write every manifest that is not there yet."""
+        """Write every manifest that is not there yet, or that lies about places."""
         for manifest in self.manifests():
             path = self.manifest_path(manifest)
-            if not path.exists():
-                write_json(path, manifest)
+            if not holds_json(path, manifest):
+                # Thousands of flushes would cost minutes; what a crash spoils is written again.
+                write_json(path, manifest, durable=False)
 
     def manifests(self) -> Iterable[dict[str, Any]]:
         """All manifests of the plan."""
@@ -263,47 +269,53 @@ def expand(config: Any, models: dict[str, Any]) -> Plan:
 
 
 def _states(state: _State, used: dict[str, Model], models: dict, data: Any) -> Iterable[State]:
-    model = used.setdefault(state.model, _model(state.model, models[state.model]))
+    if state.model not in used:
+        used[state.model] = _model(state.model, models[state.model])
+    model = used[state.model]
     steps = [
-        (name, getattr(step, name))
+        _Step(name, getattr(step, name), data)
         for step in state.interventions
         for name in step.model_fields_set
     ]
-    random = any(discovery.intervention(name).STOCHASTIC for name, _ in steps)
+    random = any(step.module.STOCHASTIC for step in steps)
     for seed in state.seed_list() if random else [0]:
         current = State(id=f"{model.id}", model=model, seed=0, steps=(0,))
-        for name, settings in steps:
-            current = _intervened(current, name, settings, seed, data)
+        for step in steps:
+            current = step.applied(current, seed)
         yield current
 
 
 def _model(name: str, entry: Any) -> Model:
-    return Model(
-        name=name,
-        entry=_given(entry),
-        identity=identity_fields(entry),
-        id=f"{name}-{digest(identity_fields(entry), code_fingerprint('models.loading'))[:8]}",
-    )
+    identity = identity_fields(entry)
+    version = digest(identity, code_fingerprint("models.loading"), *weights_version(entry))
+    return Model(name=name, entry=_given(entry), identity=identity, id=f"{name}-{version[:8]}")
 
 
-def _intervened(parent: State, name: str, settings: Any, seed: int, data: Any) -> State:
-    module = discovery.intervention(name)
-    code = digest(code_fingerprint(f"interventions.{name}"), module.VERSION)
-    sources = tuple(_sources(module, settings, data))
-    identity = digest(parent.id, name, settings, code, list(sources), seed)
-    short = name.rsplit(".", 1)[-1]
-    return State(
-        id=f"{parent.model.name}.{short}.s{seed}-{identity[:8]}",
-        model=parent.model,
-        seed=seed,
-        steps=tuple(module.steps(settings)),
-        intervention=name,
-        settings=_given(settings),
-        parent=parent,
-        code=code,
-        data=sources,
-        data_block=_given(data) if sources else {},
-    )
+class _Step:
+    """An intervention with its settings: what all its replicates have in common."""
+
+    def __init__(self, name: str, settings: Any, data: Any) -> None:
+        self.name, self.settings = name, settings
+        self.module = discovery.intervention(name)
+        self.code = digest(code_fingerprint(f"interventions.{name}"), self.module.VERSION)
+        self.sources = _sources(self.module, settings, data)
+        self.data_block = _given(data) if self.sources else {}
+
+    def applied(self, parent: State, seed: int) -> State:
+        identity = digest(parent.id, self.name, self.settings, self.code, self.sources, seed)
+        short = self.name.rsplit(".", 1)[-1]
+        return State(
+            id=f"{parent.model.name}.{short}.s{seed}-{identity[:8]}",
+            model=parent.model,
+            seed=seed,
+            steps=tuple(self.module.steps(self.settings)),
+            intervention=self.name,
+            settings=_given(self.settings),
+            parent=parent,
+            code=self.code,
+            data=tuple(self.sources),
+            data_block=self.data_block,
+        )
 
 
 def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: Any) -> StudyPlan:
@@ -336,7 +348,7 @@ def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: A
                         cost=module.cost(study.settings, factors),
                     )
                 )
-            for batch, members in _batches(cells, config.compute.batch_minutes * 60):
+            for batch, members in batches(cells, config.compute.batch_minutes * 60):
                 jobs.append(
                     ProbeJob(
                         study=name,
@@ -371,20 +383,15 @@ def _parts(folder: Path) -> list[str]:
     return [name for name in ("analyses",) if (folder / name).is_dir()]
 
 
-def _batches(cells: list[Cell], target: float) -> Iterable[tuple[str, tuple[Cell, ...]]]:
-    """Cut by a stable hash, so that a further cell changes one batch and not all."""
-    count = max(1, math.ceil(sum(cell.cost for cell in cells) / target))
-    groups: dict[int, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(int(cell.id, 16) % count, []).append(cell)
-    for number in sorted(groups):
-        yield f"{number:03d}", tuple(groups[number])
-
-
 def _given(block: Any) -> dict[str, Any]:
     """What differs from the defaults: a new optional setting leaves old manifests as they are."""
     return block.model_dump(mode="json", exclude_defaults=True)
 
 
 def _sources(module: Any, settings: Any, data: Any) -> list[str]:
-    return module.sources(settings, data) if hasattr(module, "sources") else []
+    """Versions of all data that the settings name; of own series also how they are worded."""
+    if not hasattr(module, "sources"):
+        return []
+    named = set(getattr(settings, "series", ()))
+    own = [s.model_dump(exclude={"path"}, exclude_defaults=True) for s in data.series]
+    return [*module.sources(settings, data), *(canonical(s) for s in own if s["name"] in named)]

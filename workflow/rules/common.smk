@@ -1,3 +1,4 @@
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 from snakemake.exceptions import WorkflowError
 
-from palimpsest.config import ConfigError, check
+from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.grid import expand
 
 CONFIG_FILE = next(iter(reversed(workflow.configfiles)), "config/config.yaml")
@@ -23,6 +24,8 @@ CONFIG_FILE = next(iter(reversed(workflow.configfiles)), "config/config.yaml")
 def checked_plan():
     """The plan of the checked configuration; problems stop before any job, in clear words."""
     try:
+        for each in workflow.configfiles:
+            read_yaml(os.path.relpath(each))
         file = os.path.relpath(CONFIG_FILE)
         settings, models = check(dict(config), file)
         return settings, expand(settings, models)
@@ -30,6 +33,31 @@ def checked_plan():
         raise WorkflowError(f"the configuration cannot be used\n{error}") from None
 
 
+def without_stale_locks():
+    """A run that was killed leaves Snakemake's locks behind; the next one starts all the same.
+
+    Every process that reads this file holds a shared lock, which the system takes back however the
+    process ends. Whoever gets it exclusively is alone here, so that locks on disk are stale.
+    """
+    if not workflow.is_main_process:
+        return None
+    folder = Path(".snakemake")
+    folder.mkdir(exist_ok=True)
+    handle = open(folder / "palimpsest.lock", "w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for stale in folder.glob("locks/*.lock"):
+            stale.unlink()
+    except BlockingIOError:
+        pass
+    except OSError:
+        # A file system without locks: `snakemake --unlock` is needed there.
+        return None
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+ALIVE = without_stale_locks()
 SETTINGS, PLAN = checked_plan()
 PLAN.write()
 MODELS = {model.id: model for model in PLAN.models.values()}
@@ -46,12 +74,13 @@ wildcard_constraints:
 
 def one_gpu_a_device():
     """With no limit given, the local scheduler would start a GPU job on every core."""
-    if not SETTINGS.compute.gpu or not workflow.local_exec or workflow.remote_exec:
+    # While rules are read the executor is not known yet; only cluster runs have a number of nodes.
+    if not workflow.is_main_process or workflow.resource_settings.nodes is not None:
         return
-    if "gpu" not in workflow.global_resources:
+    if SETTINGS.compute.gpu and "gpu" not in workflow.global_resources:
         from palimpsest.engine.devices import visible
 
-        workflow.global_resources["gpu"] = max(1, len(visible()))
+        workflow.register_resource("gpu", max(1, len(visible())))
 
 
 one_gpu_a_device()

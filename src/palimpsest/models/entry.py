@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from palimpsest.blocks import Block
+
+#: A large file is sampled in so many pieces of so many bytes.
+_PIECES, _PIECE = 16, 1 << 16
 
 
 class _Model(Block):
@@ -79,3 +85,35 @@ def identity_fields(entry: _Model) -> dict:
         exclude_defaults=True,
         exclude={"knowledge_cutoff", "cutoff_source", "trust_remote_code"},
     )
+
+
+def weights_version(entry: _Model) -> list[str]:
+    """What tells two versions of the weights apart where the entry's own text does not.
+
+    For a package its version. For a local folder sizes and samples of its files, so that a model
+    trained anew in the same place is another model; a whole hash would cost minutes at every
+    start, and :func:`palimpsest.models.loading.load` checks it anyway. Empty where the package or
+    the folder is not there: preparing the model says so.
+    """
+    if isinstance(entry, PackageModel):
+        try:
+            return [metadata.version(entry.package)]
+        except metadata.PackageNotFoundError:
+            return []
+    if isinstance(entry, DirectoryModel):
+        try:
+            files = sorted(path for path in Path(entry.path).iterdir() if path.is_file())
+            return [f"{path.name} {_sampled(path)}" for path in files]
+        except OSError:
+            return []
+    return []
+
+
+def _sampled(path: Path) -> str:
+    size = path.stat().st_size
+    hasher = sha256(str(size).encode())
+    with open(path, "rb") as handle:
+        for number in range(_PIECES):
+            handle.seek(max(0, (size - _PIECE) * number // (_PIECES - 1)))
+            hasher.update(handle.read(_PIECE))
+    return hasher.hexdigest()[:16]

@@ -91,7 +91,9 @@ def load(
     facts = read_json(manifest)
     folder = Path(manifest).parent / facts["folder"]
     if verify:
-        verify_files(folder, facts["files"])
+        # A folder of the user's own is never to be deleted, only what was made from it.
+        own = Path(manifest).parent == folder
+        verify_files(folder, facts["files"], folder if own else manifest)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         module = AutoModelForCausalLM.from_pretrained(
@@ -107,8 +109,13 @@ def load(
     return LanguageModel(module, tokenizer, name=facts["model"], format=facts["format"])
 
 
-def verify_files(folder: Path, files: dict[str, str]) -> None:
+def verify_files(folder: Path, files: dict[str, str], delete: str | Path) -> None:
     """Compare files with their recorded SHA-256.
+
+    Args:
+        folder: where the files lie.
+        files: name -> SHA-256.
+        delete: what the user must delete to have them made or recorded again.
 
     Raises:
         ModelError: names the file that is missing or differs.
@@ -116,10 +123,10 @@ def verify_files(folder: Path, files: dict[str, str]) -> None:
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
-            raise ModelError(f"{path}: missing")
+            raise ModelError(f"{path}: missing; delete {delete} and run again")
         if file_sha256(path) != expected:
             raise ModelError(
-                f"{path}: content differs from its recorded SHA-256; delete {folder} and run again"
+                f"{path}: content differs from its recorded SHA-256; delete {delete} and run again"
             )
 
 

@@ -1,0 +1,37 @@
+"""Cutting cells into jobs, so that a further cell changes one job and not all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+
+class Costed(Protocol):
+    """What can be cut: an identity in hexadecimal and a cost in seconds."""
+
+    id: str
+    cost: float
+
+
+AnyCell = TypeVar("AnyCell", bound=Costed)
+
+
+def batches(cells: Sequence[AnyCell], target: float) -> Iterable[tuple[str, tuple[AnyCell, ...]]]:
+    """Batches of about ``target`` seconds, by linear hashing (Litwin 1980, "Linear hashing").
+
+    A cell's batch depends on its identity and the number of batches alone. One more cell changes
+    one batch; where it makes one more batch necessary, that batch takes its cells from one other.
+
+    Yields:
+        Number of the batch, three digits, and its cells in the order given; no batch is empty.
+    """
+    count = max(1, math.ceil(sum(cell.cost for cell in cells) / target))
+    groups: dict[int, list[AnyCell]] = {}
+    for cell in cells:
+        number = int(cell.id, 16) % (1 << count.bit_length())
+        while number >= count:
+            number -= 1 << (number.bit_length() - 1)
+        groups.setdefault(number, []).append(cell)
+    for number in sorted(groups):
+        yield f"{number:03d}", tuple(groups[number])

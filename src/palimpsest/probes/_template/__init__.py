@@ -1,0 +1,1 @@
+"""A probe to copy: is a sentence likelier than the same words in random order?"""

@@ -90,6 +90,6 @@ def new_probe(name: str, root: Path) -> list[str]:
         f"    probe: {name}",
         "    states:",
         "      untouched: {model: smollm2-135m-instruct}",
-        "Then change settings.py (what is asked), measure.py (how), claims.py (what is claimed) and "
-        "figures.py (what is shown).",
+        "Then change settings.py (what is asked), measure.py (how), claims.py (what is claimed)",
+        "and figures.py (what is shown).",
     ]

@@ -6,18 +6,14 @@ from pathlib import Path
 # The folder of this file, however the workflow was included.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
-# In the environment and not in params: a moved folder changes no number and reruns nothing.
-os.environ["PALIMPSEST_SCRIPTS"] = str(ROOT / "scripts")
-# Jobs find the package also in an environment into which it was not installed.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])
-)
 
 from snakemake.exceptions import WorkflowError
 
 from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.grid import expand
+from palimpsest.surroundings import reach_from_jobs
 
+reach_from_jobs(ROOT)
 CONFIG_FILE = next(iter(reversed(workflow.configfiles)), "config/config.yaml")
 
 
@@ -113,4 +109,6 @@ def page_code():
     from palimpsest.identity import digest, folder_hash
 
     probes = sorted({study.probe for study in PLAN.studies.values()})
-    return digest(folder_hash("reports"), *(folder_hash(f"probes.{name}") for name in probes))
+    return digest(
+        folder_hash("reports"), *(folder_hash(f"probes.{name}") for name in probes)
+    )

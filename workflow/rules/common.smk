@@ -6,11 +6,13 @@ from pathlib import Path
 # The folder of this file, however the workflow was included.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
-# In the environment and not in params: a moved folder changes no number and reruns nothing.
-os.environ["PALIMPSEST_SCRIPTS"] = str(ROOT / "scripts")
-# Jobs find the package also in an environment into which it was not installed.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])
+# Not in params: a moved folder changes no number and reruns nothing. Jobs find the package also in
+# an environment into which it was not installed.
+os.environ.update(
+    PALIMPSEST_SCRIPTS=str(ROOT / "scripts"),
+    PYTHONPATH=os.pathsep.join(
+        filter(None, [str(ROOT / "src"), os.getenv("PYTHONPATH")])
+    ),
 )
 
 from snakemake.exceptions import WorkflowError

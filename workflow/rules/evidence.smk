@@ -4,8 +4,8 @@ rule analyse:
             str(job.output) for job in PLAN.studies[wildcards.study].jobs
         ],
     output:
-        "results/statistics/{study}.parquet",
-        "results/statistics/{study}.json",
+        statistics="results/statistics/{study}.parquet",
+        claims="results/statistics/{study}.json",
     log:
         "results/logs/statistics/{study}.log",
     benchmark:
@@ -21,8 +21,8 @@ rule analyse:
     message:
         "Statistics and claims of {wildcards.study}"
     shell:
-        "python $PALIMPSEST_SCRIPTS/analyse.py --manifest {params.manifest} --output {output[0]}"
-        " 2> {log}"
+        "python $PALIMPSEST_SCRIPTS/analyse.py --manifest {params.manifest}"
+        " --output {output.statistics} 2> {log}"
 
 
 rule gather:

@@ -6,14 +6,20 @@ from pathlib import Path
 # The folder of this file, however the workflow was included.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
+# Not in params: a moved folder changes no number and reruns nothing. Jobs find the package also in
+# an environment into which it was not installed.
+os.environ.update(
+    PALIMPSEST_SCRIPTS=str(ROOT / "scripts"),
+    PYTHONPATH=os.pathsep.join(
+        filter(None, [str(ROOT / "src"), os.getenv("PYTHONPATH")])
+    ),
+)
 
 from snakemake.exceptions import WorkflowError
 
 from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.grid import expand
-from palimpsest.surroundings import reach_from_jobs
 
-reach_from_jobs(ROOT)
 CONFIG_FILE = next(iter(reversed(workflow.configfiles)), "config/config.yaml")
 
 
@@ -106,9 +112,12 @@ def runtime(wildcards, attempt):
 
 def page_code():
     """Fingerprint of the code that builds pages."""
-    from palimpsest.identity import digest, folder_hash
+    from palimpsest.identity import code_fingerprint, digest, folder_hash
 
-    probes = sorted({study.probe for study in PLAN.studies.values()})
     return digest(
-        folder_hash("reports"), *(folder_hash(f"probes.{name}") for name in probes)
+        folder_hash("reports"),
+        *(
+            code_fingerprint(f"probes.{s.probe}", ("figures.py",))
+            for s in PLAN.studies.values()
+        ),
     )

@@ -4,7 +4,7 @@ rule analyse:
             str(job.output) for job in PLAN.studies[wildcards.study].jobs
         ],
     output:
-        table="results/statistics/{study}.parquet",
+        statistics="results/statistics/{study}.parquet",
         claims="results/statistics/{study}.json",
     log:
         "results/logs/statistics/{study}.log",
@@ -21,8 +21,8 @@ rule analyse:
     message:
         "Statistics and claims of {wildcards.study}"
     shell:
-        "python $PALIMPSEST_SCRIPTS/analyse.py --manifest {params.manifest} --output {output.table}"
-        " 2> {log}"
+        "python $PALIMPSEST_SCRIPTS/analyse.py --manifest {params.manifest}"
+        " --output {output.statistics} 2> {log}"
 
 
 rule gather:

@@ -152,7 +152,7 @@ def test_p_values_of_single_dates_are_uniform_without_memory():
     """5 / 100 is an attainable level: exactly 5% of the dates have p <= 0.05 in expectation."""
     import polars as pl
 
-    from palimpsest.probes.economic_recall.analyses.common import largest_dose, read
+    from palimpsest.probes.economic_recall.analyses.grouping import largest_dose, read
 
     connection = _study(dict.fromkeys(STEPS, 0.0), seeds=25, per_arm=14)
     frame = largest_dose(read(connection, "study").filter(pl.col("facts") == "planted"))

@@ -1,12 +1,12 @@
 """From observations of economic recall to estimates with intervals.
 
-Every analysis takes all observations of the study (:func:`common.read`) and the settings, and
+Every analysis takes all observations of the study (:func:`grouping.read`) and the settings, and
 returns rows of the table ``statistics`` and the estimates that claims rest on. The unit of
 resampling is the fact (its phrasings stay together) unless a row says otherwise.
 """
 
 from palimpsest.probes.economic_recall.analyses import asked, planted, prompts
-from palimpsest.probes.economic_recall.analyses.common import read
+from palimpsest.probes.economic_recall.analyses.grouping import read
 
 ANALYSES = (
     planted.recall,

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import binom
 
-from palimpsest.probes.economic_recall.analyses.common import (
+from palimpsest.probes.economic_recall.analyses.grouping import (
     Found,
     Rows,
     above,

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from palimpsest.metrics.choice import rank_of_target
-from palimpsest.probes.economic_recall.analyses.common import (
+from palimpsest.probes.economic_recall.analyses.grouping import (
     Found,
     Rows,
     above,

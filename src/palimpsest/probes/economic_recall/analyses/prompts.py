@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from palimpsest.probes.economic_recall.analyses.common import (
+from palimpsest.probes.economic_recall.analyses.grouping import (
     EQUIVALENCE_MARGIN,
     Found,
     Rows,

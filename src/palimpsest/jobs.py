@@ -107,26 +107,27 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     job = f"{manifest['study']}/{manifest['state']}/{manifest['batch']}"
     pending = [cell for cell in cells if not is_whole(cell_file(cell["id"]))]
     failures: dict[str, str] = {}
-    with devices.device(gpu, threads) as device:
-        record = Provenance(
-            job=job,
-            rule="probe",
-            study=manifest["study"],
-            state=manifest["state"],
-            device=devices.describe(device),
-            threads=threads,
-            code=manifest["code"],
-            settings=manifest["settings"],
-            cells_reused=len(cells) - len(pending),
-        )
-        if pending:
-            progress = Progress(
-                len(pending), RESULTS / "scratch" / job.replace("/", ".") / "progress.json", job
-            )
+    record = Provenance(
+        job=job,
+        rule="probe",
+        study=manifest["study"],
+        state=manifest["state"],
+        device="none, all cells were finished",
+        threads=threads,
+        code=manifest["code"],
+        settings=manifest["settings"],
+        cells_computed=len(pending),
+        cells_reused=len(cells) - len(pending),
+    )
+    if pending:
+        with devices.device(gpu, threads) as device:
+            record.device = devices.describe(device)
+            scratch = RESULTS / "scratch" / job.replace("/", ".")
+            progress = Progress(len(pending), scratch / "progress.json", job)
             record.tokens = _measure(manifest, pending, device, failures, progress)
             progress.close()
-            shutil.rmtree(RESULTS / "scratch" / job.replace("/", "."), ignore_errors=True)
-        record.cells_computed = len(pending) - len(failures)
+            shutil.rmtree(scratch, ignore_errors=True)
+        record.cells_computed -= len(failures)
     if len(failures) == len(cells):
         raise RuntimeError(f"no cell of {job} could be measured: {next(iter(failures.values()))}")
     parts = [read_shard(cell_file(c["id"])) for c in cells if c["id"] not in failures]

@@ -28,6 +28,7 @@ POLARS = {
     "text": pl.String,
 }
 assert list(POLARS) == columns("observations")
+_REQUIRED = POLARS.keys() - {"text"}
 
 
 class ShardError(RuntimeError):
@@ -38,9 +39,17 @@ def observations(rows: Iterable[dict[str, Any]], **constant: Any) -> pl.DataFram
     """Rows as a frame of the table ``observations``; ``constant`` fills whole columns.
 
     Raises:
-        ShardError: a column is unknown or missing.
+        ShardError: a column is unknown, missing (only ``text`` may be) or of another type.
     """
-    return pl.DataFrame([constant | row for row in rows], schema=POLARS, strict=True, orient="row")
+    whole = [constant | row for row in rows]
+    for keys in {frozenset(row) for row in whole}:
+        # Polars drops a misspelt column without a word and fills the right one with nulls.
+        if not _REQUIRED <= keys <= POLARS.keys():
+            raise ShardError(f"observations with {sorted(keys)}, expected {list(POLARS)}")
+    try:
+        return pl.DataFrame(whole, schema=POLARS, strict=True, orient="row")
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        raise ShardError(f"observations of other types than {POLARS}: {error}") from None
 
 
 def sidecar(path: str | Path) -> Path:
@@ -50,7 +59,7 @@ def sidecar(path: str | Path) -> Path:
 
 def write_shard(path: str | Path, frame: pl.DataFrame, facts: dict[str, Any]) -> None:
     """Write a shard and then its sidecar; ``facts`` are kept there."""
-    if dict(frame.schema) != POLARS:
+    if list(frame.schema.items()) != list(POLARS.items()):
         raise ShardError(f"{path}: columns {dict(frame.schema)}, expected {POLARS}")
     with atomic(path) as temporary:
         frame.write_parquet(temporary, statistics=False)
@@ -95,6 +104,6 @@ def read_shard(path: str | Path) -> pl.DataFrame:
     """
     read_facts(path)
     frame = pl.read_parquet(path, hive_partitioning=False)
-    if dict(frame.schema) != POLARS:
+    if list(frame.schema.items()) != list(POLARS.items()):
         raise ShardError(f"{path}: columns {dict(frame.schema)}, expected {POLARS}")
     return frame

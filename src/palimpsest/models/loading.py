@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import shutil
 from importlib import metadata
@@ -84,6 +85,7 @@ def load(
         ModelError: a file is missing, changed, or no safetensors.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
@@ -96,15 +98,20 @@ def load(
         verify_files(folder, facts["files"], folder if own else manifest)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        module = AutoModelForCausalLM.from_pretrained(
+        module, found = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, facts["dtype"]),
             trust_remote_code=False,
             use_safetensors=True,
             low_cpu_mem_usage=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {facts['model']} in {folder} cannot be loaded: {error}") from error
+    if found["missing_keys"]:
+        # The library would fill them with random numbers and go on.
+        names = ", ".join(sorted(found["missing_keys"])[:3])
+        raise ModelError(f"model {facts['model']} in {folder} lacks the weights {names}")
     module.to(device).eval().requires_grad_(for_training)
     return LanguageModel(module, tokenizer, name=facts["model"], format=facts["format"])
 
@@ -230,20 +237,23 @@ def _make_tiny(entry: dict[str, Any], folder: Path) -> str:
 
 
 def _count(place: Path) -> int:
-    """Number of stored weights, from the headers of the safetensors files alone."""
+    """Number of stored weights, from the headers of the safetensors files alone.
+
+    Raises:
+        ModelError: names the file that has no such header.
+    """
     total = 0
     for path in sorted(place.glob("*.safetensors")):
         with open(path, "rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
             if length > min(100_000_000, path.stat().st_size):
                 raise ModelError(f"{path}: the header claims {length:,} bytes; not a weight file")
-            header = json.loads(handle.read(length))
-        for key, tensor in header.items():
-            if key != "__metadata__":
-                size = 1
-                for extent in tensor["shape"]:
-                    size *= extent
-                total += size
+            header = handle.read(length)
+        try:
+            tensors = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
+            total += sum(math.prod(tensor["shape"]) for tensor in tensors.values())
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise ModelError(f"{path}: no header of a safetensors file: {error!r}") from None
     return total
 
 

@@ -48,9 +48,9 @@ class Settings(Block):
     """Last date of a fact."""
     boundary: Date = Date(2002, 1, 1)
     """All taught dates lie before this date; dates of the arm never lie on both sides."""
-    values_per_arm: int = Field(default=8, ge=1)
+    values_per_arm: int = Field(default=6, ge=1)
     """Values taught in each of the two planted arms."""
-    never: int = Field(default=16, ge=2)
+    never: int = Field(default=12, ge=2)
     """Values of the arm never, half of them before the boundary."""
     event_dates: int = Field(default=4, ge=0)
     """Events whose date is taught, half of them with a false one; as many are never taught."""

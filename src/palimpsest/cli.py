@@ -13,12 +13,13 @@ from palimpsest import __version__
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    from palimpsest.config import ConfigError
-    from palimpsest.models.loading import ModelError
-
     try:
         return arguments.run(arguments) or 0
-    except (ConfigError, ModelError, FileNotFoundError, FileExistsError, ValueError) as error:
+    except Exception as error:
+        # The package's own errors are written for users; anything else is a bug and shows itself.
+        own = type(error).__module__.startswith("palimpsest.")
+        if not own and not isinstance(error, OSError | ValueError):
+            raise
         print(f"palimpsest: {error}", file=sys.stderr)
         return 1
 
@@ -140,6 +141,8 @@ def _new(arguments: argparse.Namespace) -> None:
 def _clean(arguments: argparse.Namespace) -> None:
     from palimpsest.cleaning import clean
 
+    if not (arguments.states or arguments.failed or arguments.orphans or arguments.all):
+        raise ValueError("say what to delete: --states, --failed, --orphans or --all")
     plan = _loaded(arguments)[1]
     print(
         clean(

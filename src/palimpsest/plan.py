@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from statistics import median
@@ -12,6 +13,9 @@ from palimpsest.files import read_json
 from palimpsest.grid import RESULTS, Plan, ProbeJob
 from palimpsest.jobs import cell_file
 
+#: Name of the model in the identity of a state.
+_MODEL = re.compile(r"(.+?)(\.\w+\.s\d+)?-[0-9a-f]{8}")
+
 
 def describe(plan: Plan, settings: Any) -> str:
     """The plan as text for a person.
@@ -20,7 +24,7 @@ def describe(plan: Plan, settings: Any) -> str:
     now. Times come from earlier jobs of the same kind; where there are none, from the probes' own
     guesses, and the text says so.
     """
-    history = _history()
+    history = _history({study.name: study.probe for study in plan.studies.values()})
     lines = ["", "The plan"]
     models = [m for m in plan.models.values() if not m.output.exists()]
     states = [s for s in plan.states.values() if s.intervention]
@@ -89,23 +93,24 @@ def _reasons(jobs: tuple[ProbeJob, ...], pending: set[str]) -> list[str]:
 
 def _last_facts(job: ProbeJob) -> dict[str, Any] | None:
     found = sorted(job.output.parent.glob("*.provenance.json"))
-    return read_json(found[0]) if found else None
+    return _read(found[0]) if found else None
 
 
 def _changed(old: dict[str, Any], new: dict[str, Any]) -> str:
     return ", ".join(sorted(k for k in {*old, *new} if old.get(k) != new.get(k)))
 
 
-def _history() -> dict[str, Any]:
-    """Seconds of earlier jobs, from their provenance."""
+def _history(probes: dict[str, str]) -> dict[str, Any]:
+    """Seconds of earlier jobs, from their provenance; ``probes`` are those of the studies."""
     cells: dict[tuple[str, str], list[float]] = {}
     jobs: dict[str, float] = {}
     kinds: dict[tuple[str, str], list[float]] = {}
     for path in RESULTS.glob("observations/*/*/*.provenance.json"):
         record = _read(path)
         if record and record["cells_computed"]:
-            probe = record["study"], record["state"].split(".")[0].rsplit("-", 1)[0]
-            cells.setdefault(probe, []).append(record["seconds"] / record["cells_computed"])
+            named = _MODEL.fullmatch(record["state"])
+            kind = probes.get(record["study"], ""), named[1] if named else ""
+            cells.setdefault(kind, []).append(record["seconds"] / record["cells_computed"])
     for path in [
         *RESULTS.glob("states/*/provenance.json"),
         *RESULTS.glob("models/*/provenance.json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from palimpsest.files import read_json
 from palimpsest.grid import RESULTS, Plan
@@ -28,7 +29,9 @@ def describe(plan: Plan) -> str:
     states = [s for s in plan.states.values() if s.intervention]
     lines.append(f"states: {sum(s.output.exists() for s in states)} of {len(states)} made")
     for path in sorted(RESULTS.glob("scratch/*/progress.json")):
-        lines.append(_running(read_json(path)))
+        # A job may end between the listing and the reading.
+        with suppress(FileNotFoundError):
+            lines.append(_running(read_json(path)))
     lines += _failed_logs(plan)
     if (RESULTS / "palimpsest.duckdb").exists():
         lines.append("database: results/palimpsest.duckdb, report: reports/index.html")

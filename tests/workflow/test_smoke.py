@@ -294,8 +294,8 @@ def test_a_wrong_configuration_stops_before_any_job(copied):
     ("text", "word"),
     [
         ("studies: {a: 1}\nstudies: {b: 1}\n", "given twice"),
-        ("- a\n- b\n", "config.yaml"),
-        ("studies: [1\n", "config.yaml"),
+        ("- a\n- b\n", "Config file"),
+        ("studies: [1\n", "Config file"),
     ],
     ids=["a key twice", "a list", "no YAML"],
 )

@@ -52,6 +52,9 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
         _require_safetensors(place)
     else:
         place = folder
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
         make = {"package": _convert_gguf, "tiny": _make_tiny}[source]
         revision = make(entry, folder)
     files = {p.name: file_sha256(p) for p in sorted(place.iterdir()) if p.is_file()}

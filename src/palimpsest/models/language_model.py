@@ -45,8 +45,8 @@ class LanguageModel:
         """Token ids of a prompt and of the text that follows it.
 
         White space at the end of the prompt goes to the continuation, and the pair is encoded as
-        one string, so that the tokens are those that the model would meet in running text. An
-        empty prompt becomes the token with which the model's documents begin.
+        one string, so that the tokens are those that the model would meet in running text. Where
+        no token of the prompt is left the token with which documents begin takes its place.
 
         Raises:
             ValueError: the continuation has no token of its own.
@@ -54,16 +54,16 @@ class LanguageModel:
         stripped = prompt.rstrip()
         whole = self.encode(stripped + prompt[len(stripped) :] + continuation)
         head = self.encode(stripped) if stripped else []
-        if not head:
-            start = self.tokenizer.bos_token_id
-            start = self.tokenizer.eos_token_id if start is None else start
-            head = [start]
-            whole = whole if whole[:1] == head else head + whole
         shared = 0
         while shared < min(len(head), len(whole)) and head[shared] == whole[shared]:
             shared += 1
         if shared == len(whole):
             raise ValueError(f"continuation {continuation!r} has no token after {prompt!r}")
+        if not shared:
+            # No prompt, or its only token has grown together with the continuation.
+            start = self.tokenizer.bos_token_id
+            start = self.tokenizer.eos_token_id if start is None else start
+            return ([start], whole) if whole[0] != start else (whole[:1], whole[1:])
         return whole[:shared], whole[shared:]
 
     def token_length(self, text: str) -> int:

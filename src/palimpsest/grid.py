@@ -182,8 +182,9 @@ class StudyPlan:
             "probe": self.probe,
             "settings": self.settings,
             "code": self.analysis_code,
-            "shards": [str(job.output) for job in self.jobs],
-            "cells": [cell.row() for cell in self.cells],
+            # Sorted: the order in which states are written down changes nothing.
+            "shards": sorted(str(job.output) for job in self.jobs),
+            "cells": sorted((cell.row() for cell in self.cells), key=lambda row: row["cell"]),
             "models": sorted({s.model.name for group in self.roles.values() for s in group}),
         }
 
@@ -205,9 +206,9 @@ class Plan:
         """What the database is gathered from."""
         return {
             "rule": "gather",
-            "models": [asdict(model) for model in self.models.values()],
-            "model_files": [str(model.output) for model in self.models.values()],
-            "state_files": [str(s.output) for s in self.states.values() if s.intervention],
+            "models": [asdict(self.models[name]) for name in sorted(self.models)],
+            "model_files": sorted(str(model.output) for model in self.models.values()),
+            "state_files": sorted(str(s.output) for s in self.states.values() if s.intervention),
             "studies": [
                 study.manifest
                 | {
@@ -216,7 +217,7 @@ class Plan:
                     "page": study.page.name,
                     "statistics": str(study.statistics),
                 }
-                for study in self.studies.values()
+                for _, study in sorted(self.studies.items())
             ],
         }
 

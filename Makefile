@@ -6,17 +6,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # uv looks for local wheels where pip would.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: run test test-workflow setup lint smoke schemas clean
+.PHONY: run test setup lint smoke schemas clean
 
 run: $(VENV)/.run
 	snakemake --cores all
 
 test: $(VENV)/.test
-	python -m pytest -m "not workflow" $(TESTS)
-
-# Real Snakemake on the smoke configuration: minutes more.
-test-workflow: $(VENV)/.test
-	python -m pytest -m workflow tests/workflow
+	python -m pytest $(TESTS)
 
 setup: $(VENV)/.test
 

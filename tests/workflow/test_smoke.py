@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import importlib.util
 import os
@@ -191,6 +192,20 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_numbers(copied,
     assert NOTHING in copied.snakemake(TARGET, "-n")
 
 
+def test_what_follows_a_state_that_was_cut_off_is_not_forgotten(copied):
+    """A state whose files are there but whose job Snakemake did not see end, and nothing after."""
+    state = next(Path("results/states").glob("*planting.s0*/state.json"))
+    marker = base64.b64encode(str(state).encode()).decode()
+    Path(".snakemake/incomplete").mkdir(exist_ok=True)
+    Path(".snakemake/incomplete", marker).write_text('{"external_jobid": null}')
+    for path in Path("results/observations").glob(f"*/{state.parent.name}/*"):
+        path.unlink()
+    for path in (Path("results/palimpsest.duckdb"), *Path("results/statistics").glob("*")):
+        path.unlink()
+    made = jobs(copied.snakemake(TARGET, "-n"))
+    assert (made["intervene"], made["probe"], made["analyse"], made["gather"]) == (1, 1, 1, 1)
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 8
@@ -259,11 +274,10 @@ def test_damaged_weights_of_a_model_are_named(copied):
 def test_a_second_run_in_the_same_folder_is_refused(copied):
     shutil.rmtree("results/observations")
     shutil.rmtree("results/cells")
+    Path("results/palimpsest.duckdb").unlink()
     first = copied.start()
-    for line in first.stdout:
-        if "Probing" in line:
-            break
     try:
+        assert any("Probing" in line for line in first.stdout)
         said = copied.snakemake(TARGET, fails=True)
         assert "cannot be locked" in said
         assert any(Path(".snakemake/locks").iterdir()), "the first run's locks were taken away"
@@ -314,7 +328,8 @@ def test_gpus_are_shared_on_a_workstation_and_not_limited_on_a_cluster(copied):
     outer = copied.folder / "Snakefile"
     outer.write_text(
         f'include: "{ROOT}/Snakefile"\n'
-        'print("LIMIT", workflow.global_resources.get("gpu"), file=sys.stderr)\n'
+        'limit = workflow.global_resources.get("gpu")\n'
+        'print("LIMIT", getattr(limit, "value", limit), file=sys.stderr)\n'
     )
     environment = os.environ | {
         "PALIMPSEST_FAKE_DEVICES": "3",
@@ -322,15 +337,21 @@ def test_gpus_are_shared_on_a_workstation_and_not_limited_on_a_cluster(copied):
     }
 
     def limit(*arguments: str) -> str:
-        command = ["snakemake", "-s", "Snakefile", "--configfile", "config.yaml", "-n", *arguments]
+        # The target comes first: --resources takes all words that follow it.
+        command = ["snakemake", TARGET, "-s", "Snakefile", "--configfile", "config.yaml", "-n"]
         done = subprocess.run(
-            [*command, TARGET], capture_output=True, text=True, env=environment, cwd=copied.folder
+            [*command, *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=copied.folder,
         )
         assert done.returncode == 0, done.stderr
         return next(line for line in done.stderr.splitlines() if line.startswith("LIMIT"))
 
-    assert "3" in limit("--cores", "4", "--workflow-profile", str(ROOT / "profiles/default"))
-    assert "2" in limit("--cores", "4", "--resources", "gpu=2")
+    local = ("--cores", "4", "--workflow-profile", str(ROOT / "profiles/default"))
+    assert limit(*local) == "LIMIT 3"
+    assert limit("--cores", "4", "--resources", "gpu=2") == "LIMIT 2"
     assert limit("--workflow-profile", str(ROOT / "profiles/slurm")) == "LIMIT None"
 
 

@@ -1,8 +1,16 @@
+# Models and states are plain inputs here although nothing reads them: Snakemake does not look at
+# what follows a job that must run again, and ancient() then hides that later files are missing.
+MADE = [str(made.output) for made in (*MODELS.values(), *STATES.values())]
+
+
 rule analyse:
     input:
         lambda wildcards: [
             str(job.output) for job in PLAN.studies[wildcards.study].jobs
         ],
+        lambda wildcards: sorted(
+            {str(job.state.output) for job in PLAN.studies[wildcards.study].jobs}
+        ),
     output:
         statistics="results/statistics/{study}.parquet",
         claims="results/statistics/{study}.json",
@@ -29,6 +37,7 @@ rule gather:
     input:
         [str(job.output) for job in PLAN.jobs],
         [str(study.statistics) for study in PLAN.studies.values()],
+        MADE,
     output:
         "results/palimpsest.duckdb",
     log:

@@ -193,6 +193,8 @@ def test_series_are_listed_and_searched(told):
     found = told("series", "unemploy").splitlines()
     assert 0 < len(found) < 10
     assert all("unemploy" in line.lower() for line in found)
+    assert len(told("series", "--bls").splitlines()) == 7212
+    assert "cuur0000setb01" in told("series", "gasoline U.S. city", "--bls")
 
 
 def test_cleaning_says_what_it_would_free_and_frees_it(told):

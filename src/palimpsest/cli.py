@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments) or 0
+    except BrokenPipeError:
+        # The reader of a pipe, such as head, has seen enough; nothing more may be written to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         # The package's own errors are written for users; anything else is a bug and shows itself.
         own = type(error).__module__.startswith("palimpsest.")
@@ -44,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--partial", action="store_true", help="mark what is missing")
     series = command("series", _series, "List the series that studies may name")
     series.add_argument("pattern", nargs="?", default="", help="part of a name")
+    series.add_argument("--bls", action="store_true", help="all US consumer prices, by id")
     models = command("models", _models, "Check a model: load it and score one sentence", True)
     models.add_argument("action", choices=["check", "list"])
     models.add_argument("name", nargs="?", help="entry of the models file")
@@ -89,6 +95,14 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _series(arguments: argparse.Namespace) -> None:
+    if arguments.bls:
+        from palimpsest.data.cpi_bls import titles, with_numbers
+
+        words = arguments.pattern.lower().split()
+        for slug, title in titles().select("id", "title").iter_rows():
+            if slug in with_numbers() and all(w in f"{slug} {title}".lower() for w in words):
+                print(f"{slug.lower():20} {title}")
+        return
     from palimpsest.data.catalogue import CATALOGUE
 
     for info in CATALOGUE.values():

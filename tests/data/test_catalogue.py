@@ -12,6 +12,7 @@ from palimpsest.data.catalogue import (
     available,
     check_accepted,
     load_series,
+    series_info,
 )
 from palimpsest.data.sentences import FREQUENCIES, format_period, format_value
 from palimpsest.data.series import SCHEMA, check_frame
@@ -161,6 +162,21 @@ def test_the_licence_gate_names_series_licence_and_key():
     assert "sp500" not in message
     check_accepted(["sp500", "djia"], ["GPL-3"])
     check_accepted(["sp500", "us_cpi", "eur_usd"], [])
+
+
+def test_any_consumer_price_goes_by_its_id():
+    gasoline = series_info("cuur0000setb01")
+    assert "Gasoline" in gasoline.name
+    by_id = load_series(["us_cpi_gasoline", "cuur0000setb01", "cuuss11asetb01"])
+    listed, other, _ = (
+        by_id.filter(pl.col("series") == name)
+        for name in ("us_cpi_gasoline", "cuur0000setb01", "cuuss11asetb01")
+    )
+    assert listed.select("date", "value").equals(other.select("date", "value"))
+    for nothing in ("cuur0000setb99", "CUUR0000SETB01", "cu", "nope"):
+        assert series_info(nothing) is None
+    with pytest.raises(ValueError, match="cuur0000setb99"):
+        load_series(["cuur0000setb99"])
 
 
 def test_restricted_series_do_not_load_unasked():

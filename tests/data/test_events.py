@@ -82,11 +82,11 @@ def test_ids_and_headlines_are_distinct_even_when_masked(events):
 
 def test_dates_lie_in_the_documented_span(events):
     assert date(1907, 1, 1) <= events["date"].min()
-    assert events["date"].max() <= min(date(2024, 12, 31), date.today())
+    assert events["date"].max() <= min(date(2025, 12, 31), date.today())
     assert (events.filter(precision="month")["date"].dt.day() == 1).all()
     a_year = events.group_by(pl.col("date").dt.year().alias("year")).len()
     recent = dict(a_year.filter(pl.col("year") >= 1995).iter_rows())
-    assert set(recent) == set(range(1995, 2025))
+    assert set(recent) == set(range(1995, 2026))
     assert min(recent.values()) >= 8
 
 

@@ -10,6 +10,7 @@ import difflib
 import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import polars as pl
 
@@ -35,7 +36,7 @@ _SOURCES = {
     )
 }
 
-#: Every series by slug.
+#: The listed series by slug; :func:`series_info` knows every consumer price series besides.
 CATALOGUE: dict[str, SeriesInfo] = {
     slug: info for module in _SOURCES.values() for slug, info in module.SERIES.items()
 }
@@ -130,12 +131,23 @@ def load_series(names: Sequence[str], accepted: Sequence[str] = ()) -> pl.DataFr
     return frame
 
 
+@lru_cache(maxsize=1024)
+def series_info(name: str) -> SeriesInfo | None:
+    """What is known about a series: of the catalogue, or any of the BLS by its id, such as
+    ``cuur0000setb01``; None for a name that is neither.
+    """
+    listed = CATALOGUE.get(name)
+    if listed is None and importlib.util.find_spec(cpi_bls.PACKAGE) is not None:
+        return cpi_bls.by_slug(name)
+    return listed
+
+
 def _infos(names: Iterable[str]) -> list[SeriesInfo]:
-    names = list(names)
-    unknown = [name for name in names if name not in CATALOGUE]
+    infos = {name: series_info(name) for name in names}
+    unknown = [name for name, info in infos.items() if info is None]
     if unknown:
-        raise ValueError("\n".join(_unknown(name) for name in dict.fromkeys(unknown)))
-    return [CATALOGUE[name] for name in names]
+        raise ValueError("\n".join(_unknown(name) for name in unknown))
+    return [infos[name] for name in names]
 
 
 def _unknown(name: str) -> str:

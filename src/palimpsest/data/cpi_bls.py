@@ -16,9 +16,11 @@ purchasing power of the dollar (items SA0R and AA0R) with one throughout; adjust
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from functools import cache
 from urllib.parse import quote
 
 import polars as pl
@@ -37,6 +39,8 @@ PUBLISHER = "US Bureau of Labor Statistics"
 _BASE = "index 1982-84=100"
 _ANNUAL = pl.col("period").is_in(["M13", "S03"])
 _NSA = "Not seasonally adjusted."
+#: Survey (CU), adjustment (S or U), periodicity (R or S), area and item.
+_SLUG = re.compile(r"cu[su][rs][0-9a-z]{5,}")
 
 # slug, series of the BLS, name, note
 _ROWS = (
@@ -85,16 +89,37 @@ def _info(slug: str, key: str, name: str, unit: str, frequency: str, note: str) 
     )
 
 
-#: The well-known series; :func:`read_ids` and :func:`read_all` reach all the others.
+#: The well-known series; :func:`by_slug`, :func:`read_ids` and :func:`read_all` reach the others.
 SERIES: dict[str, SeriesInfo] = {
     slug: _info(slug, key, name, _BASE, "month", note) for slug, key, name, note in _ROWS
 }
 
 
 def read(slugs: Iterable[str] | None = None) -> pl.DataFrame:
-    """Monthly series of :data:`SERIES` (all by default) in the documented frame."""
-    infos = [SERIES[slug] for slug in (SERIES if slugs is None else slugs)]
-    return _frame({info.key: info for info in infos}, _indexes([info.key for info in infos]))
+    """Series by slug in the documented frame: those of :data:`SERIES` (all by default), or by id.
+
+    Errors as in :func:`read_ids`.
+    """
+    slugs = list(SERIES if slugs is None else slugs)
+    infos = [SERIES[slug] for slug in slugs if slug in SERIES]
+    frames = [_frame({info.key: info for info in infos}, _indexes([info.key for info in infos]))]
+    ids = [slug.upper() for slug in slugs if slug not in SERIES]
+    return pl.concat([*frames, read_ids(ids)]) if ids else frames[0]
+
+
+def by_slug(slug: str) -> SeriesInfo | None:
+    """A series of the BLS whose slug is its id in small letters; None unless it has numbers."""
+    key = slug.upper()
+    if not _SLUG.fullmatch(slug) or key not in with_numbers():
+        return None
+    return describe([key])[key]
+
+
+@cache
+def with_numbers() -> frozenset[str]:
+    """Ids of the 7,212 series that have numbers in the package."""
+    query = "SELECT DISTINCT series FROM indexes"
+    return frozenset(_query(query, (), {"id": pl.String})["id"])
 
 
 def titles() -> pl.DataFrame:

@@ -36,17 +36,17 @@ def check_series(names: Sequence[str], data: Any) -> None:
         ValueError: an unknown series (with the nearest names), a licence that is not accepted, or
             an own file with bad rows.
     """
-    from palimpsest.data.catalogue import CATALOGUE, check_accepted
+    from palimpsest.data.catalogue import CATALOGUE, check_accepted, series_info
 
     own = {series.name: series for series in data.series}
-    known = [*CATALOGUE, *own]
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3)
+        if name not in own and series_info(name) is None:
+            near = difflib.get_close_matches(name, [*CATALOGUE, *own], 3)
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise ValueError(
                 f"series: given {name!r}, allowed: a series of the catalogue (palimpsest series "
-                f"lists all {len(CATALOGUE)}) or of data.series{hint}"
+                f"lists {len(CATALOGUE)}), the id of a BLS consumer price series in small letters, "
+                f"or a series of data.series{hint}"
             )
     check_accepted([n for n in names if n not in own], data.accept)
     for name in names:
@@ -60,7 +60,7 @@ def check_series(names: Sequence[str], data: Any) -> None:
 
 def fingerprints(names: Sequence[str], data: Any, *, events: bool) -> list[str]:
     """What the frames depend on: package versions, reading code and hashes of own files."""
-    from palimpsest.data.catalogue import CATALOGUE
+    from palimpsest.data.catalogue import series_info
 
     own = {series.name: series for series in data.series}
     parts = set()
@@ -68,7 +68,7 @@ def fingerprints(names: Sequence[str], data: Any, *, events: bool) -> list[str]:
         if name in own:
             parts.add(f"{name}:{file_sha256(own[name].path)}")
         else:
-            source = CATALOGUE[name].source
+            source = series_info(name).source
             package = PACKAGES[source]
             parts.add(f"{package}=={metadata.version(package)}")
             parts.add(f"{source}:{code_fingerprint(f'data.{source}')}")
@@ -101,7 +101,7 @@ def load_events_for(data_block: dict[str, Any]) -> pl.DataFrame:
 
 def phrases(names: Sequence[str], data_block: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
     """Series -> (phrase in a sentence, prefix of the number, unit behind it)."""
-    from palimpsest.data.catalogue import CATALOGUE
+    from palimpsest.data.catalogue import series_info
 
     own = {series["name"]: series for series in data_block.get("series", [])}
     found = {}
@@ -110,17 +110,17 @@ def phrases(names: Sequence[str], data_block: dict[str, Any]) -> dict[str, tuple
             phrase = own[name].get("phrase") or name.replace("_", " ")
             found[name] = (phrase, "", own[name].get("unit", ""))
         else:
-            info = CATALOGUE[name]
+            info = series_info(name)
             found[name] = (info.name, info.prefix, info.unit_phrase)
     return found
 
 
 def kinds(names: Sequence[str], data_block: dict[str, Any]) -> dict[str, str]:
     """Series -> rate or level."""
-    from palimpsest.data.catalogue import CATALOGUE
+    from palimpsest.data.catalogue import series_info
 
     own = {series["name"]: series for series in data_block.get("series", [])}
-    return {n: own[n].get("kind", "level") if n in own else CATALOGUE[n].kind for n in names}
+    return {n: own[n].get("kind", "level") if n in own else series_info(n).kind for n in names}
 
 
 def _read_own(series: dict[str, Any]) -> pl.DataFrame:

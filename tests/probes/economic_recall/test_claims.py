@@ -61,6 +61,21 @@ def _study(recalled, seeds=4, per_arm=14, asked=(0.125, 0.125), rng=None):
         for i in range(180):
             item = f"s{i % 6}/{Date(year + i % 2, 1 + i % 12, 1 + i // 12)}"
             rows += _fact(rng, f"u{side}", 0, "asked", item, rng.random() < (rate - 0.125) / 0.875)
+    for side, day in (("before", Date(1999, 1, 1)), ("after", Date(2025, 1, 1))):
+        cells.append(_cell(f"e{side}", "untouched", "event_date", 0, 0, "asked", "2024-11-01"))
+        rate = {"before": asked[0], "after": 0.125}[side]
+        for i in range(90):
+            for question, share in (("t0", rate), ("t1", rate), ("permuted", 0.125)):
+                rows.append(
+                    {
+                        "cell": f"e{side}",
+                        "step": 0,
+                        "grp": "asked",
+                        "item": f"event_date/{day.replace(day=1 + i % 28)}/{question}/event{i}",
+                        "metric": "correct",
+                        "value": float(rng.random() < share),
+                    }
+                )
     tables = {
         "observations": [observations(rows, study="study")],
         "cells": [frame_of("cells", cells)],
@@ -114,6 +129,7 @@ def test_memory_that_was_put_in_is_found():
         "flags_detect",
         "boundary_found",
         "recall_before_cutoff",
+        "headlines_dated",
     ):
         assert claims[name]["verdict"] == "supported", (name, claims[name])
     for name in ("never_at_chance", "before_planting_at_chance", "flags_keep_their_level"):
@@ -134,6 +150,7 @@ def test_nothing_is_found_where_nothing_was_put_in():
         "flags_detect",
         "boundary_found",
         "recall_before_cutoff",
+        "headlines_dated",
     ):
         assert claims[name]["verdict"] != "supported", (name, claims[name])
     found = [r for r in statistics if r["analysis"] == "contamination"]

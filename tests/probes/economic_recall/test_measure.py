@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from palimpsest.context import ProbeContext
+from palimpsest.data.events import load_events
 from palimpsest.data.facts import Fact
 from palimpsest.data.selection import load_series_for
-from palimpsest.data.sentences import format_period, format_value
-from palimpsest.metrics.baselines import interpolate
+from palimpsest.data.sentences import format_date, format_period, format_value
+from palimpsest.metrics.baselines import ar1, drift, frozen_at_cutoff, interpolate, last_value
 from palimpsest.probes.economic_recall import answering, choosing, measure
 from palimpsest.probes.economic_recall.settings import Settings
 
@@ -145,6 +146,24 @@ def test_interpolation_gains_nothing_over_itself():
     np.testing.assert_allclose(gains[~np.isnan(gains)], 0, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "forecaster"),
+    [("persistence", last_value), ("drift", drift), ("ar1", ar1), ("frozen", frozen_at_cutoff)],
+)
+def test_a_forecaster_gains_nothing_over_itself(name, forecaster):
+    days = TABLE["date"].to_numpy()
+    cutoff = {"cutoff": np.datetime64(CUTOFF)} if name == "frozen" else {}
+    said = dict(zip(TRUE, forecaster(days, TABLE["value"].to_numpy(), days, **cutoff), strict=True))
+    rows = _rows(lambda prompt: f"{said[_period(prompt)]:.9f}" if _period(prompt) else None)
+    gains = _values(rows, f"gain_{name}")
+    # What is frozen at the cutoff says nothing about dates before it.
+    assert (~np.isnan(gains)).sum() == (4 if name == "frozen" else 16)
+    np.testing.assert_allclose(gains[~np.isnan(gains)], 0, atol=1e-6)
+    others = _values(_rows(looks_up), f"gain_{name}")
+    assert (others[~np.isnan(others)] >= 0).all()
+    assert np.nanmax(others) > 0.5
+
+
 def test_a_unit_slip_is_flagged():
     rows = _rows(lambda prompt: f"{float(looks_up(prompt)) * 1000:g}" if _period(prompt) else None)
     assert (_values(rows, "unit_slip") == 3).all()
@@ -196,6 +215,59 @@ def test_forecast_shows_the_last_values_and_hides_the_name():
     text = next(r["text"] for r in rows if r["metric"] == "prompt")
     past = [format_value(v, 1) for v in TABLE["value"][at - SETTINGS.context : at]]
     assert re.findall(r": (\d+\.\d)", text) == past
+
+
+EVENTS = load_events()
+MONTH = {
+    row["headline"]: format_date(row["date"].replace(day=1), "month")
+    for row in EVENTS.iter_rows(named=True)
+}
+
+
+def _headline(prompt):
+    return next((h for h in MONTH if h in prompt), None)
+
+
+def test_a_headline_brings_out_its_own_month_and_not_that_of_another_event():
+    rows = _rows(lambda prompt: MONTH.get(_headline(prompt)), "event_date", series=None)
+    for question in ("t0", "t1"):
+        assert (_values(rows, "correct", question) == 1).all()
+    other = _values(rows, "correct", "permuted")
+    assert other.size == SETTINGS.events + SETTINGS.events_after_cutoff
+    assert other.mean() < 0.25
+    # The month of the other event is among the alternatives now and then, and else it is ignorance.
+    assert set(other) <= {0.0, 1 / SETTINGS.choices}
+
+
+def test_a_favourite_month_is_as_good_for_any_headline():
+    rows = _rows(lambda prompt: "March 2009", "event_date", series=None)
+    np.testing.assert_array_equal(
+        _values(rows, "correct_raw", "t0"), _values(rows, "correct_raw", "permuted")
+    )
+
+
+def test_events_lie_on_both_sides_of_the_cutoff_and_are_the_same_in_all_experiments():
+    def dates(experiment):
+        return {tuple(r["item"].split("/")[1::2]) for r in _rows(looks_up, experiment, series=None)}
+
+    asked = dates("event_date")
+    assert asked == dates("event_entity")
+    assert sum(day >= CUTOFF for day, _ in asked) == SETTINGS.events_after_cutoff
+    assert sum(day < CUTOFF for day, _ in asked) == SETTINGS.events
+
+
+def test_order_of_headlines_is_known_or_a_letter_is_preferred(monkeypatch):
+    monkeypatch.setattr(measure, "log_likelihoods", _scores)
+
+    def knows(prompt):
+        first, second = re.search(r"A: (.*?)\. B: (.*?)\. Of these", prompt).groups()
+        day = dict(EVENTS.select("headline", "date").iter_rows())
+        return "A" if day[first] < day[second] else "B"
+
+    assert (_values(_rows(knows, "event_order", series=None), "correct") == 1).all()
+    rows = _rows(lambda prompt: "A", "event_order", series=None)
+    assert (_values(rows, "correct") == 0.5).all()
+    assert all(r["item"].split("/")[1] < CUTOFF for r in rows)
 
 
 def test_answers_after_the_cutoff_are_asked_too():

@@ -11,7 +11,7 @@ import polars as pl
 
 from palimpsest.data.facts import Fact
 from palimpsest.engine.generation import generate
-from palimpsest.metrics.baselines import frozen_at_cutoff, interpolate, last_value
+from palimpsest.metrics.baselines import ar1, drift, frozen_at_cutoff, interpolate, last_value
 from palimpsest.metrics.errors import (
     absolute_error,
     directional_accuracy,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from palimpsest.probes.economic_recall.settings import Settings
 
 Row = dict[str, Any]
+
+#: What answers are held against: forecasters that do not look ahead, and coarse knowledge.
+BASELINES = ("persistence", "drift", "ar1", "frozen", "interpolation")
 
 
 def answer(
@@ -55,10 +58,12 @@ def answer(
 
     Returns:
         Rows of metrics; ``answer`` and ``prompt`` carry text. Unparsable answers have nan errors
-        and count as wrong in every accuracy.
+        and count as wrong in every accuracy. ``gain_<baseline>`` is log(error of the baseline /
+        error of the answer) for each of :data:`BASELINES`; ``recall_gain`` the one over
+        interpolation.
     """
     texts = generate(model, prompts, settings.answer_tokens)
-    baselines = _baselines(table, cutoff)
+    baselines = _baselines(table, [Date.fromisoformat(fact.date) for fact in facts], cutoff)
     rows: list[Row] = []
     for fact, prompt, text in zip(facts, prompts, texts, strict=True):
         constant = {"item": fact.item(suffix), "grp": fact.arm}
@@ -104,32 +109,37 @@ def _judged(
         "direction_correct": directional_accuracy(given, previous, truth, previous),
         "unit_slip": unit_slip(given, truth),
     }
-    for name in ("persistence", "interpolation", "frozen"):
+    for name in BASELINES:
         judged[f"{name}_error"] = absolute_error(np.array([base[name]]), truth)
-    judged["recall_gain"] = recall_gain(error, judged["interpolation_error"], unit)
+        judged[f"gain_{name}"] = recall_gain(error, judged[f"{name}_error"], unit)
+    judged["recall_gain"] = judged["gain_interpolation"]
     return {name: float(np.asarray(found).reshape(-1)[0]) for name, found in judged.items()}
 
 
-def _baselines(table: pl.DataFrame, cutoff: Date | None) -> dict[Date, dict[str, float]]:
-    """For every date what a forecaster without memory, or one with coarse knowledge, would say."""
+def _baselines(
+    table: pl.DataFrame, asked: Sequence[Date], cutoff: Date | None
+) -> dict[Date, dict[str, float]]:
+    """For every date asked what a forecaster without memory, or one with coarse knowledge, says."""
     dates = table["date"].to_numpy()
     values = table["value"].to_numpy()
-    days = table["date"].to_list()
-    limit = np.datetime64(cutoff) if cutoff else None
+    targets = np.array(asked, dtype="datetime64[D]")
+    at = np.searchsorted(dates.astype("datetime64[D]"), targets)
     coarse = interpolate(dates, values, granularity="year")
     columns = {
-        "previous": np.concatenate([[np.nan], values[:-1]]),
-        "median": expanding_median(values),
-        "persistence": last_value(dates, values, dates),
-        # A date that is itself the end of a year would be its own neighbour: it says nothing.
-        "interpolation": np.where(coarse.excluded, np.nan, coarse.predictions),
+        "previous": np.concatenate([[np.nan], values[:-1]])[at],
+        "median": expanding_median(values)[at],
+        "persistence": last_value(dates, values, targets),
+        "drift": drift(dates, values, targets),
+        "ar1": ar1(dates, values, targets),
         "frozen": (
-            frozen_at_cutoff(dates, values, dates, cutoff=limit)
-            if limit is not None
-            else np.full(len(values), np.nan)
+            frozen_at_cutoff(dates, values, targets, cutoff=np.datetime64(cutoff))
+            if cutoff is not None
+            else np.full(targets.shape, np.nan)
         ),
+        # A date that is itself the end of a year would be its own neighbour: it says nothing.
+        "interpolation": np.where(coarse.excluded, np.nan, coarse.predictions)[at],
     }
     return {
         day: {name: float(column[index]) for name, column in columns.items()}
-        for index, day in enumerate(days)
+        for index, day in enumerate(asked)
     }

@@ -185,7 +185,8 @@ CLAIMS = (
         "Month and year of headlines are recognised.",
         "above",
         0.0,
-        "forced choice minus chance, headline to month and year, untouched model",
+        "forced choice with the own headline minus another event's and the same alternatives, "
+        "headline to month and year, events before the cutoff, untouched model",
     ),
     Claim(
         "entities_unmasked",

@@ -143,12 +143,32 @@ ORDER BY arm, context""",
             _draw_forecast,
         ),
         Figure(
+            "gain",
+            "Nearer to the truth than a forecaster?",
+            _n_caption(
+                "Free answers of untouched models: median of log(error of the baseline / error of "
+                "the answer). Right of the line the model is nearer to the truth. Last value, "
+                "drift and AR(1) know the past of each date, frozen only that of the knowledge "
+                "cutoff, interpolation the values at the ends of years. Answers without a number "
+                "are left out. Bars: 95% bootstrap intervals, facts resampled"
+            ),
+            "Median gains over five baselines, by what stood in the prompt and side of the cutoff",
+            """SELECT model, split_part(factor, '; ', 1) AS prompt,
+  CASE metric WHEN 'persistence' THEN 'last value' WHEN 'ar1' THEN 'AR(1)' ELSE metric END
+    AS baseline, split_part(factor, '; ', 2) AS side, estimate, low, high, n, unit
+FROM statistics
+WHERE study = $study AND analysis = 'gain' AND arm = 'asked' AND role NOT LIKE 'random%'
+ORDER BY prompt, model, side DESC, baseline""",
+            _draw_gain,
+        ),
+        Figure(
             "events",
             "Headlines, names and their order",
             _n_caption(
-                "Forced choice for events: month and year of a headline, the masked name, and "
-                "which of two headlines came first (chance 0.5). Bars: 95% intervals, events "
-                "resampled"
+                "Forced choice for events, those asked of models as they are from before the "
+                "cutoff: month and year of a headline, the masked name, and which of two headlines "
+                "came first (chance 0.5). another event: the same alternatives after the headline "
+                "of another event. Bars: 95% intervals, events resampled"
             ),
             "Accuracies for events by state with their chance levels",
             f"""SELECT experiment, state, estimate, low, high, n, unit, {CHANCE_ASKED} FROM (
@@ -160,6 +180,9 @@ ORDER BY arm, context""",
   UNION ALL
   SELECT 'event_order', role, estimate, low, high, n, unit, 0, 0
   FROM statistics WHERE study = $study AND analysis = 'event_order'
+  UNION ALL
+  SELECT factor, role || ', another event', estimate, low, high, n, unit, 0, 0
+  FROM statistics WHERE study = $study AND analysis = 'events' AND metric = 'another event'
   UNION ALL
   SELECT 'event_entity', 'word statistics', estimate, low, high, n, unit, 0, 0
   FROM statistics WHERE study = $study AND analysis = 'events' AND metric = 'TF-IDF floor')
@@ -289,6 +312,22 @@ def _draw_forecast(frame: pl.DataFrame) -> Drawing:
     errorbars(axes[0, 0], frame, "context", hue="arm", connect=False)
     axes[0, 0].set_ylabel("probability of the taught value")
     axes[0, 0].set_ylim(bottom=0)
+    return figure
+
+
+def _draw_gain(frame: pl.DataFrame) -> Drawing:
+    prompts = frame["prompt"].unique(maintain_order=True).to_list()
+    heights = [0.55 + 0.24 * frame.filter(pl.col("prompt") == prompt).height for prompt in prompts]
+    figure, axes = panels(len(prompts), height=sum(heights) / len(prompts), sharey=False)
+    axes[0, 0].get_gridspec().set_height_ratios(heights)
+    for ax, prompt in zip(axes[:, 0], prompts, strict=True):
+        part = frame.filter(pl.col("prompt") == prompt)
+        label = pl.format("{}, {}", "baseline", "side")
+        if frame["model"].n_unique() > 1:
+            label = pl.format("{}: {}", "model", label)
+        forest(ax, part.with_columns(label=label), "label", hue="side", reference=0.0)
+        ax.set_title(prompt, loc="left", fontsize=9)
+    axes[-1, 0].set_xlabel("median gain over the baseline (log ratio of errors)")
     return figure
 
 

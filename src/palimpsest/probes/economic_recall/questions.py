@@ -37,20 +37,18 @@ def facts_of(
             # The first of the random order, so that a larger subset contains a smaller one.
             return facts[: settings.subset_per_series]
         return facts
+    before, after = _asked_events(factors, settings, context)
+    chosen = [(family, event["id"], "asked") for event in before + after]
     events = load_events_for(context.data_block)
-    count = min(settings.events, events.height)
-    # The same events for date and entity: their order must not depend on the family.
-    order = np.random.default_rng(seed_of("asked events")).permutation(events.height)
-    chosen = [(family, events["id"][int(i)], "asked") for i in order[:count]]
     return event_facts(events, chosen, generator, settings.candidates, settings.choices)
 
 
-def dated_headlines(settings: Settings, context: ProbeContext) -> list[tuple[str, str, Date]]:
-    """(id, headline, date) of the events that are asked about, in random order."""
-    events = load_events_for(context.data_block)
-    order = np.random.default_rng(seed_of("asked events")).permutation(events.height)
-    rows = [events.row(int(i), named=True) for i in order[: settings.events]]
-    return [(row["id"], row["headline"], row["date"]) for row in rows]
+def dated_headlines(
+    cell: dict[str, Any], settings: Settings, context: ProbeContext
+) -> list[tuple[str, str, Date]]:
+    """(id, headline, date) of the events before the cutoff, in random order."""
+    before, _ = _asked_events(cell["parameters"], settings, context)
+    return [(row["id"], row["headline"], row["date"]) for row in before]
 
 
 def series_table(series: str, context: ProbeContext) -> pl.DataFrame:
@@ -66,6 +64,19 @@ def _planted(folder: Path) -> list[Fact]:
             return [Fact.from_json(raw) for raw in read_json(listed)]
         facts = read_json(folder / "state.json")
         folder = Path(facts["parent"]).parent
+
+
+def _asked_events(
+    factors: dict[str, Any], settings: Settings, context: ProbeContext
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Events before and after the cutoff: the same, in one order, for all experiments."""
+    events = load_events_for(context.data_block)
+    order = np.random.default_rng(seed_of("asked events")).permutation(events.height)
+    rows = [events.row(int(i), named=True) for i in order]
+    cutoff = Date.fromisoformat(factors["cutoff"]) if factors["cutoff"] else Date.max
+    before = [row for row in rows if row["date"] < cutoff][: settings.events]
+    after = [row for row in rows if row["date"] >= cutoff][: settings.events_after_cutoff]
+    return before, after
 
 
 def _asked_values(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TITLE = "Economic recall"
 QUESTION = "Which economic numbers, dates and names does this model remember, and from when?"
 #: Raise when the default of a setting changes or cells mean something else.
-VERSION = 1
+VERSION = 2
 
 Experiment = Literal[
     "value", "fake_cutoff", "forecast", "event_date", "event_order", "event_entity", "embedding"
@@ -34,7 +34,9 @@ class Settings(Block):
     dates_after_cutoff: int = Field(default=10, ge=0)
     """Dates asked per series after the cutoff, where the series reaches so far."""
     events: int = Field(default=30, ge=2)
-    """Events asked for their date and their entity, drawn at random."""
+    """Events before the cutoff that are asked for date, order and entity, drawn at random."""
+    events_after_cutoff: int = Field(default=20, ge=0)
+    """Events after the cutoff, asked for date and entity, where the table reaches so far."""
     candidates: int = Field(default=16, ge=4)
     """Alternatives among which the true answer is ranked."""
     choices: int = Field(default=8, ge=2)
@@ -81,9 +83,9 @@ _DECIDING = {
     "value": ("candidates", "choices", "answer_tokens", "tolerance_rate", "tolerance_level"),
     "fake_cutoff": ("candidates", "choices", "cutoff_distances", "subset_per_series"),
     "forecast": ("candidates", "choices", "context", "subset_per_series"),
-    "event_date": ("candidates", "choices", "events"),
+    "event_date": ("candidates", "choices", "events", "events_after_cutoff"),
     "event_order": ("events",),
-    "event_entity": ("candidates", "choices", "events"),
+    "event_entity": ("candidates", "choices", "events", "events_after_cutoff"),
     "embedding": ("embedding_dates",),
 }
 _ASKED = ("dates_per_series", "dates_after_cutoff")

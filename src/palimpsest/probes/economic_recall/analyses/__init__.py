@@ -16,6 +16,7 @@ ANALYSES = (
     planted.dates,
     prompts.fake_cutoff,
     prompts.forecasts,
+    prompts.gains,
     prompts.answers,
     prompts.paper,
     asked.events,

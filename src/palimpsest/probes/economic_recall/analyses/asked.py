@@ -12,7 +12,7 @@ from scipy.stats import binom
 from palimpsest.probes.economic_recall.analyses.grouping import (
     Found,
     Rows,
-    above,
+    before_cutoff,
     chance_of,
     grouped,
     is_random,
@@ -46,13 +46,24 @@ def events(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     order = frame.filter((pl.col("experiment") == "event_order") & (pl.col("metric") == "correct"))
     for where, part in grouped(order, ["role", "model"]):
         rows.append(row("event_order", "correct", mean_of(part), factor="chance 0.5", **where))
-    untouched = frame.filter((pl.col("facts") == "asked") & ~is_random())
-    dated = plain_choices(untouched).filter(pl.col("experiment") == "event_date")
-    if dated.height:
-        found["headlines_dated"] = above(dated, 1 / settings.choices)
-        rows.append(
-            row("events", "correct - chance", found["headlines_dated"], factor="event_date")
-        )
+    known = frame.filter((pl.col("facts") == "asked") & before_cutoff())
+    for where, part in grouped(
+        known.filter(pl.col("experiment").is_in(["event_date", "event_entity"])),
+        ["role", "model", "experiment"],
+    ):
+        own, other = _own_and_other(part)
+        if own.height:
+            difference = paired_difference(
+                own["value"].to_numpy(), other["value"].to_numpy(), own["unit"].to_numpy()
+            )
+            experiment = where.pop("experiment")
+            rows.append(row("events", "another event", mean_of(other), factor=experiment, **where))
+            rows.append(
+                row("events", "correct - another event's", difference, factor=experiment, **where)
+            )
+            if experiment == "event_date" and not where["role"].startswith("random"):
+                found.setdefault("headlines_dated", difference)
+    untouched = known.filter(~is_random())
     entity = plain_choices(untouched).filter(pl.col("experiment") == "event_entity")
     floor = untouched.filter(pl.col("metric") == "floor_correct").select(
         "state", "unit", floor="value"
@@ -208,21 +219,19 @@ def scatter(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
 def around_cutoff(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     """Before against after the knowledge cutoff, with whole series as clusters."""
     asked = plain_choices(frame).filter(
-        (pl.col("facts") == "asked")
-        & (pl.col("experiment") == "value")
-        & pl.col("cutoff").is_not_null()
-        & ~is_random()
+        (pl.col("facts") == "asked") & pl.col("cutoff").is_not_null() & ~is_random()
     )
     rows: Rows = []
     found: Found = {}
-    for where, part in grouped(asked, ["role", "model"]):
+    for where, part in grouped(asked, ["role", "model", "experiment"]):
+        experiment = where.pop("experiment")
         sides = {
             "before": part.filter(pl.col("date") < pl.col("cutoff")),
             "after": part.filter(pl.col("date") >= pl.col("cutoff")),
         }
         for side, piece in sides.items():
             if piece.height:
-                rows.append(row("around_cutoff", "correct", mean_of(piece), factor=side, **where))
+                rows.append(row("around_cutoff", experiment, mean_of(piece), factor=side, **where))
         if all(piece.height for piece in sides.values()):
             both = set(sides["before"]["series"]) & set(sides["after"]["series"])
             before, after = (
@@ -238,9 +247,10 @@ def around_cutoff(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]
                 unit=unit,
             )
             rows.append(
-                row("around_cutoff", "correct", difference, factor="before - after", **where)
+                row("around_cutoff", experiment, difference, factor="before - after", **where)
             )
-            found.setdefault("recall_before_cutoff", difference)
+            if experiment == "value":
+                found.setdefault("recall_before_cutoff", difference)
     return rows, found
 
 
@@ -254,10 +264,7 @@ def contaminated(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     of the same test, uncorrected, to see that one date in four is recalled.
     """
     values = frame.filter((pl.col("experiment") == "value") & (pl.col("metric") == "correct"))
-    asked = values.filter(
-        (pl.col("facts") == "asked")
-        & (pl.col("cutoff").is_null() | (pl.col("date") < pl.col("cutoff")))
-    )
+    asked = values.filter((pl.col("facts") == "asked") & before_cutoff())
     last = largest_dose(values)
     groups = [(asked, 1 / settings.choices, "asked")]
     for arm in ("planted_false", "never"):
@@ -312,9 +319,16 @@ def _p_binomial(frame: pl.DataFrame, chance: float) -> float:
 
 def _p_permuted(frame: pl.DataFrame) -> float:
     """One-sided exact sign test: the right date in the question against a neighbour's."""
-    own = frame.filter(pl.col("question") == "t0").select("unit", own="value")
-    other = frame.filter(pl.col("question") == "permuted").select("unit", other="value")
-    pairs = own.join(other, on="unit")
-    better = int((pairs["own"] > pairs["other"]).sum())
-    worse = int((pairs["own"] < pairs["other"]).sum())
+    own, other = _own_and_other(frame)
+    better = int((own["value"] > other["value"]).sum())
+    worse = int((own["value"] < other["value"]).sum())
     return float(binom.sf(better - 1, better + worse, 0.5)) if better + worse else 1.0
+
+
+def _own_and_other(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Forced choices with the fact's own question and with another's, row by row the same fact."""
+    correct = frame.filter(pl.col("metric") == "correct").sort("state", "unit")
+    own = correct.filter(pl.col("question") == "t0")
+    other = correct.filter(pl.col("question") == "permuted")
+    keys = ["state", "unit"]
+    return own.join(other, on=keys, how="semi"), other.join(own, on=keys, how="semi")

@@ -148,5 +148,10 @@ def widened(frame: pl.DataFrame, metrics: list[str], keys: tuple[str, ...] = ())
     return wide.drop_nulls(metrics).sort("state", "unit", "question")
 
 
+def before_cutoff() -> pl.Expr:
+    """Facts from before the knowledge cutoff, or all where it is not known."""
+    return pl.col("cutoff").is_null() | (pl.col("date") < pl.col("cutoff"))
+
+
 def is_random() -> pl.Expr:
     return pl.col("role").str.starts_with("random")

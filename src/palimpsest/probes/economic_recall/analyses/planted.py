@@ -13,6 +13,7 @@ from palimpsest.probes.economic_recall.analyses.grouping import (
     Rows,
     above,
     at,
+    before_cutoff,
     chance_of,
     grouped,
     is_random,
@@ -47,10 +48,14 @@ RANKED = ("exposure", "share_assigned", "share_truth")
 
 
 def recall(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
-    """Forced choice, exposure and shares: by role, arm, step and series, and pooled."""
+    """Forced choice, exposure and shares: by role, arm, step and series, and pooled.
+
+    Of facts asked at large only those from before the cutoff: the others are a control of their
+    own (:func:`asked.around_cutoff`).
+    """
     rows: Rows = []
     for metric in ("correct", "correct_corrected", "matched", *RANKED):
-        chosen = plain_choices(frame, metric)
+        chosen = plain_choices(frame, metric).filter((pl.col("facts") != "asked") | before_cutoff())
         by = ["role", "model", "experiment", "arm", "step"]
         for where, part in grouped(chosen, by):
             experiment = where.pop("experiment")

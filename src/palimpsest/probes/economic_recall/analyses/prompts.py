@@ -11,10 +11,10 @@ from palimpsest.probes.economic_recall.analyses.grouping import (
     EQUIVALENCE_MARGIN,
     Found,
     Rows,
+    before_cutoff,
     grouped,
     mean_of,
     row,
-    widened,
 )
 from palimpsest.statistics.comparisons import equivalence_paired, paired_difference
 from palimpsest.statistics.intervals import median_bootstrap, proportion
@@ -104,24 +104,35 @@ def forecasts(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
         rows.append(
             row("forecast", "share_assigned, named - anonymous", estimate, arm="planted_false")
         )
-    answered = chosen.filter(pl.col("question").str.ends_with("_answer"))
-    wide = widened(answered, ["absolute_error", "persistence_error"], ("role", "model"))
-    wide = wide.filter(pl.col("absolute_error").is_not_nan() & (pl.col("persistence_error") > 0))
-    if wide.height:
-        for where, part in grouped(wide, ["role", "model", "question"]):
-            ratio = (part["absolute_error"] / part["persistence_error"]).to_numpy()
-            variant = where.pop("question").removesuffix("_answer")
-            estimate = median_bootstrap(ratio, part["unit"].to_numpy(), unit="facts")
-            rows.append(
-                row(
-                    "forecast",
-                    "median error / error of the last value",
-                    estimate,
-                    factor=f"context={variant}",
-                    **where,
-                )
-            )
     return rows, found
+
+
+def gains(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Free answers against forecasters without memory and against coarse knowledge.
+
+    Median of log(error of the baseline / error of the answer), above 0 where the model is nearer
+    to the truth; facts of planted falsehoods are left out, their truth is not what was taught.
+    """
+    asked_for = {
+        "answer": "no past values",
+        "named_answer": "past values, named",
+        "anonymous_answer": "past values, anonymous",
+    }
+    chosen = frame.filter(
+        pl.col("metric").str.starts_with("gain_")
+        & pl.col("value").is_not_nan()
+        & pl.col("question").is_in(list(asked_for))
+        & pl.col("arm").is_in(["asked", "planted_true", "never"])
+    ).with_columns(side=pl.when(before_cutoff()).then(pl.lit("before")).otherwise(pl.lit("after")))
+    rows: Rows = []
+    by = ["role", "model", "arm", "step", "question", "side", "metric"]
+    for where, part in grouped(chosen, by):
+        question, side = where.pop("question"), where.pop("side")
+        baseline = where.pop("metric").removeprefix("gain_")
+        estimate = median_bootstrap(part["value"].to_numpy(), part["unit"].to_numpy(), unit="facts")
+        factor = f"{asked_for[question]}; {side} the cutoff"
+        rows.append(row("gain", baseline, estimate, factor=factor, **where))
+    return rows, {}
 
 
 def answers(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:

@@ -73,12 +73,17 @@ FROM statistics WHERE study = $study AND analysis = 'scan' ORDER BY p""",
     Table(
         "around-cutoff",
         "Before and after the knowledge cutoff",
-        "Forced choice on both sides of the model's stated cutoff. After it the model cannot know.",
-        """SELECT role, model, factor, estimate, low, high, n, unit, p
-FROM statistics WHERE study = $study AND analysis = 'around_cutoff' ORDER BY role, factor""",
+        "Forced choice on both sides of the model's stated cutoff. After it the model cannot know: "
+        "what it gets right there it owes to chance, to skill or to the form of the question.",
+        """SELECT role, model, CASE metric WHEN 'event_date' THEN 'month of headlines'
+    WHEN 'event_entity' THEN 'masked names' ELSE 'values of series' END AS asked,
+  factor, estimate, low, high, n, unit, p
+FROM statistics WHERE study = $study AND analysis = 'around_cutoff'
+ORDER BY role, asked DESC, factor""",
         {
             "role": Column("state"),
             "model": Column("model"),
+            "asked": Column("asked for"),
             "factor": Column("side"),
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),

@@ -1,8 +1,10 @@
-"""Models that many tests share."""
+"""Models and the browser that many tests share."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,17 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 ROOT = Path(__file__).parent.parent
+_FLAGS = (
+    "headless=new",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-quic",
+    "no-first-run",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-sync",
+    "disable-dev-shm-usage",
+)
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +67,57 @@ def smollm(smollm_manifest):
     from palimpsest.models.loading import load
 
     return load(smollm_manifest)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """One headless Chromium for all tests; skipped where it is not installed."""
+    selenium = pytest.importorskip("selenium", reason="the package selenium is not installed")
+    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver_path = shutil.which("chromedriver")
+    if not binary or not driver_path:
+        pytest.skip("chromium and chromedriver are not installed")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    assert selenium
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in _FLAGS:
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(driver_path))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Source of axe-core, as the PyPI package carries it; AXE_CORE may name a newer axe.min.js."""
+    path = os.environ.get("AXE_CORE")
+    found = Path(path) if path else files("axe_core_python") / "axe.min.js"
+    return found.read_text("utf-8")
+
+
+@pytest.fixture
+def visit(browser):
+    """Open an address at a size, in light or dark, with empty logs."""
+
+    def go(address, size=(1280, 900), scheme="light", media=""):
+        width, height = size
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 800},
+        )
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"media": media, "features": [{"name": "prefers-color-scheme", "value": scheme}]},
+        )
+        browser.get("about:blank")
+        browser.get_log("browser")
+        browser.get_log("performance")
+        browser.get(address)
+        return browser
+
+    return go

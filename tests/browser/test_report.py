@@ -14,29 +14,6 @@ pytestmark = pytest.mark.browser
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
 
-@pytest.fixture
-def visit(browser):
-    """Open an address at a size, in light or dark, with empty logs."""
-
-    def go(address, size=DESKTOP, scheme="light", media=""):
-        width, height = size
-        browser.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 800},
-        )
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia",
-            {"media": media, "features": [{"name": "prefers-color-scheme", "value": scheme}]},
-        )
-        browser.get("about:blank")
-        browser.get_log("browser")
-        browser.get_log("performance")
-        browser.get(address)
-        return browser
-
-    return go
-
-
 def _css(browser, selector):
     return browser.find_element(By.CSS_SELECTOR, selector)
 

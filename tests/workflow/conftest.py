@@ -118,7 +118,7 @@ def finished(tmp_path_factory) -> Run:
     (run.folder / "config").mkdir()
     shutil.copy(ROOT / "config/models.yaml", run.folder / "config")
     shutil.copy(ROOT / "config/smoke.yaml", run.folder / "config.yaml")
-    run.said = run.snakemake()
+    run.said = run.snakemake("report_all")
     return run
 
 

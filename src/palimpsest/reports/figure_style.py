@@ -244,7 +244,8 @@ def _name_series(
     shapes = {name(key): marker for key, marker in markers.items()}
     for _, text, colour in ends:
         ax.plot([], [], marker=shapes[text], color=colour, linestyle="none", label=text)
-    ax.legend(loc="best")
+    # Above the axes, where no interval can lie under it.
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(ends))
 
 
 def _points(

@@ -62,7 +62,7 @@ def answer(
         error of the answer) for each of :data:`BASELINES`; ``recall_gain`` the one over
         interpolation.
     """
-    texts = generate(model, prompts, settings.answer_tokens)
+    texts = generate(model, prompts, settings.answer_tokens, stop=("\n", ". "))
     baselines = _baselines(table, [Date.fromisoformat(fact.date) for fact in facts], cutoff)
     rows: list[Row] = []
     for fact, prompt, text in zip(facts, prompts, texts, strict=True):

@@ -245,7 +245,7 @@ def _draw_exposures(frame: pl.DataFrame) -> Drawing:
     chance_line(ax, frame["chance"][0])
     ax.set_xlabel("exposures of each planted fact")
     ax.set_ylabel("share right")
-    ax.set_ylim(0, 1)
+    ax.set_ylim(-0.02, 1.03)
     return figure
 
 
@@ -274,8 +274,10 @@ def _draw_dates(frame: pl.DataFrame) -> Drawing:
                 markeredgecolor=colours[arm],
             )
         ax.set_yscale("log")
-        ax.set_ylim(1.3, 0.015)
-        ax.set_yticks([1, 0.1], ["1", "0.1"])
+        ax.set_ylim(1.4, 0.7 * frame["p"].min())
+        ax.set_yticks([1, 0.1, 0.01][: 2 + (frame["p"].min() < 0.02)])
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.minorticks_off()
         ax.set_ylabel("p")
         ax.set_title(name(arm), loc="left", fontsize=9)
     return figure
@@ -291,7 +293,7 @@ def _draw_series(frame: pl.DataFrame) -> Drawing:
     )
     forest(axes[0, 0], shown, "label", hue="state", reference=frame["chance"][0])
     axes[0, 0].set_xlabel("forced choice (line: chance)")
-    axes[0, 0].set_xlim(0, 1)
+    axes[0, 0].set_xlim(-0.02, 1.02)
     return figure
 
 
@@ -342,7 +344,7 @@ def _draw_events(frame: pl.DataFrame) -> Drawing:
         shown = part.with_columns(pl.col("state").str.replace_all("_", " "))
         forest(ax, shown, "state", reference=0.5 if kind == "event_order" else frame["chance"][0])
         ax.set_title(name(kind).removeprefix("event "), loc="left", fontsize=9)
-        ax.set_xlim(0, 1)
+        ax.set_xlim(-0.02, 1.02)
     axes[-1, 0].set_xlabel("forced choice (line: chance)")
     return figure
 

@@ -76,7 +76,8 @@ def _value(
     yield from answer(
         model,
         facts,
-        [group[-1][1] for group in leads],
+        # Running text: after "Answer:" a plain model often ends its turn at once.
+        [group[0][1] for group in leads],
         "answer",
         series_table(series, context),
         kinds([series], context.data_block)[series],

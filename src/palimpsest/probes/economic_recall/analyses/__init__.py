@@ -17,6 +17,7 @@ ANALYSES = (
     prompts.fake_cutoff,
     prompts.forecasts,
     prompts.gains,
+    prompts.errors,
     prompts.answers,
     prompts.paper,
     asked.events,

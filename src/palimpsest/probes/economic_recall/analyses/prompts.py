@@ -13,6 +13,7 @@ from palimpsest.probes.economic_recall.analyses.grouping import (
     Rows,
     before_cutoff,
     grouped,
+    is_random,
     mean_of,
     row,
 )
@@ -176,6 +177,34 @@ def answers(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
                 )
                 estimate = median_bootstrap(values, kept["unit"].to_numpy(), unit="facts")
                 rows.append(row("answers", name, estimate, **where))
+    return rows, {}
+
+
+#: Metric of the error -> whose answer it is.
+ANSWERED_BY = {
+    "absolute_error": "the model",
+    "persistence_error": "last value",
+    "frozen_error": "frozen at the cutoff",
+    "interpolation_error": "interpolation",
+}
+
+
+def errors(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+    """Mean absolute error by series, in its own unit, and that of baselines on the same facts."""
+    chosen = frame.filter(
+        (pl.col("experiment") == "value")
+        & (pl.col("facts") == "asked")
+        & (pl.col("question") == "answer")
+        & pl.col("metric").is_in(list(ANSWERED_BY))
+        & pl.col("value").is_not_nan()
+        & ~is_random()
+    ).with_columns(side=pl.when(before_cutoff()).then(pl.lit("before")).otherwise(pl.lit("after")))
+    answered = chosen.filter(pl.col("metric") == "absolute_error").select("cell", "unit")
+    chosen = chosen.join(answered, on=["cell", "unit"], how="semi")
+    rows: Rows = []
+    for where, part in grouped(chosen, ["role", "model", "series", "side", "metric"]):
+        side, by = where.pop("side"), ANSWERED_BY[where.pop("metric")]
+        rows.append(row("errors", by, mean_of(part), factor=f"{side} the cutoff", **where))
     return rows, {}
 
 

@@ -38,13 +38,14 @@ TABLES: list[Block] = [
         "Do the flags of single dates keep their promise?",
         "Level, power and false discoveries of the flags, in the planted states at the largest "
         "number of exposures, and each replicate's own test.",
-        """SELECT metric, arm, factor, estimate, low, high, n, unit, p
+        """SELECT replace(metric, '_', ' ') AS quantity,
+  concat_ws(', ', replace(arm, '_', ' '), replace(factor, '=', ' ')) AS of_arm,
+  estimate, low, high, n, unit, p
 FROM statistics WHERE study = $study AND analysis IN ('flags', 'seed', 'dose', 'contrast')
 ORDER BY analysis, metric, factor""",
         {
-            "metric": Column("quantity"),
-            "arm": Column("arm"),
-            "factor": Column("of"),
+            "quantity": Column("quantity"),
+            "of_arm": Column("of"),
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),
             "unit": Column("unit"),
@@ -79,7 +80,7 @@ FROM statistics WHERE study = $study AND analysis = 'scan' ORDER BY p""",
     WHEN 'event_entity' THEN 'masked names' ELSE 'values of series' END AS asked,
   factor, estimate, low, high, n, unit, p
 FROM statistics WHERE study = $study AND analysis = 'around_cutoff'
-ORDER BY role, asked DESC, factor""",
+ORDER BY role, asked DESC, length(factor) > 6, factor DESC""",
         {
             "role": Column("state"),
             "model": Column("model"),
@@ -92,12 +93,32 @@ ORDER BY role, asked DESC, factor""",
         },
     ),
     Table(
+        "errors-table",
+        "How far off, series by series",
+        "Mean absolute error of free answers, in the unit of each series, and the error that "
+        "forecasters without memory make on the same dates. Dates without an answer are left out "
+        "on both sides. Interpolation knows the ends of years and has no say on those dates.",
+        """SELECT role, replace(series, '_', ' ') AS of, factor, metric, estimate, low, high, n
+FROM statistics WHERE study = $study AND analysis = 'errors'
+ORDER BY role, series, factor DESC, metric = 'the model' DESC, metric""",
+        {
+            "role": Column("state"),
+            "of": Column("series"),
+            "factor": Column("dates"),
+            "metric": Column("answered by"),
+            "estimate": Column("mean absolute error [95%]", "interval", low="low", high="high"),
+            "n": Column("facts", "number", digits=0),
+        },
+    ),
+    Table(
         "answers-table",
         "What it says when asked",
         "Free answers, parsed leniently. Refusals and answers without a number count as wrong in "
         "every accuracy and are left out of errors, which therefore flatter.",
-        """SELECT role, arm, step, metric, estimate, low, high, n, unit
-FROM statistics WHERE study = $study AND analysis = 'answers' ORDER BY role, arm, step, metric""",
+        """SELECT role, replace(arm, '_', ' ') AS arm, step, replace(metric, '_', ' ') AS metric,
+  estimate, low, high, n, unit
+FROM statistics WHERE study = $study AND analysis = 'answers'
+ORDER BY role DESC, arm, step, metric""",
         {
             "role": Column("state"),
             "arm": Column("arm"),
@@ -113,7 +134,8 @@ FROM statistics WHERE study = $study AND analysis = 'answers' ORDER BY role, arm
         "Could the answers be read?",
         "Share of answers by category; strict takes nothing but a number, lenient finds one in a "
         "sentence.",
-        """SELECT role, arm, step, factor AS mode, metric AS category, estimate, low, high, n
+        """SELECT role, replace(arm, '_', ' ') AS arm, step, factor AS mode, metric AS category,
+  estimate, low, high, n
 FROM statistics WHERE study = $study AND analysis = 'parsed'
 ORDER BY role, arm, step, mode, category""",
         {

@@ -51,7 +51,7 @@ def _scores(model, prompts, continuations):
     ]
 
 
-def _texts(model, prompts, max_new_tokens):
+def _texts(model, prompts, max_new_tokens, stop=()):
     return [f" {model.rule(prompt) or 'No idea at all'} percent." for prompt in prompts]
 
 

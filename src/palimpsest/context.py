@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +28,10 @@ class Progress:
         from tqdm import tqdm
 
         self._started = time.time()
-        self._bar = tqdm(total=self.total, desc=self.label, disable=None, leave=False)
+        # Standard output: Snakemake sends what goes to standard error to the log of the job.
+        self._bar = tqdm(
+            total=self.total, desc=self.label, file=sys.stdout, disable=None, leave=False
+        )
         self._write()
 
     def advance(self, count: int = 1) -> None:

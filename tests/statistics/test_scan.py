@@ -101,3 +101,20 @@ def test_constant_outcomes_and_impossible_scans():
         cutoff_scan(np.arange(9), np.ones(8))
     with pytest.raises(ValueError, match="finite"):
         cutoff_scan(np.arange(30), np.full(30, np.nan))
+
+
+def test_shares_of_two_answers_are_covered_too():
+    """Nearly all right before and few after: normal errors of one size would cover 84%."""
+    rng = np.random.default_rng(5)
+    found, covered = 0, 0
+    for seed in range(1000):
+        rate = np.where(np.arange(36) < 14, 1.0, 0.14)
+        first = rng.random(36) < rate
+        second = np.where(rng.random(36) < 0.6, first, rng.random(36) < rate)
+        scan = cutoff_scan(
+            np.arange(36), (first + second) / 2, n_permutations=99, n_bootstrap=199, seed=seed
+        )
+        found += scan.found
+        covered += scan.low <= 13 <= scan.high
+    assert found > 980
+    assert 0.93 <= covered / found <= 0.985

@@ -52,8 +52,12 @@ def cutoff_scan(
 
     The p-value permutes values over dates, so the search over dates is paid for. The interval
     inverts the likelihood-ratio profile: all dates whose profile lies within c of the maximum,
-    where c is the ``level`` quantile of that distance at the true date in a parametric bootstrap
-    from the fit (the chi-square limit does not hold for a change-point).
+    where c is the ``level`` quantile of that distance at the true date when values are drawn anew,
+    with replacement, from those before the change and from those after it, each side with one
+    value of all more (the best split makes its sides look more alike than they are). The chi-square
+    limit
+    does not hold for a change-point, and values that are shares of few answers vary less where
+    nearly all are right: normal errors of one size would give intervals that are too short.
 
     A rejection says that recall falls with date; a gradual decline is found as well as a cliff.
     Raises ValueError when no admissible change exists.
@@ -87,9 +91,8 @@ def cutoff_scan(
     rates = values[:k].mean(), values[k:].mean()
     low = high = np.nan
     if found:
-        fitted = np.where(np.arange(n) < k, *rates)
-        simulated = _simulate(rng, fitted, values, binary, n_bootstrap)
-        replicas = profile(simulated, before)
+        drawn = [_redrawn(rng, part, values, n_bootstrap) for part in (values[:k], values[k:])]
+        replicas = profile(np.concatenate(drawn, axis=1), before)
         distance = replicas.max(axis=1) - replicas[:, best]
         inside = observed >= observed[best] - np.quantile(distance, level)
         low, high = dates[before[inside] - 1][[0, -1]]
@@ -139,16 +142,10 @@ def _normal_profile(values: np.ndarray, before: np.ndarray) -> np.ndarray:
     return np.where(first > 0, ratio, 0.0)
 
 
-def _simulate(
-    rng: np.random.Generator,
-    fitted: np.ndarray,
-    values: np.ndarray,
-    binary: bool,
-    n_bootstrap: int,
+def _redrawn(
+    rng: np.random.Generator, part: np.ndarray, values: np.ndarray, n_bootstrap: int
 ) -> np.ndarray:
-    """Parametric bootstrap rows (replicates, items) from the fitted drop."""
-    shape = (n_bootstrap, len(fitted))
-    if binary:
-        return (rng.random(shape) < fitted).astype(float)
-    scale = np.sqrt(np.sum((values - fitted) ** 2) / max(len(values) - 2, 1))
-    return fitted + scale * rng.standard_normal(shape)
+    """Rows (replicates, items of the part), drawn from the part and, one in size + 1, from all."""
+    shape = (n_bootstrap, part.size)
+    foreign = rng.random(shape) < 1 / (part.size + 1)
+    return np.where(foreign, rng.choice(values, shape), rng.choice(part, shape))

@@ -150,7 +150,8 @@ ORDER BY arm, context""",
                 "the answer). Right of the line the model is nearer to the truth. Last value, "
                 "drift and AR(1) know the past of each date, frozen only that of the knowledge "
                 "cutoff, interpolation the values at the ends of years. Answers without a number "
-                "are left out. Bars: 95% bootstrap intervals, facts resampled"
+                "are left out, and points of fewer than five facts. Bars: 95% bootstrap intervals, "
+                "facts resampled"
             ),
             "Median gains over five baselines, by what stood in the prompt and side of the cutoff",
             """SELECT model, split_part(factor, '; ', 1) AS prompt,
@@ -158,6 +159,7 @@ ORDER BY arm, context""",
     AS baseline, split_part(factor, '; ', 2) AS side, estimate, low, high, n, unit
 FROM statistics
 WHERE study = $study AND analysis = 'gain' AND arm = 'asked' AND role NOT LIKE 'random%'
+  AND n >= 5
 ORDER BY prompt, model, side DESC, baseline""",
             _draw_gain,
         ),

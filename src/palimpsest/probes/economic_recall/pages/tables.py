@@ -40,7 +40,7 @@ TABLES: list[Block] = [
         "number of exposures, and each replicate's own test.",
         """SELECT replace(metric, '_', ' ') AS quantity,
   concat_ws(', ', replace(arm, '_', ' '), replace(factor, '=', ' ')) AS of_arm,
-  estimate, low, high, n, unit, p
+  estimate, low, high, n, p
 FROM statistics WHERE study = $study AND analysis IN ('flags', 'seed', 'dose', 'contrast')
 ORDER BY analysis, metric, factor""",
         {
@@ -48,7 +48,6 @@ ORDER BY analysis, metric, factor""",
             "of_arm": Column("of"),
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),
-            "unit": Column("unit"),
             "p": Column("p", "p"),
         },
     ),
@@ -106,7 +105,7 @@ ORDER BY role, series, factor DESC, metric = 'the model' DESC, metric""",
             "of": Column("series"),
             "factor": Column("dates"),
             "metric": Column("answered by"),
-            "estimate": Column("mean absolute error [95%]", "interval", low="low", high="high"),
+            "estimate": Column("error [95%]", "interval", low="low", high="high"),
             "n": Column("facts", "number", digits=0),
         },
     ),

@@ -72,7 +72,8 @@ def environment() -> dict[str, str]:
 def _write(rows: list[dict]) -> None:
     rows.sort(key=lambda row: (row["work"], row["peer"]))
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    head = "| work | peer | ours | theirs | ratio | reach | met | note |\n|---|---|---|---|---|---|---|---|\n"
+    columns = ("work", "peer", "ours", "theirs", "ratio", "reach", "met", "note")
+    head = f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|\n"
     TABLE.write_text(head + "".join(f"| {_line(row)} |\n" for row in rows))
 
 

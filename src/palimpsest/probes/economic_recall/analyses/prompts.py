@@ -190,7 +190,10 @@ ANSWERED_BY = {
 
 
 def errors(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
-    """Mean absolute error by series, in its own unit, and that of baselines on the same facts."""
+    """Median absolute error by series, in its unit, and that of baselines on the same facts.
+
+    The median: one answer in billions would be all that a mean shows.
+    """
     chosen = frame.filter(
         (pl.col("experiment") == "value")
         & (pl.col("facts") == "asked")
@@ -204,7 +207,8 @@ def errors(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     rows: Rows = []
     for where, part in grouped(chosen, ["role", "model", "series", "side", "metric"]):
         side, by = where.pop("side"), ANSWERED_BY[where.pop("metric")]
-        rows.append(row("errors", by, mean_of(part), factor=f"{side} the cutoff", **where))
+        estimate = median_bootstrap(part["value"].to_numpy(), part["unit"].to_numpy(), unit="facts")
+        rows.append(row("errors", by, estimate, factor=side, **where))
     return rows, {}
 
 

@@ -94,7 +94,7 @@ ORDER BY role, asked DESC, length(factor) > 6, factor DESC""",
     Table(
         "errors-table",
         "How far off, series by series",
-        "Mean absolute error of free answers, in the unit of each series, and the error that "
+        "Median absolute error of free answers, in the unit of each series, and the error that "
         "forecasters without memory make on the same dates. Dates without an answer are left out "
         "on both sides. Interpolation knows the ends of years and has no say on those dates.",
         """SELECT role, replace(series, '_', ' ') AS of, factor, metric, estimate, low, high, n
@@ -103,7 +103,7 @@ ORDER BY role, series, factor DESC, metric = 'the model' DESC, metric""",
         {
             "role": Column("state"),
             "of": Column("series"),
-            "factor": Column("dates"),
+            "factor": Column("cutoff"),
             "metric": Column("answered by"),
             "estimate": Column("error [95%]", "interval", low="low", high="high"),
             "n": Column("facts", "number", digits=0),

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 MISSING = "–"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MOST_DIGITS = 8
+_LARGEST_IN_FULL = 1e10
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -39,17 +40,21 @@ def number(value: float | None, digits: int | None = None) -> str:
     if value != 0 and float(f"{value:.{digits}f}") == 0:
         digits = -math.floor(math.log10(abs(value)))
     if digits > _MOST_DIGITS:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPTS)}".replace("-", "−")
+        return _power_of_ten(value)
     return rounded(value, digits)
 
 
 def rounded(value: float | None, digits: int | None = None) -> str:
-    """``value`` with exactly ``digits`` decimals, without a minus before a zero."""
+    """``value`` with exactly ``digits`` decimals, without a minus before a zero.
+
+    From 10 billion on, where digits no longer read as a size, a power of ten.
+    """
     if is_missing(value):
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
+    if abs(value) >= _LARGEST_IN_FULL:
+        return _power_of_ten(value)
     shown = f"{value:,.{_decimals(value) if digits is None else digits}f}"
     if float(shown.replace(",", "")) == 0:
         shown = shown.lstrip("-")
@@ -218,6 +223,12 @@ def without_hidden(text: str) -> str:
 def _all_seen(text: str) -> bool:
     """A fast sufficient test: what Python calls printable is none of the hidden categories."""
     return text.replace("\n", "").replace("\t", "").isprintable()
+
+
+def _power_of_ten(value: float) -> str:
+    """Two significant digits and a power of ten, such as ``6.2×10¹¹``."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPTS)}".replace("-", "−")
 
 
 def _decimals(value: float) -> int:

@@ -8,8 +8,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from palimpsest.engine import scoring
-from palimpsest.engine.scoring import hidden_states, log_likelihoods, token_log_likelihoods
+from palimpsest.engine import packing, scoring
+from palimpsest.engine.scoring import (
+    hidden_states,
+    log_likelihoods,
+    ranks,
+    sequence_scores,
+    token_log_likelihoods,
+)
 
 PROMPTS = ["The rate in May was", "The rate in June was", "Oil", "The rate in May was"]
 CONTINUATIONS = [[" 5.3", " 5.4", " 12.75 percent"], [" 5.3"], [" fell", " rose", "s"], [" 7"]]
@@ -17,7 +23,7 @@ CONTINUATIONS = [[" 5.3", " 5.4", " 12.75 percent"], [" 5.3"], [" fell", " rose"
 
 def _slow(model, prompts, continuations):
     return [
-        [scoring._plain(model, *model.encode_pair(prompt, text)) for text in texts]
+        [scoring._plain(model, *model.encode_pair(prompt, text)).log_p for text in texts]
         for prompt, texts in zip(prompts, continuations, strict=True)
     ]
 
@@ -52,7 +58,7 @@ def test_any_set_of_sequences(tiny, data):
     budget = data.draw(st.integers(4, 40))
     got = token_log_likelihoods(tiny, pairs, budget)
     for values, (head, tail) in zip(got, pairs, strict=True):
-        np.testing.assert_allclose(values, scoring._plain(tiny, head, tail), atol=1e-5)
+        np.testing.assert_allclose(values, scoring._plain(tiny, head, tail).log_p, atol=1e-5)
 
 
 def test_hand_computed_uniform_model(tiny):
@@ -76,7 +82,9 @@ def test_shared_tokens_are_computed_once(tiny):
 
 def test_falls_back_where_packing_is_not_exact(tiny, monkeypatch):
     expected = _slow(tiny, PROMPTS, CONTINUATIONS)
-    monkeypatch.setattr(scoring, "_forward", lambda model, row: torch.zeros(len(row.tokens), 64))
+    monkeypatch.setattr(
+        packing, "hidden", lambda model, layout: torch.zeros(layout.ids.shape[1], 64)
+    )
     got = log_likelihoods(tiny, PROMPTS, CONTINUATIONS)
     assert tiny.packs is False
     _assert_equal(got, expected, 1e-6)
@@ -119,16 +127,77 @@ def test_hidden_states_equal_the_library_s(tiny, pooling):
             np.testing.assert_allclose(got[index, position], pooled.numpy(), atol=1e-5)
 
 
-def test_budget_is_halved_when_memory_is_exhausted():
-    seen = []
+def test_sequence_scores_equal_the_plain_computation(tiny):
+    sequences = [tiny.encode(text) for text in ("US GDP in 2008 fell", "US GDP rose", "Oil at 90")]
+    for scores, ids in zip(sequence_scores(tiny, sequences, 16), sequences, strict=True):
+        expected = scoring._plain(tiny, ids[:1], ids[1:])
+        np.testing.assert_allclose(scores.log_p, expected.log_p, atol=1e-5)
+        np.testing.assert_allclose(scores.mean, expected.mean, atol=1e-5)
+        np.testing.assert_allclose(scores.deviation, expected.deviation, atol=1e-5)
+    with pytest.raises(ValueError, match="two tokens"):
+        sequence_scores(tiny, [[3]])
 
-    def run(budget):
-        seen.append(budget)
-        if budget > 100:
-            raise torch.OutOfMemoryError("full")
-        return [budget]
 
-    assert scoring.with_retry_on_memory(run, 512) == [64]
-    assert seen == [512, 256, 128, 64]
-    with pytest.raises(RuntimeError, match="out of memory"):
-        scoring.with_retry_on_memory(lambda b: run(1000), 512)
+@pytest.mark.model
+def test_sequence_scores_of_the_135m_model(smollm):
+    ids = smollm.encode("The capital of France is Paris, and the capital of Italy is Rome.")
+    (scores,) = sequence_scores(smollm, [ids])
+    expected = scoring._plain(smollm, ids[:1], ids[1:])
+    np.testing.assert_allclose(scores.log_p, expected.log_p, atol=1e-4)
+    np.testing.assert_allclose(scores.mean, expected.mean, atol=1e-4)
+    np.testing.assert_allclose(scores.deviation, expected.deviation, atol=1e-4)
+
+
+def test_ranks_by_hand(tiny, monkeypatch):
+    """Sums -1, -3, -2, -2: the last two share the places 2 and 3."""
+    sums = [np.array(v) for v in ([-0.5, -0.5], [-3.0], [-2.0], [-1.0, -1.0])]
+    monkeypatch.setattr(scoring, "log_likelihoods", lambda *_: [sums] * 3)
+    texts = [["a", "b", "c", "d"]] * 3
+    found = ranks(tiny, ["x"] * 3, texts, [0, 1, 3])
+    assert [(rank.rank, rank.n, rank.score) for rank in found] == [
+        (1.0, 4, -1.0),
+        (4.0, 4, -3.0),
+        (2.5, 4, -2.0),
+    ]
+    with pytest.raises(ValueError, match="answer 4"):
+        ranks(tiny, ["x"], texts[:1], [4])
+
+
+@pytest.mark.parametrize(
+    "full",
+    [torch.OutOfMemoryError("full"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_budget_is_halved_when_memory_is_exhausted(tiny, monkeypatch, full):
+    """Rows above 64 tokens fail: the result is the same and finished rows are not repeated."""
+    prompts = [f"{year} was a year of many words, and so on and on:" for year in range(1990, 2020)]
+    texts = [[" good", " bad"]] * len(prompts)
+    expected = log_likelihoods(tiny, prompts, texts)
+    sizes, real = [], packing.hidden
+
+    def small(model, layout):
+        if layout.ids.shape[1] > 100:
+            raise full
+        sizes.append(layout.ids.shape[1])
+        return real(model, layout)
+
+    monkeypatch.setattr(packing, "hidden", small)
+    _assert_equal(log_likelihoods(tiny, prompts, texts, 256), expected, 1e-5)
+    assert max(sizes) > 32
+
+    def never(model, layout):
+        raise full
+
+    monkeypatch.setattr(packing, "hidden", never)
+    with pytest.raises(MemoryError, match="even with"):
+        log_likelihoods(tiny, prompts, texts)
+
+
+def test_other_errors_are_not_taken_for_memory(tiny, monkeypatch):
+    tiny.packs = True
+
+    def broken(model, layout):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(packing, "hidden", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        log_likelihoods(tiny, ["a"], [["b"]])

@@ -1,32 +1,69 @@
 """Log-probabilities of continuations: exact, and with every shared token computed once.
 
-All sequences (prompt plus continuation) are laid into a prefix tree. The nodes of the tree become
-one row of tokens with their depth as position and an attention mask that lets a node see its
-ancestors only, so a prompt that a thousand candidates share is computed once, and there is no
-padding. The vocabulary is projected only at nodes whose children are scored. The result equals the
-plain computation, one sequence at a time, to float32 rounding; where an architecture does not
-accept such masks, that plain computation is used.
+Sequences (prompt plus continuation) share their prefixes in the rows of ``packing``; the
+vocabulary is projected only where a token is scored (``vocabulary``). The result equals the plain
+computation, one sequence at a time, to float32 rounding; where an architecture does not accept
+packed rows, that plain computation is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from palimpsest.engine import packing
+
 if TYPE_CHECKING:
     import torch
 
+    from palimpsest.engine.vocabulary import WordScores
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
 
-#: Tokens of one row; a row costs attention quadratic in this and memory linear in it.
-TOKEN_BUDGET = {"cpu": 512, "cuda": 4096}
-#: Positions whose full vocabulary is held at once.
-VOCABULARY_CHUNK = 256
+#: Tokens of one row on a CPU: enough for matrix products at full speed, few enough for the cache.
+CPU_BUDGET = 1024
+#: No row is longer on a GPU, and none is cut below the least when memory runs out.
+GPU_BUDGET, LEAST_BUDGET = 32768, 64
+#: Share of a GPU's free memory that one row may take.
+_SHARE_OF_MEMORY = 0.5
+
+Pair = tuple[list[int], list[int]]
+
+
+@dataclass(frozen=True)
+class SequenceScores:
+    """What one pass says of a whole sequence of T tokens; arrays of shape (T - 1,), float64.
+
+    Attributes:
+        log_p: log-probability of each token but the first, in nats.
+        mean: mean of log p under the model's own distribution at each of these places, in nats.
+        deviation: its standard deviation, in nats.
+    """
+
+    log_p: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Place of one candidate among n by summed log-probability.
+
+    Attributes:
+        rank: 1 is the likeliest; candidates that tie with it count one half.
+        n: number of candidates, itself among them.
+        score: its summed log-probability, in nats.
+    """
+
+    rank: float
+    n: int
+    score: float
 
 
 def log_likelihoods(
@@ -54,37 +91,69 @@ def log_likelihoods(
         for prompt, texts in zip(prompts, continuations, strict=True)
     ]
     flat = [pair for group in pairs for pair in group]
-    scored = token_log_likelihoods(model, flat, token_budget)
-    results, start = [], 0
-    for group in pairs:
-        results.append(scored[start : start + len(group)])
-        start += len(group)
-    return results
+    scored = iter(token_log_likelihoods(model, flat, token_budget))
+    return [[next(scored) for _ in group] for group in pairs]
 
 
 def token_log_likelihoods(
-    model: LanguageModel,
-    pairs: Sequence[tuple[list[int], list[int]]],
-    token_budget: int | None = None,
+    model: LanguageModel, pairs: Sequence[Pair], token_budget: int | None = None
 ) -> list[np.ndarray]:
     """As :func:`log_likelihoods`, on token ids: (prompt, continuation) -> one array a pair.
 
     Raises:
         ValueError: an empty prompt or continuation.
     """
-    if any(not head or not tail for head, tail in pairs):
-        raise ValueError("every prompt and every continuation needs at least one token")
-    if not _packs(model):
-        return [_plain(model, head, tail) for head, tail in pairs]
-    results: list[np.ndarray] = [np.empty(0)] * len(pairs)
-    for row in _rows(pairs, token_budget or TOKEN_BUDGET[model.device.type]):
-        hidden = _forward(model, row)
-        at = np.array([parent for parent, _ in row.edges])
-        tokens = np.array([token for _, token in row.edges])
-        values = _log_probabilities(model, hidden, at, tokens)
-        for index, edges in row.members:
-            results[index] = values[edges]
-    return results
+    return [scores.log_p for scores in _scored(model, pairs, False, token_budget)]
+
+
+def ranks(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    candidates: Sequence[Sequence[str]],
+    answers: Sequence[int],
+    token_budget: int | None = None,
+) -> list[Rank]:
+    """Exact rank of one continuation among all candidates after the same prompt.
+
+    Args:
+        model: the model.
+        prompts: n prompts.
+        candidates: for each prompt all candidates, thousands if need be.
+        answers: for each prompt the index of the candidate whose rank is asked for.
+        token_budget: tokens a row, found from the device when None.
+
+    Raises:
+        ValueError: lists of different length, or an index without a candidate.
+    """
+    for texts, answer in zip(candidates, answers, strict=True):
+        if not 0 <= answer < len(texts):
+            raise ValueError(f"answer {answer}: there are {len(texts)} candidates")
+    found = []
+    scored = log_likelihoods(model, prompts, candidates, token_budget)
+    for values, answer in zip(scored, answers, strict=True):
+        sums = np.array([value.sum() for value in values])
+        better, equal = (sums > sums[answer]).sum(), (sums == sums[answer]).sum()
+        found.append(Rank(float(better + (equal + 1) / 2), len(sums), float(sums[answer])))
+    return found
+
+
+def sequence_scores(
+    model: LanguageModel, sequences: Sequence[Sequence[int]], token_budget: int | None = None
+) -> list[SequenceScores]:
+    """All that measures of membership need of whole sequences, in one pass.
+
+    Args:
+        model: the model.
+        sequences: token ids; the first of each is context only.
+        token_budget: tokens a row, found from the device when None.
+
+    Raises:
+        ValueError: a sequence of fewer than two tokens.
+    """
+    if any(len(ids) < 2 for ids in sequences):
+        raise ValueError("every sequence needs at least two tokens: the first is not scored")
+    pairs = [(list(ids[:1]), list(ids[1:])) for ids in sequences]
+    return _scored(model, pairs, True, token_budget)
 
 
 def hidden_states(
@@ -108,183 +177,159 @@ def hidden_states(
     Raises:
         ValueError: an unknown pooling, or a text without tokens.
     """
-    import torch
-
     if pooling not in ("last", "mean"):
         raise ValueError(f"pooling {pooling!r}: allowed are last, mean")
     encoded = [model.encode(text) for text in texts]
     if any(not ids for ids in encoded):
         raise ValueError("every text needs at least one token")
-    blocks = _decoder(model).layers
-    kept: dict[int, torch.Tensor] = {}
-    handles = [
-        blocks[layer].register_forward_hook(
-            lambda _module, _inputs, output, layer=layer: kept.__setitem__(
-                layer, (output[0] if isinstance(output, tuple) else output).detach()
-            )
-        )
-        for layer in layers
-    ]
     results = np.empty((len(texts), len(layers), model.module.config.hidden_size), np.float32)
-    try:
-        if _packs(model):
-            # A last, never scored token makes every token of the text a node of the tree.
-            pairs = [(ids, [-1]) for ids in encoded]
-            for row in _rows(pairs, token_budget or TOKEN_BUDGET[model.device.type]):
-                _forward(model, row)
-                for index, _ in row.members:
-                    path = row.paths[index]
-                    for position, layer in enumerate(layers):
-                        states = kept[layer][0, path]
-                        results[index, position] = _pooled(states, pooling)
-        else:
+
+    def pool(kept: dict[int, torch.Tensor], members: list[tuple[int, list[int]]]) -> None:
+        for index, path in members:
+            for place, layer in enumerate(layers):
+                states = kept[layer][path]
+                pooled = states[-1] if pooling == "last" else states.mean(0)
+                results[index, place] = pooled.float().cpu().numpy()
+
+    with _kept_layers(model, layers) as kept:
+        if not _packs(model):
             for index, ids in enumerate(encoded):
-                with torch.inference_mode():
-                    model.module(input_ids=torch.tensor([ids], device=model.device))
-                for position, layer in enumerate(layers):
-                    results[index, position] = _pooled(kept[layer][0], pooling)
-    finally:
-        for handle in handles:
-            handle.remove()
+                _whole(model, ids)
+                pool(kept, [(index, list(range(len(ids))))])
+            return results
+        _over_rows(model, encoded, token_budget, lambda _, members: pool(kept, members))
     return results
 
 
-def with_retry_on_memory(run: Callable[[int], list], budget: int, least: int = 64) -> list:
-    """Run with a token budget that is halved each time memory is exhausted.
+def _scored(
+    model: LanguageModel, pairs: Sequence[Pair], moments: bool, token_budget: int | None
+) -> list[SequenceScores]:
+    if any(not head or not tail for head, tail in pairs):
+        raise ValueError("every prompt and every continuation needs at least one token")
+    if not _packs(model):
+        return [_plain(model, head, tail) for head, tail in pairs]
+    results: list[SequenceScores | None] = [None] * len(pairs)
+
+    def collect(hidden: torch.Tensor, members: list[tuple[int, list[int]]]) -> None:
+        at = [path[len(pairs[index][0]) - 1 :] for index, path in members]
+        words = np.concatenate([pairs[index][1] for index, _ in members])
+        nodes, where = np.unique(np.concatenate(at), return_inverse=True)
+        scores = _word_scores(model, hidden, nodes, where, words, moments)
+        log_p = scores.log_p.cpu().numpy()
+        means, deviations = (
+            part.cpu().numpy()[where] if moments else log_p
+            for part in (scores.mean, scores.deviation)
+        )
+        start = 0
+        for (index, _), nodes_of in zip(members, at, strict=True):
+            part = slice(start, start := start + len(nodes_of))
+            results[index] = SequenceScores(log_p[part], means[part], deviations[part])
+
+    _over_rows(model, [[*head, *tail[:-1]] for head, tail in pairs], token_budget, collect)
+    return results
+
+
+def _word_scores(
+    model: LanguageModel,
+    hidden: torch.Tensor,
+    nodes: np.ndarray,
+    where: np.ndarray,
+    words: np.ndarray,
+    moments: bool,
+) -> WordScores:
+    import torch
+
+    from palimpsest.engine.vocabulary import word_scores
+
+    scored = hidden[torch.from_numpy(nodes).to(hidden.device)]
+    head = model.module.get_output_embeddings()
+    at, ids = (torch.from_numpy(part).to(hidden.device) for part in (where, words))
+    return word_scores(head, scored, at, ids, moments)
+
+
+def _over_rows(
+    model: LanguageModel,
+    sequences: Sequence[Sequence[int]],
+    token_budget: int | None,
+    read: Callable[[torch.Tensor, list[tuple[int, list[int]]]], None],
+) -> None:
+    """Put all sequences through the model; the budget is halved when memory is exhausted.
+
+    Args:
+        model: the model.
+        sequences: token ids.
+        token_budget: tokens a row, found from the device when None.
+        read: gets the last hidden states of a row, and its members: index, node of each token.
 
     Raises:
-        RuntimeError: memory is exhausted even at ``least`` tokens.
+        MemoryError: memory is exhausted even with the least budget.
     """
     import torch
 
-    while True:
+    budget = token_budget or _budget(model)
+    exchange = packing.exchange_rate(model)
+    waiting = list(range(len(sequences)))
+    while waiting:
+        done: set[int] = set()
         try:
-            return run(budget)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            if budget // 2 < least:
-                raise RuntimeError(f"out of memory even with {budget} tokens a row") from error
+            for row, members in packing.plan([sequences[i] for i in waiting], budget, exchange):
+                members = [(waiting[place], path) for place, path in members]
+                with torch.inference_mode():
+                    read(packing.hidden(model, packing.Layout(row, model.device)), members)
+                done.update(index for index, _ in members)
+            return
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if budget // 2 < LEAST_BUDGET:
+                raise MemoryError(f"out of memory even with {budget} tokens a row") from error
             budget //= 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            waiting = [index for index in waiting if index not in done]
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
-@dataclass
-class _Row:
-    """One row: a prefix tree whose inner nodes are put through the model."""
-
-    tokens: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    depths: list[int] = field(default_factory=list)
-    nodes: dict[tuple[int, int], int] = field(default_factory=dict)
-    edges: list[tuple[int, int]] = field(default_factory=list)
-    edge_index: dict[tuple[int, int], int] = field(default_factory=dict)
-    members: list[tuple[int, np.ndarray]] = field(default_factory=list)
-    paths: dict[int, list[int]] = field(default_factory=dict)
-
-    def missing(self, ids: Sequence[int]) -> int:
-        """How many nodes ``ids`` would add."""
-        node = -1
-        for depth, token in enumerate(ids):
-            node = self.nodes.get((node, token), -2)
-            if node == -2:
-                return len(ids) - depth
-        return 0
-
-    def add(self, index: int, head: list[int], tail: list[int]) -> None:
-        path = []
-        node = -1
-        for token in [*head, *tail[:-1]]:
-            key = (node, token)
-            if key not in self.nodes:
-                self.nodes[key] = len(self.tokens)
-                self.tokens.append(token)
-                self.parents.append(node)
-                self.depths.append(len(path))
-            node = self.nodes[key]
-            path.append(node)
-        edges = []
-        for parent, token in zip(path[len(head) - 1 :], tail, strict=True):
-            key = (parent, token)
-            if key not in self.edge_index:
-                self.edge_index[key] = len(self.edges)
-                self.edges.append(key)
-            edges.append(self.edge_index[key])
-        self.members.append((index, np.array(edges)))
-        self.paths[index] = path
-
-    def mask(self) -> np.ndarray:
-        """Boolean (nodes, nodes): which nodes each node sees, its ancestors and itself."""
-        seen = np.zeros((len(self.tokens),) * 2, dtype=bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node, : parent + 1] = seen[parent, : parent + 1]
-            seen[node, node] = True
-        return seen
-
-
-def _rows(pairs: Sequence[tuple[list[int], list[int]]], budget: int) -> list[_Row]:
-    """Cut sequences, in lexicographic order so that neighbours share most, into rows."""
-    order = sorted(range(len(pairs)), key=lambda i: (pairs[i][0] + pairs[i][1], i))
-    rows = [_Row()]
-    for index in order:
-        head, tail = pairs[index]
-        fed = [*head, *tail[:-1]]
-        if rows[-1].tokens and len(rows[-1].tokens) + rows[-1].missing(fed) > budget:
-            rows.append(_Row())
-        rows[-1].add(index, head, tail)
-    return [row for row in rows if row.members]
-
-
-def _forward(model: LanguageModel, row: _Row) -> torch.Tensor:
-    """Last hidden states of all nodes, shape (nodes, width)."""
+def out_of_memory(error: Exception) -> bool:
+    """Does an error say that memory is exhausted? On a CPU only torch's message tells."""
     import torch
 
-    device = model.device
-    seen = torch.from_numpy(row.mask()).to(device)
-    mask = torch.zeros(seen.shape, dtype=model.dtype, device=device)
-    mask.masked_fill_(~seen, torch.finfo(model.dtype).min)
-    model.tokens += len(row.tokens)
-    with torch.inference_mode():
-        return _decoder(model)(
-            input_ids=torch.tensor([row.tokens], device=device),
-            attention_mask=mask[None, None],
-            position_ids=torch.tensor([row.depths], device=device),
-            use_cache=False,
-        ).last_hidden_state[0]
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
-def _log_probabilities(
-    model: LanguageModel, hidden: torch.Tensor, at: np.ndarray, tokens: np.ndarray
-) -> np.ndarray:
-    """log p(token | node) for pairs, projecting each node once, a chunk of nodes at a time."""
+def _budget(model: LanguageModel) -> int:
+    """Tokens a row: what keeps a CPU's cache, or fits a share of a GPU's free memory."""
+    if model.device.type != "cuda":
+        return CPU_BUDGET
     import torch
 
-    head = model.module.get_output_embeddings()
-    nodes, where = np.unique(at, return_inverse=True)
-    values = np.empty(len(at), dtype=np.float64)
+    config = model.module.config.get_text_config()
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    token = (8 * config.hidden_size + 3 * inner) * model.dtype.itemsize
+    free, _ = torch.cuda.mem_get_info(model.device)
+    return int(min(GPU_BUDGET, max(LEAST_BUDGET, _SHARE_OF_MEMORY * free / token)))
+
+
+def _whole(model: LanguageModel, ids: Sequence[int]) -> torch.Tensor:
+    """Scores of all words after each token, (tokens, vocabulary): nothing shared, nothing cut."""
+    import torch
+
+    model.tokens += len(ids)
     with torch.inference_mode():
-        for start in range(0, len(nodes), VOCABULARY_CHUNK):
-            chunk = torch.from_numpy(nodes[start : start + VOCABULARY_CHUNK]).to(hidden.device)
-            logits = head(hidden[chunk]).float()
-            norm = torch.logsumexp(logits, dim=-1)
-            inside = (where >= start) & (where < start + VOCABULARY_CHUNK)
-            rows = torch.from_numpy(where[inside] - start).to(hidden.device)
-            columns = torch.from_numpy(tokens[inside]).to(hidden.device)
-            values[inside] = (logits[rows, columns] - norm[rows]).double().cpu().numpy()
-    return values
+        tokens = torch.tensor([list(ids)], device=model.device)
+        return model.module(input_ids=tokens, use_cache=False).logits[0]
 
 
-def _plain(model: LanguageModel, head: list[int], tail: list[int]) -> np.ndarray:
+def _plain(model: LanguageModel, head: list[int], tail: list[int]) -> SequenceScores:
     """The slow twin: one sequence, the whole model, nothing shared."""
     import torch
 
-    ids = torch.tensor([head + tail], device=model.device)
-    model.tokens += ids.shape[1]
-    with torch.inference_mode():
-        logits = model.module(input_ids=ids, use_cache=False).logits[0, len(head) - 1 : -1]
-        scores = torch.log_softmax(logits.float(), dim=-1)
-        picked = scores.gather(-1, ids[0, len(head) :, None])[:, 0]
-    return picked.double().cpu().numpy()
+    log_p = torch.log_softmax(_whole(model, head + tail)[len(head) - 1 : -1].double(), dim=-1)
+    share = log_p.exp()
+    mean = (share * log_p).sum(-1)
+    deviation = ((share * log_p.square()).sum(-1) - mean.square()).clamp_min(0).sqrt()
+    picked = log_p.gather(-1, torch.tensor(tail, device=log_p.device)[:, None])[:, 0]
+    return SequenceScores(*(part.cpu().numpy() for part in (picked, mean, deviation)))
 
 
 def _packs(model: LanguageModel) -> bool:
@@ -295,23 +340,34 @@ def _packs(model: LanguageModel) -> bool:
         pairs = [(ids[:half], ids[half:]), (ids[:half], ids[half:][::-1]), (ids[1:half], ids[:2])]
         pairs = [(head, tail) for head, tail in pairs if head and tail]
         expected = [_plain(model, head, tail) for head, tail in pairs]
+        tolerance = 1e-3 if model.dtype.itemsize == 4 else 0.2
+        model.packs = True
         try:
-            model.packs = True
-            got = token_log_likelihoods(model, pairs, 512)
-            tolerance = 1e-3 if model.dtype.itemsize == 4 else 0.2
+            got = _scored(model, pairs, False, None)
             model.packs = all(
-                np.allclose(a, b, atol=tolerance) for a, b in zip(got, expected, strict=True)
+                np.allclose(a.log_p, b.log_p, atol=tolerance)
+                for a, b in zip(got, expected, strict=True)
             )
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
             model.packs = False
     return model.packs
 
 
-def _decoder(model: LanguageModel) -> torch.nn.Module:
-    """The stack of layers without the projection to the vocabulary."""
-    return model.module.get_decoder()
+@contextlib.contextmanager
+def _kept_layers(model: LanguageModel, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
+    """Inside, the outputs of these layers of the last forward pass: (tokens, width) each."""
+    kept: dict[int, torch.Tensor] = {}
 
+    def keep(layer: int, _module: object, _inputs: object, output: object) -> None:
+        states = output[0] if isinstance(output, tuple) else output
+        kept[layer] = states.detach()[0]
 
-def _pooled(states: torch.Tensor, pooling: str) -> np.ndarray:
-    pooled = states[-1] if pooling == "last" else states.mean(0)
-    return pooled.float().cpu().numpy()
+    blocks = model.module.get_decoder().layers
+    handles = [
+        blocks[layer].register_forward_hook(functools.partial(keep, layer)) for layer in layers
+    ]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,359 @@
+"""Rows of tokens without padding, in which every shared prefix stands once.
+
+Sequences are laid into prefix trees, trees one after another into a row. Linear layers see the row
+as it is, so no padding is computed; only attention cuts the row into its trees, stacks trees of
+like size and lets a token see its ancestors. A sentence that shares nothing is a tree without
+branches, for which causal attention is that already. The same rows serve scoring and training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from palimpsest.models.language_model import LanguageModel
+
+VERSION = 1
+#: Name of the attention function among those of transformers.
+ATTENTION = "palimpsest_packed"
+#: Pairs of positions that may be computed in vain before another call of attention is cheaper.
+_IDLE_PAIRS = 6000
+#: How much slower attention does its operations than a matrix product; measured on CPUs.
+_ATTENTION_SLOWNESS = 3
+
+
+class NotPackableError(RuntimeError):
+    """The architecture's attention does something that packed rows cannot express."""
+
+
+@dataclass
+class Row:
+    """Prefix trees, one after another: tokens and, for each, its parent and depth.
+
+    Attributes:
+        tokens: n token ids.
+        parents: n indices into the row; the root of a tree has a negative parent.
+        depths: n positions within the sequence.
+        starts: index of the root of each tree.
+        branched: for each tree, whether any node has two children.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    branched: list[bool] = field(default_factory=list)
+    _nodes: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
+
+    def shared(self, ids: Sequence[int]) -> int:
+        """How many leading tokens of ``ids`` the last tree holds already."""
+        if not self.starts:
+            return 0
+        node = -len(self.starts)
+        for depth, token in enumerate(ids):
+            node = self._nodes.get((node, token))
+            if node is None:
+                return depth
+        return len(ids)
+
+    def add(self, ids: Sequence[int], new_tree: bool) -> list[int]:
+        """Lay a sequence into the last tree or into a tree of its own.
+
+        Returns:
+            The node of each token.
+        """
+        if new_tree or not self.starts:
+            self.starts.append(len(self.tokens))
+            self.branched.append(False)
+        node, path = -len(self.starts), []
+        for depth, token in enumerate(ids):
+            known = self._nodes.get((node, token))
+            if known is None:
+                known = len(self.tokens)
+                # A node that is not the one before has a child already.
+                self.branched[-1] |= depth > 0 and node != known - 1
+                self._nodes[(node, token)] = known
+                self.tokens.append(token)
+                self.parents.append(node)
+                self.depths.append(depth)
+            node = known
+            path.append(node)
+        return path
+
+    def sizes(self) -> list[int]:
+        """Number of tokens of each tree."""
+        ends = [*self.starts[1:], len(self.tokens)]
+        return [end - start for start, end in zip(self.starts, ends, strict=True)]
+
+    def sees(self, tree: int) -> np.ndarray:
+        """Boolean (size, size): which nodes of a tree each node sees, ancestors and itself."""
+        start, size = self.starts[tree], self.sizes()[tree]
+        seen = np.zeros((size, size), dtype=bool)
+        for node in range(size):
+            parent = self.parents[start + node] - start
+            if parent >= 0:
+                seen[node, : parent + 1] = seen[parent, : parent + 1]
+            seen[node, node] = True
+        return seen
+
+
+def plan(
+    sequences: Sequence[Sequence[int]], budget: int, exchange: float
+) -> Iterator[tuple[Row, list[tuple[int, list[int]]]]]:
+    """Cut sequences into rows, in lexicographic order so that neighbours share most.
+
+    A sequence joins the tree before it when the tokens that it need not compute again are worth
+    more than the attention that a larger tree costs.
+
+    Args:
+        sequences: token ids, none empty.
+        budget: tokens a row; a longer sequence gets a row of its own.
+        exchange: pairs of positions whose attention costs as much as one token's linear layers
+            (see :func:`exchange_rate`).
+
+    Yields:
+        A row and its members: index of the sequence, and the node of each of its tokens.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: (tuple(sequences[i]), i))
+    row, members = Row(), []
+    for index in order:
+        ids = sequences[index]
+        shared = row.shared(ids)
+        size = len(row.tokens) - row.starts[-1] if row.starts else 0
+        more_pairs = (size + len(ids) - shared) ** 2 - size**2 - len(ids) ** 2
+        joins = shared > 0 and shared * exchange >= more_pairs
+        if members and len(row.tokens) + len(ids) - (shared if joins else 0) > budget:
+            yield row, members
+            row, members, joins = Row(), [], False
+        members.append((index, row.add(ids, new_tree=not joins)))
+    if members:
+        yield row, members
+
+
+def chains(sentences: Sequence[Sequence[int]]) -> Row:
+    """A row in which every sentence is a tree of its own, in the order given."""
+    row = Row()
+    start = 0
+    for ids in sentences:
+        row.starts.append(start)
+        row.tokens.extend(ids)
+        row.depths.extend(range(len(ids)))
+        row.branched.append(False)
+        start += len(ids)
+    return row
+
+
+def exchange_rate(model: LanguageModel) -> float:
+    """Pairs of positions whose attention costs as much as the linear layers of one token."""
+    config = model.module.config.get_text_config()
+    width, layers = config.hidden_size, config.num_hidden_layers
+    linear = 12 * layers * width**2
+    return linear / (2 * layers * width) / _ATTENTION_SLOWNESS
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Trees of like size: (trees, longest) indices into the row, and what each node sees."""
+
+    index: torch.Tensor
+    mask: torch.Tensor | None
+    whole: bool
+
+
+class Layout:
+    """A row as tensors on a device, and how attention cuts it.
+
+    Attributes:
+        ids: (1, n) token ids.
+        positions: (1, n) position of each token within its sequence.
+    """
+
+    def __init__(self, row: Row, device: torch.device) -> None:
+        import torch
+
+        self.ids = torch.tensor([row.tokens], device=device)
+        self.positions = torch.tensor([row.depths], device=device)
+        self.longest = max(row.depths) + 1
+        self._windows: dict[tuple[int, int], torch.Tensor] = {}
+        self.stacks: list[_Stack] = []
+        order: list[np.ndarray] = []
+        for trees in _stacks(row.sizes(), row.branched):
+            self.stacks.append(_stack(row, trees, device))
+            order.append(self.stacks[-1].index.flatten().cpu().numpy())
+        back = np.empty(len(row.tokens), dtype=np.int64)
+        flat = np.concatenate(order)
+        # Idle places repeat the root of their tree; written last, its own place in front wins.
+        back[flat[::-1]] = np.arange(len(flat))[::-1]
+        self.back = None
+        if not (len(self.stacks) == 1 and self.stacks[0].whole):
+            self.back = torch.from_numpy(back).to(device)
+
+    def mask(self, number: int, window: int | None) -> torch.Tensor | None:
+        """What each node of a stack of trees sees in a layer; None where that is all before it."""
+        import torch
+
+        stack = self.stacks[number]
+        if window is None or self.longest <= window:
+            return stack.mask
+        if (number, window) not in self._windows:
+            depth = self.positions[0, stack.index]
+            size = depth.shape[1]
+            seen = stack.mask
+            if seen is None:
+                seen = torch.ones(size, size, dtype=torch.bool, device=depth.device).tril()
+            near = (depth[:, :, None] - depth[:, None, :] < window)[:, None]
+            itself = torch.eye(size, dtype=torch.bool, device=depth.device)
+            self._windows[number, window] = seen & near | itself
+        return self._windows[number, window]
+
+
+def hidden(model: LanguageModel, layout: Layout) -> torch.Tensor:
+    """Last hidden states of a row, shape (n, width), with the gradient mode of the caller.
+
+    Raises:
+        NotPackableError: the architecture's attention cannot be cut into trees.
+    """
+    model.tokens += layout.ids.shape[1]
+    with packed(model):
+        return model.module.get_decoder()(
+            input_ids=layout.ids,
+            position_ids=layout.positions,
+            use_cache=False,
+            packing=layout,
+        ).last_hidden_state[0]
+
+
+@contextmanager
+def packed(model: LanguageModel) -> Iterator[None]:
+    """Inside, the model's layers use the attention of packed rows."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, attend)
+    configs = [model.module.config]
+    text = model.module.config.get_text_config()
+    if text is not configs[0]:
+        configs.append(text)
+    before = [config._attn_implementation for config in configs]
+    for config in configs:
+        config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        for config, name in zip(configs, before, strict=True):
+            config._attn_implementation = name
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packing: Layout | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of a packed row, in the form in which transformers calls attention.
+
+    Args:
+        module: the layer; unused.
+        query: (1, heads, n, head width).
+        key: (1, key heads, n, head width).
+        value: as ``key``.
+        attention_mask: must be None.
+        scaling: factor on the scores.
+        dropout: of the attention weights.
+        packing: how the row is cut.
+        sliding_window: how many tokens a layer sees back, itself among them; None: all.
+        others: what else a layer passes; soft caps and sinks are refused.
+
+    Returns:
+        (1, n, heads, head width), and no weights.
+
+    Raises:
+        NotPackableError: something that packed rows cannot express.
+    """
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    if packing is None or attention_mask is not None:
+        raise NotPackableError("the model does not hand the layout of the row to its attention")
+    for name in ("softcap", "s_aux", "position_bias"):
+        if others.get(name) is not None:
+            raise NotPackableError(f"attention with {name}")
+    shared = query.shape[1] != key.shape[1]
+    outputs = []
+    for number, stack in enumerate(packing.stacks):
+        parts = [_cut(states, stack) for states in (query, key, value)]
+        mask = packing.mask(number, sliding_window)
+        outputs.append(
+            scaled_dot_product_attention(
+                *parts,
+                attn_mask=mask,
+                dropout_p=dropout,
+                is_causal=mask is None,
+                scale=scaling,
+                enable_gqa=shared,
+            )
+            .transpose(1, 2)
+            .flatten(0, 1)
+        )
+    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    if packing.back is not None:
+        joined = joined.index_select(0, packing.back)
+    return joined[None], None
+
+
+def _cut(states: torch.Tensor, stack: _Stack) -> torch.Tensor:
+    """(1, heads, n, width) to (trees, heads, longest, width)."""
+    trees, longest = stack.index.shape
+    rows = states[0].transpose(0, 1)
+    if not stack.whole:
+        rows = rows.index_select(0, stack.index.flatten())
+    return rows.unflatten(0, (trees, longest)).transpose(1, 2)
+
+
+def _stacks(sizes: list[int], branched: list[bool]) -> list[list[int]]:
+    """Trees of like size together, so that few pairs of positions are computed in vain."""
+    stacks: list[list[int]] = []
+    for kind in (False, True):
+        trees = [tree for tree in range(len(sizes)) if branched[tree] is kind]
+        idle, longest = 0, 0
+        for tree in sorted(trees, key=lambda t: (-sizes[t], t)):
+            idle += longest**2 - sizes[tree] ** 2
+            if not longest or idle > _IDLE_PAIRS:
+                stacks.append([])
+                idle, longest = 0, sizes[tree]
+            stacks[-1].append(tree)
+    return [sorted(stack) for stack in stacks]
+
+
+def _stack(row: Row, trees: list[int], device: torch.device) -> _Stack:
+    import torch
+
+    sizes = row.sizes()
+    longest = max(sizes[tree] for tree in trees)
+    index = np.empty((len(trees), longest), dtype=np.int64)
+    for place, tree in enumerate(trees):
+        start, size = row.starts[tree], sizes[tree]
+        index[place, :size] = np.arange(start, start + size)
+        index[place, size:] = start
+    mask = None
+    if row.branched[trees[0]]:
+        seen = np.zeros((len(trees), 1, longest, longest), dtype=bool)
+        seen[:, :, np.arange(longest), np.arange(longest)] = True
+        for place, tree in enumerate(trees):
+            size = sizes[tree]
+            seen[place, 0, :size, :size] = row.sees(tree)
+        mask = torch.from_numpy(seen).to(device)
+    whole = index.size == len(row.tokens) and bool((index.flatten() == np.arange(index.size)).all())
+    return _Stack(torch.from_numpy(index).to(device), mask, whole)

@@ -148,6 +148,15 @@ def test_hash_of_a_folder_sees_every_byte(package):
     assert folder_hash("methods") not in (before, changed)
 
 
+def test_fingerprint_follows_an_engine_to_those_that_it_stands_on(package):
+    (package / "engine/base.py").write_text("VERSION = 1\n")
+    loop = package / "engine/loop.py"
+    loop.write_text('VERSION = 3\nENGINE = ("engine.base", "engine.loop")\n')
+    before = code_fingerprint("methods.one")
+    (package / "engine/base.py").write_text("VERSION = 2\n")
+    assert code_fingerprint("methods.one") != before
+
+
 def test_every_method_names_engines_that_have_a_version():
     for name in discovery.names("interventions"):
         code_fingerprint(f"interventions.{name}")

@@ -56,7 +56,7 @@ def code_fingerprint(module: str, files: tuple[str, ...] | None = None) -> str:
     so comments, formatting, documentation and a new optional setting change nothing (the values of
     settings have their own place in an identity; a changed default needs a new ``VERSION``, which
     a test keeps). Behind it stand the ``VERSION`` integers of the engine modules that the code
-    names in ``ENGINE``.
+    names in ``ENGINE``, and of those that these name in turn.
 
     Args:
         module: dotted name below ``palimpsest``, such as ``probes.economic_recall``.
@@ -71,8 +71,13 @@ def code_fingerprint(module: str, files: tuple[str, ...] | None = None) -> str:
     else:
         paths = [place.with_suffix(".py")]
     trees = [_without_settings(_read(path)) for path in paths]
-    engines = sorted({name for tree in trees for name in _literal(tree, "ENGINE", ())})
-    versions = {name: engine_version(name) for name in engines}
+    waiting = [name for tree in trees for name in _literal(tree, "ENGINE", ())]
+    versions: dict[str, int] = {}
+    while waiting:
+        name = waiting.pop()
+        if name not in versions:
+            versions[name] = engine_version(name)
+            waiting.extend(_literal(_read(_file(name)), "ENGINE", ()))
     return digest([ast.dump(_without_docstrings(tree)) for tree in trees], versions)
 
 
@@ -89,10 +94,14 @@ def engine_version(module: str) -> int:
     Raises:
         ValueError: the module states no VERSION.
     """
-    version = _literal(_read(PACKAGE.joinpath(*module.split(".")).with_suffix(".py")), "VERSION", 0)
+    version = _literal(_read(_file(module)), "VERSION", 0)
     if not version:
         raise ValueError(f"palimpsest.{module} is named in ENGINE but has no VERSION integer")
     return version
+
+
+def _file(module: str) -> Path:
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
 
 
 def _read(path: Path) -> ast.Module:

@@ -9,6 +9,7 @@ more time than a short training run.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -38,7 +39,13 @@ class LowRankLinear(nn.Module):
         return self.linear(inputs) + change * self.scale
 
 
-def add_adapters(module: nn.Module, rank: int, alpha: float, seed: int) -> dict[str, LowRankLinear]:
+def add_adapters(
+    module: nn.Module,
+    rank: int,
+    alpha: float,
+    seed: int,
+    selected: Callable[[str], bool] | None = None,
+) -> dict[str, LowRankLinear]:
     """Freeze ``module`` and give every linear layer but the output projection an adapter.
 
     Args:
@@ -46,6 +53,7 @@ def add_adapters(module: nn.Module, rank: int, alpha: float, seed: int) -> dict[
         rank: rank of the change.
         alpha: the change is scaled by alpha / rank.
         seed: seed of the initial values.
+        selected: whether a layer gets one, by the name of its weight; None: all do.
 
     Returns:
         Name of each layer's weight in the original model -> its adapter.
@@ -58,10 +66,12 @@ def add_adapters(module: nn.Module, rank: int, alpha: float, seed: int) -> dict[
     found = [
         (name, layer)
         for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear) and layer is not head
+        if isinstance(layer, nn.Linear)
+        and layer is not head
+        and (selected is None or selected(f"{name}.weight"))
     ]
     if not found:
-        raise ValueError("no torch.nn.Linear layer to adapt: use adapter: full for this model")
+        raise ValueError("no torch.nn.Linear layer to adapt: adapter: full trains other weights")
     generator = torch.Generator().manual_seed(seed % (1 << 63))
     adapters = {}
     for name, layer in found:

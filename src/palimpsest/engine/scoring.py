@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from palimpsest.engine.vocabulary import WordScores
     from palimpsest.models.language_model import LanguageModel
 
-VERSION = 1
+VERSION = 2
+ENGINE = ("engine.packing", "engine.vocabulary")
 
 #: Tokens of one row on a CPU: enough for matrix products at full speed, few enough for the cache.
 CPU_BUDGET = 1024

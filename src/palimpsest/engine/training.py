@@ -1,19 +1,28 @@
 """One training loop for everything that trains; methods plug in through hooks.
 
 Sentences of a batch lie in one row without padding, each sees only itself, and the vocabulary is
-projected only where a token is scored. With every hook empty the loop is plain fine-tuning.
+projected only where a token is scored. A batch that memory cannot hold is put through in parts
+whose gradients add up to that of the whole. With every hook empty the loop is plain fine-tuning.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from palimpsest.blocks import Block
+from palimpsest.engine.examples import (
+    Example,
+    TokenLosses,
+    batches,
+    example,
+    parts,
+    token_losses,
+)
+from palimpsest.engine.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -21,54 +30,77 @@ if TYPE_CHECKING:
     from palimpsest.engine.adapters import LowRankLinear
     from palimpsest.models.language_model import LanguageModel
 
-VERSION = 1
+__all__ = [
+    "Example",
+    "Hooks",
+    "NonFiniteLossError",
+    "TokenLosses",
+    "Trainer",
+    "TrainingSettings",
+    "batches",
+    "example",
+    "token_losses",
+]
 
+VERSION = 2
+ENGINE = ("engine.training_settings", "engine.examples", "engine.adapters")
 
-class TrainingSettings(Block):
-    """How weights are changed."""
-
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Constant learning rate of AdamW."""
-    batch_size: int = Field(default=4, ge=1)
-    """Sentences a step."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Weight decay of AdamW."""
-    clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient."""
-    adapter: Literal["lora", "full"] = "lora"
-    """lora: a low-rank change of every linear layer (Hu et al. 2021); full: all weights."""
-    rank: int = Field(default=16, ge=1)
-    """Rank of the low-rank change."""
-    alpha: float = Field(default=32, gt=0)
-    """The low-rank change is scaled by alpha / rank."""
-    scored: Literal["answer", "sentence"] = "answer"
-    """Tokens that carry loss: from the answer on, or the whole sentence."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A sentence as token ids, and which of them carry loss (never the first)."""
-
-    ids: tuple[int, ...]
-    scored: tuple[bool, ...]
+#: Tokens put through at once on a CPU; more gain nothing there.
+CPU_BUDGET = 2048
+#: No part is larger on a GPU. When memory runs out parts are halved down to the small budget, then
+#: activations are computed twice, then parts are halved down to the least.
+GPU_BUDGET, SMALL_BUDGET, LEAST_BUDGET = 16384, 512, 64
+_SHARE_OF_MEMORY = 0.6
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss is not a finite number; holds the step and the last finite loss."""
+    """Loss or gradient is not a finite number; holds the step and the last finite loss."""
 
-    def __init__(self, step: int, last: float) -> None:
-        super().__init__(f"loss not finite at step {step}; last finite loss {last:.4g}")
+    def __init__(self, step: int, last: float, what: str = "loss") -> None:
+        super().__init__(f"{what} not finite at step {step}; last finite loss {last:.4g}")
         self.step, self.last = step, last
 
 
 @dataclass
 class Hooks:
-    """What a method may change; every hook empty is plain fine-tuning."""
+    """What a method may change; every hook empty is plain fine-tuning.
 
+    Attributes:
+        stream: changes the batches before they are seen: adds, drops, mixes or reorders.
+        select_parameters: whether a weight, by name, is trained (full) or its layer adapted (lora).
+        wrap_adapters: puts the method's own trainable parts into the model, instead of ``lora``.
+        loss: (model, part, batch) -> loss of a part; the sum over the parts of a batch must be
+            the loss of the batch, so divide by sizes of the batch, not of the part.
+        extra_loss: (model, batch) -> a term added once a step.
+        after_backward: (model, step); may change gradients.
+        after_step: (model, steps done); may change weights.
+        end_of_task: (model).
+    """
+
+    stream: Callable[[Iterable[Sequence[Example]]], Iterable[Sequence[Example]]] | None = None
+    select_parameters: Callable[[str], bool] | None = None
+    wrap_adapters: Callable[[LanguageModel], None] | None = None
+    loss: Callable[[LanguageModel, Sequence[Example], Sequence[Example]], torch.Tensor] | None = (
+        None
+    )
     extra_loss: Callable[[LanguageModel, Sequence[Example]], torch.Tensor] | None = None
     after_backward: Callable[[LanguageModel, int], None] | None = None
     after_step: Callable[[LanguageModel, int], None] | None = None
     end_of_task: Callable[[LanguageModel], None] | None = None
+
+
+def mean_loss(
+    model: LanguageModel, part: Sequence[Example], batch: Sequence[Example]
+) -> torch.Tensor:
+    """A part's share of the mean cross-entropy (nats a token) over a batch's scored tokens.
+
+    Raises:
+        ValueError: no token of the batch is scored.
+    """
+    scored = sum(sum(item.scored) for item in batch)
+    if not scored:
+        raise ValueError("no token of the batch is scored")
+    return token_losses(model, part).values.sum() / scored
 
 
 @dataclass
@@ -79,68 +111,85 @@ class Trainer:
         model: the model; its module is changed in place (``lora`` adds adapters to its layers).
         settings: see :class:`TrainingSettings`.
         hooks: see :class:`Hooks`.
-        seed: seed of the adapters' initial values.
+        seed: seed of the adapters' initial values and of dropout.
+        steps: length of the run, for schedules that need it.
+        token_budget: tokens put through at once, found from the device when None.
+
+    Raises:
+        ValueError: a schedule without a length, or nothing to train.
     """
 
     model: LanguageModel
     settings: TrainingSettings
     hooks: Hooks = field(default_factory=Hooks)
     seed: int = 0
+    steps: int | None = None
+    token_budget: int | None = None
     step: int = 0
     losses: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         import torch
 
+        settings, module = self.settings, self.model.module
+        settings.rate(0, self.steps)
         self.adapters: dict[str, LowRankLinear] = {}
-        if self.settings.adapter == "lora":
+        self._computes_twice = False
+        if self.hooks.wrap_adapters:
+            self.hooks.wrap_adapters(self.model)
+        elif settings.adapter == "lora":
             from palimpsest.engine.adapters import add_adapters
 
             self.adapters = add_adapters(
-                self.model.module, self.settings.rank, self.settings.alpha, self.seed
+                module, settings.rank, settings.alpha, self.seed, self._selected
             )
         else:
-            self.model.module.requires_grad_(True)
-        self.model.module.train()
-        self.parameters = {
-            name: p for name, p in self.model.module.named_parameters() if p.requires_grad
-        }
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=self.settings.learning_rate,
-            weight_decay=self.settings.weight_decay,
-            fused=True,
-        )
+            for name, parameter in module.named_parameters():
+                parameter.requires_grad_(self._selected(name))
+        module.train()
+        self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        if not self.parameters:
+            raise ValueError(f"no weight to train: {', '.join(settings.only)} fits no name")
+        values = list(self.parameters.values())
+        decay = settings.weight_decay
+        if settings.optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(
+                values, settings.learning_rate, weight_decay=decay, fused=True
+            )
+        else:
+            self.optimizer = torch.optim.SGD(
+                values, settings.learning_rate, settings.momentum, weight_decay=decay, fused=True
+            )
+        if settings.checkpointing == "always":
+            self._keep_no_activations()
+        if settings.compile:
+            self._decoder().compile(dynamic=True)
+        self._budget = self.token_budget or self._budget_of_device()
+        torch.manual_seed(self.seed % (1 << 63))
 
     def run(self, batches: Iterable[Sequence[Example]]) -> None:
         """One optimiser step a batch.
 
         Raises:
-            NonFiniteLossError: the loss is not finite; the weights are those before the step.
+            NonFiniteLossError: loss or gradient is not finite; the weights are those before the
+                step.
+            MemoryError: memory is exhausted however small the parts.
         """
+        if self.hooks.stream:
+            batches = self.hooks.stream(batches)
         for batch in batches:
-            loss = self._loss(batch)
-            if self.hooks.extra_loss:
-                loss = loss + self.hooks.extra_loss(self.model, batch)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise NonFiniteLossError(self.step, self.losses[-1] if self.losses else math.nan)
-            loss.backward()
-            if self.hooks.after_backward:
-                self.hooks.after_backward(self.model, self.step)
-            self._clip()
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-            self.losses.append(value)
-            self.step += 1
-            if self.hooks.after_step:
-                self.hooks.after_step(self.model, self.step)
+            self._train_on(batch)
 
     def finish(self) -> None:
         """End of the task: hooks, and the module is as it is for reading again."""
         if self.hooks.end_of_task:
             self.hooks.end_of_task(self.model)
-        self.model.module.eval()
+        module = self.model.module
+        if self._computes_twice:
+            module.activation_checkpointing_disable()
+        self._decoder()._compiled_call_impl = None
+        self.optimizer.zero_grad(set_to_none=True)
+        module.eval()
 
     def changes(self, before: dict[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
         """What training has changed, in the form that ``models.states`` stores.
@@ -150,7 +199,7 @@ class Trainer:
         """
         import torch
 
-        if self.settings.adapter == "full":
+        if not self.adapters:
             return {
                 name: p.detach()
                 for name, p in self.parameters.items()
@@ -164,11 +213,18 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to continue to the same bits on the same device."""
+        import torch
+
+        device = self.model.device
         return {
             "parameters": {k: v.detach().clone() for k, v in self.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "losses": list(self.losses),
+            "budget": self._budget,
+            "random": torch.cuda.get_rng_state(device)
+            if device.type == "cuda"
+            else torch.get_rng_state(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -180,51 +236,127 @@ class Trainer:
                 self.parameters[name].copy_(value)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.losses = saved["step"], list(saved["losses"])
+        self._budget = saved["budget"]
+        if self.model.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["random"].cpu(), self.model.device)
+        else:
+            torch.set_rng_state(saved["random"].cpu())
 
-    def _loss(self, batch: Sequence[Example]) -> torch.Tensor:
-        """Mean cross-entropy (nats a token) over the scored tokens of the batch."""
+    def _train_on(self, batch: Sequence[Example]) -> None:
+        loss = self._backward_in_parts(batch)
+        if self.hooks.after_backward:
+            self.hooks.after_backward(self.model, self.step)
+        self._apply_gradient()
+        self.losses.append(loss)
+        self.step += 1
+        if self.hooks.after_step:
+            self.hooks.after_step(self.model, self.step)
+
+    def _backward_in_parts(self, batch: Sequence[Example]) -> float:
+        """Gradients of a batch and its loss; parts are halved when memory is exhausted."""
+        from palimpsest.engine.scoring import out_of_memory
+
+        while True:
+            try:
+                return self._backward(batch)
+            except (RuntimeError, MemoryError) as error:
+                self.optimizer.zero_grad(set_to_none=True)
+                if not out_of_memory(error):
+                    raise
+                self._need_less_memory(error)
+
+    def _backward(self, batch: Sequence[Example]) -> float:
+        from palimpsest.engine.packing import packed
+
+        loss_of = self.hooks.loss or mean_loss
+        total = 0.0
+        for part in parts(batch, self._budget):
+            with self._precision():
+                loss = loss_of(self.model, part, batch)
+            total += self._checked(loss)
+            with packed(self.model) if self._computes_twice else contextlib.nullcontext():
+                loss.backward()
+        if self.hooks.extra_loss:
+            with self._precision():
+                loss = self.hooks.extra_loss(self.model, batch)
+            total += self._checked(loss)
+            if loss.requires_grad:
+                loss.backward()
+        return total
+
+    def _checked(self, loss: torch.Tensor) -> float:
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._not_finite("loss")
+        return value
+
+    def _not_finite(self, what: str) -> NonFiniteLossError:
+        self.optimizer.zero_grad(set_to_none=True)
+        return NonFiniteLossError(self.step, self.losses[-1] if self.losses else math.nan, what)
+
+    def _apply_gradient(self) -> None:
+        """Clip, then one step of the optimiser; the fused kernel scales the gradient on its way."""
         import torch
 
-        device = self.model.device
-        ids = torch.tensor([token for example in batch for token in example.ids], device=device)
-        lengths = [len(example.ids) for example in batch]
-        owner = torch.repeat_interleave(
-            torch.arange(len(batch), device=device), torch.tensor(lengths, device=device)
-        )
-        positions = torch.cat([torch.arange(n, device=device) for n in lengths])
-        seen = (owner[:, None] == owner[None]) & (positions[:, None] >= positions[None])
-        mask = torch.zeros(seen.shape, dtype=self.model.dtype, device=device)
-        mask.masked_fill_(~seen, torch.finfo(self.model.dtype).min)
-        scored = torch.tensor([s for example in batch for s in example.scored], device=device)
-        at = scored.nonzero()[:, 0]
-        module = self.model.module
-        hidden = module.get_decoder()(
-            input_ids=ids[None],
-            attention_mask=mask[None, None],
-            position_ids=positions[None],
-            use_cache=False,
-        ).last_hidden_state[0]
-        self.model.tokens += len(ids)
-        logits = module.get_output_embeddings()(hidden[at - 1]).float()
-        return torch.nn.functional.cross_entropy(logits, ids[at])
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not math.isfinite(norm):
+            raise self._not_finite("gradient")
+        self.optimizer.grad_scale = (norm / self.settings.clip).clamp_min(1).float()
+        rate = self.settings.rate(self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
-    def _clip(self) -> None:
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
         import torch
 
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
+        if self.settings.autocast == "none":
+            yield
+            return
+        with torch.autocast(self.model.device.type, dtype=torch.bfloat16):
+            yield
 
+    def _selected(self, name: str) -> bool:
+        patterns = self.settings.only
+        fits = not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+        return fits and (not self.hooks.select_parameters or self.hooks.select_parameters(name))
 
-def example(model: LanguageModel, before: str, answer: str, after: str, scored: str) -> Example:
-    """A sentence whose answer is known, with the loss on the answer or on all of it.
+    def _need_less_memory(self, error: Exception) -> None:
+        import torch
 
-    Args:
-        before: text before the answer.
-        answer: the answer, with the space before it.
-        after: text behind the answer, scored with it so that a free answer learns to end.
-        scored: ``answer`` or ``sentence``.
-    """
-    head, tail = model.encode_pair(before, answer + after)
-    first = len(head) if scored == "answer" else 1
-    return Example(
-        tuple(head + tail), tuple(place >= first for place in range(len(head) + len(tail)))
-    )
+        # Parts of half the size cost next to nothing until they are small; computing twice does.
+        if self._budget >= 2 * SMALL_BUDGET:
+            self._budget //= 2
+        elif not self._computes_twice:
+            self._keep_no_activations()
+        elif self._budget >= 2 * LEAST_BUDGET:
+            self._budget //= 2
+        else:
+            raise MemoryError(f"out of memory even with {self._budget} tokens at once") from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _keep_no_activations(self) -> None:
+        self._computes_twice = True
+        self.model.module.activation_checkpointing_enable({"use_reentrant": False})
+
+    def _decoder(self) -> torch.nn.Module:
+        return self.model.module.get_decoder()
+
+    def _budget_of_device(self) -> int:
+        """Tokens at once: enough for full speed, and what fits beside weights and optimiser."""
+        if self.model.device.type != "cuda":
+            return CPU_BUDGET
+        import torch
+
+        config = self.model.module.config.get_text_config()
+        inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+        layer = 16 * config.hidden_size + 5 * inner
+        token = layer * config.num_hidden_layers * self.model.dtype.itemsize
+        free, _ = torch.cuda.mem_get_info(self.model.device)
+        trained = sum(p.numel() * p.element_size() for p in self.parameters.values())
+        left = max(0.0, free - 3 * trained) * _SHARE_OF_MEMORY
+        return int(min(GPU_BUDGET, max(LEAST_BUDGET, left / token)))

@@ -92,10 +92,15 @@ def negative_log_likelihood(
         float32 tensor of shape (n,).
     """
     head = model.module.get_output_embeddings()
-    if type(head) is not nn.Linear or hidden.dtype != head.weight.dtype:
+    if type(head) is not nn.Linear:
         logits = head(hidden).float()
         return torch.nn.functional.cross_entropy(logits, words, reduction="none")
-    return _NegativeLogLikelihood.apply(hidden, head.weight, head.bias, words)
+    parts = (hidden, head.weight, head.bias)
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    parts = (None if part is None else part.to(dtype) for part in parts)
+    with torch.autocast(kind, enabled=False):
+        return _NegativeLogLikelihood.apply(*parts, words)
 
 
 def _reduced(

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from palimpsest.data.facts import Fact
     from palimpsest.models.language_model import LanguageModel
 
-VERSION = 1
-ENGINE = ("engine.training", "engine.adapters", "data.facts", "data.phrasing", "data.selection")
+VERSION = 2
+ENGINE = ("engine.training", "data.facts", "data.phrasing", "data.selection")
 STOCHASTIC = True
 
 

@@ -1,0 +1,132 @@
+"""Sentences as a trainer sees them: token ids, which of them carry loss, and batches in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from palimpsest.models.language_model import LanguageModel
+
+VERSION = 1
+ENGINE = ("engine.packing", "engine.vocabulary")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sentence as token ids, and which of them carry loss (never the first).
+
+    Attributes:
+        ids: token ids.
+        scored: for each token whether it carries loss.
+        role: what a method may tell examples apart by, such as ``forget`` and ``retain``.
+    """
+
+    ids: tuple[int, ...]
+    scored: tuple[bool, ...]
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class TokenLosses:
+    """Losses of the scored tokens of some sentences.
+
+    Attributes:
+        values: (scored tokens,) -log p in nats, float32, with a gradient.
+        owner: (scored tokens,) which sentence each belongs to.
+        sentences: number of sentences.
+    """
+
+    values: torch.Tensor
+    owner: torch.Tensor
+    sentences: int
+
+    def sums(self) -> torch.Tensor:
+        """(sentences,) -log p of the scored part of each sentence, in nats."""
+        zeros = self.values.new_zeros(self.sentences)
+        return zeros.index_add(0, self.owner, self.values)
+
+    def means(self) -> torch.Tensor:
+        """(sentences,) mean -log p a scored token, in nats."""
+        counts = self.owner.bincount(minlength=self.sentences)
+        return self.sums() / counts.clamp_min(1)
+
+
+def example(
+    model: LanguageModel, before: str, answer: str, after: str, scored: str, role: str = ""
+) -> Example:
+    """A sentence whose answer is known, with the loss on the answer or on all of it.
+
+    Args:
+        model: whose tokens are used.
+        before: text before the answer.
+        answer: the answer, with the space before it.
+        after: text behind the answer, scored with it so that a free answer learns to end.
+        scored: ``answer`` or ``sentence``.
+        role: see :class:`Example`.
+    """
+    head, tail = model.encode_pair(before, answer + after)
+    first = len(head) if scored == "answer" else 1
+    return Example(
+        tuple(head + tail), tuple(place >= first for place in range(len(head) + len(tail))), role
+    )
+
+
+def batches(
+    examples: Sequence[Example], batch_size: int, epochs: int, seed: int, skip: int = 0
+) -> Iterator[list[Example]]:
+    """Every example once an epoch, in an order that depends on the seed and the epoch alone.
+
+    Args:
+        examples: n examples.
+        batch_size: examples a batch; the last of an epoch may be smaller.
+        epochs: how often all are shown.
+        seed: seed of the order.
+        skip: batches at the beginning that are left out, to continue a run.
+    """
+    number = 0
+    for epoch in range(epochs):
+        order = np.random.default_rng([seed % (1 << 63), epoch]).permutation(len(examples))
+        for start in range(0, len(order), batch_size):
+            if number >= skip:
+                yield [examples[i] for i in order[start : start + batch_size]]
+            number += 1
+
+
+def parts(batch: Sequence[Example], token_budget: int) -> Iterator[Sequence[Example]]:
+    """Cut a batch into parts of at most so many tokens; a longer sentence stands alone."""
+    start, tokens = 0, 0
+    for place, item in enumerate(batch):
+        if place > start and tokens + len(item.ids) > token_budget:
+            yield batch[start:place]
+            start, tokens = place, 0
+        tokens += len(item.ids)
+    if start < len(batch):
+        yield batch[start:]
+
+
+def token_losses(model: LanguageModel, sentences: Sequence[Example]) -> TokenLosses:
+    """Losses of all scored tokens, in one row without padding, with the caller's gradient mode.
+
+    Raises:
+        ValueError: the first token of a sentence is scored: nothing stands before it.
+    """
+    import torch
+
+    from palimpsest.engine.packing import Layout, chains, hidden
+    from palimpsest.engine.vocabulary import negative_log_likelihood
+
+    if any(sentence.scored[0] for sentence in sentences):
+        raise ValueError("the first token of a sentence cannot be scored")
+    scored = np.flatnonzero([mark for sentence in sentences for mark in sentence.scored])
+    owner = np.repeat(np.arange(len(sentences)), [sum(s.scored) for s in sentences])
+    layout = Layout(chains([sentence.ids for sentence in sentences]), model.device)
+    at = torch.from_numpy(scored).to(model.device)
+    states = hidden(model, layout).index_select(0, at - 1)
+    values = negative_log_likelihood(model, states, layout.ids[0, at])
+    return TokenLosses(values, torch.from_numpy(owner).to(model.device), len(sentences))

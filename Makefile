@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # uv looks for local wheels where pip would.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: run test setup lint smoke schemas clean
+.PHONY: run test setup lint smoke schemas bench clean
 
 run: $(VENV)/.run
 	snakemake --cores all
@@ -41,6 +41,16 @@ $(VENV)/.run: $(VENV)/.uv pyproject.toml requirements-embedded.txt
 
 $(VENV)/.test: $(VENV)/.run
 	uv pip install --quiet --python $(BIN)/python --editable '.[test]'
+	touch $@
+
+bench: $(VENV)-bench/.done
+	$(VENV)-bench/bin/python benchmarks/run.py $(WORK)
+
+# The peers live in an environment of their own.
+$(VENV)-bench/.done: $(VENV)/.uv pyproject.toml requirements-embedded.txt $(wildcard benchmarks/*.txt)
+	$(PYTHON) -m venv $(VENV)-bench
+	uv pip install --quiet --python $(VENV)-bench/bin/python --editable '.[test]' -r benchmarks/requirements.txt
+	uv pip install --quiet --python $(VENV)-bench/bin/python --no-deps -r requirements-embedded.txt -r benchmarks/requirements-without-dependencies.txt
 	touch $@
 
 clean:

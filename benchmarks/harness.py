@@ -114,6 +114,24 @@ def matmul_peak(size: int = 2048, repeats: int = 5) -> float:
     return 2 * size**3 / best / 1e9
 
 
+def declare_torchvision_operators() -> None:
+    """Let a torchvision whose compiled part does not fit this torch be imported; none is called.
+
+    Transformers and Avalanche import torchvision where they find it, and its import asks for
+    operators that only its compiled part declares.
+    """
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    # The declaration ends with the object.
+    _KEPT.append(library)
+
+
+_KEPT: list[Any] = []
+
+
 @functools.cache
 def smollm() -> Any:
     """The embedded 135M model, converted once into a folder that is kept for the next run."""

@@ -32,31 +32,33 @@ def main(names: list[str]) -> int:
     failed = []
     for name in names or known:
         print(f"{name} ...", flush=True)
-        done = subprocess.run(
-            [sys.executable, "-c", _ONE.format(name=name)],
+        with subprocess.Popen(
+            [sys.executable, "-u", "-c", _ONE.format(name=name)],
             cwd=FOLDER,
             env=os.environ | environment(),
             stdout=subprocess.PIPE,
             text=True,
-        )
-        if done.returncode:
+        ) as running:
+            for line in running.stdout:
+                if line.startswith("ROW "):
+                    row = json.loads(line[4:])
+                    old = rows.get((row["work"], row["peer"]))
+                    row["before"] = old["ratio"] if old else None
+                    rows[row["work"], row["peer"]] = row
+                    print("  " + _line(row), flush=True)
+                    # At once: a benchmark that is cut off keeps what it has measured.
+                    _write(list(rows.values()))
+        if running.returncode:
             failed.append(name)
-        for line in done.stdout.splitlines():
-            if line.startswith("ROW "):
-                row = json.loads(line[4:])
-                old = rows.get((row["work"], row["peer"]))
-                row["before"] = old["ratio"] if old else None
-                rows[row["work"], row["peer"]] = row
-                print("  " + _line(row), flush=True)
-                # At once: a benchmark that is cut off keeps what it has measured.
-                _write(list(rows.values()))
     if failed:
         print(f"failed: {', '.join(failed)}")
     return bool(failed)
 
 
 _ONE = """
-import json, {name}
+import json, harness
+harness.declare_torchvision_operators()
+import {name}
 for row in {name}.rows():
     print("ROW " + json.dumps(row.as_json()), flush=True)
 """

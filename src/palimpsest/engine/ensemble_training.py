@@ -1,0 +1,289 @@
+"""The loop of an ensemble: batches by plan, methods by hooks, evaluation for every network.
+
+Networks are trained in groups whose weights stay in the cache through a whole plan; the best size
+of a group is measured. Groups change no number: every product is one network's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from palimpsest.engine.ensemble import Ensemble, Tensors
+from palimpsest.engine.ensemble_losses import Loss, cross_entropy
+from palimpsest.engine.ensemble_plans import Plan, current_only
+
+VERSION = 1
+ENGINE = ("engine.ensemble", "engine.ensemble_losses", "engine.ensemble_plans")
+
+_TRIED_STEPS = 12
+# Beyond, no cache holds the weights and larger groups gain nothing.
+_LARGEST_ON_CPU = 256
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All examples of a study, in memory.
+
+    Attributes:
+        inputs: (N, in) float32, or uint8 that is divided by 255.
+        labels: (N,) classes.
+        allowed: boolean (N, C): the classes that exist for an example; None: all.
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    allowed: torch.Tensor | None = None
+
+    def rows(self, index: torch.Tensor) -> torch.Tensor:
+        """Inputs (..., in) of the examples at (...) places, float32."""
+        rows = self.inputs.index_select(0, index.flatten()).unflatten(0, index.shape)
+        return rows if rows.dtype == torch.float32 else rows.float().div_(255)
+
+    def classes(self, index: torch.Tensor) -> torch.Tensor | None:
+        """Boolean (..., C): the classes that exist for the examples at (...) places."""
+        return None if self.allowed is None else self.allowed[index]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step sees of one group of networks; K is the size of the group.
+
+    Attributes:
+        models: which networks of the ensemble the group is.
+        step: number of the step within the plan.
+        examples: (K, B) indices into the pool.
+        labels: (K, B) classes.
+        weights: (K, B) weights in the loss.
+        allowed: boolean (K, B, C) or None.
+        slots: (K, B) slot of the buffer that an example comes from, or -1.
+        writes: (K, B) slot that an example is stored in after the step, or -1.
+    """
+
+    models: slice
+    step: int
+    examples: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+    allowed: torch.Tensor | None
+    slots: torch.Tensor
+    writes: torch.Tensor
+
+
+@dataclass
+class Hooks:
+    """What a method may change; every hook empty is plain training on the plan.
+
+    Attributes:
+        loss: (group, scores, batch) -> loss (K,) and derivative (K, B, C), instead of the
+            weighted cross-entropy.
+        extra_loss: the same, added to it.
+        after_backward: (group, gradients, batch) -> term to add to the losses, or None; may change
+            gradients in place.
+        after_step: (group, scores, batch).
+    """
+
+    loss: Callable[[Ensemble, torch.Tensor, Batch], Loss] | None = None
+    extra_loss: Callable[[Ensemble, torch.Tensor, Batch], Loss] | None = None
+    after_backward: Callable[[Ensemble, Tensors, Batch], torch.Tensor | None] | None = None
+    after_step: Callable[[Ensemble, torch.Tensor, Batch], None] | None = None
+
+
+@dataclass
+class ScoreMemory:
+    """Scores that each network gave to the examples of its buffer when it stored them.
+
+    Attributes:
+        values: (K, capacity, C).
+    """
+
+    models: int
+    capacity: int
+    classes: int
+    values: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.values = torch.zeros(self.models, self.capacity, self.classes)
+
+    def read(self, batch: Batch) -> torch.Tensor:
+        """(K, B, C) stored scores; of slot 0 where an example comes from none."""
+        index = batch.slots.clamp_min(0)[..., None].expand(-1, -1, self.values.shape[-1])
+        return self.values[batch.models].gather(1, index)
+
+    def write(self, scores: torch.Tensor, batch: Batch) -> None:
+        """Store scores (K, B, C) where the plan says; of two for one slot the later one stays."""
+        held = self.values[batch.models]
+        for place in range(batch.writes.shape[1]):
+            slots = batch.writes[:, place]
+            rows = (slots >= 0).nonzero()[:, 0]
+            held[rows, slots[rows]] = scores[rows, place]
+
+
+def train(
+    ensemble: Ensemble,
+    pool: Pool,
+    plan: Plan,
+    hooks: Hooks | None = None,
+    group: int | None = None,
+    at: Sequence[int] = (),
+    evaluate: Callable[[Ensemble], NDArray[np.float64]] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Train all networks on their plans.
+
+    Args:
+        ensemble: changed in place.
+        pool: the examples.
+        plan: S steps.
+        hooks: see :class:`Hooks`.
+        group: networks trained together; measured when None.
+        at: steps of the plan, counted from 1, after which every network is evaluated.
+        evaluate: group -> (K, ...) figures.
+
+    Returns:
+        Losses (S, K), and the figures (K, evaluations, ...), empty without evaluation.
+    """
+    hooks = hooks or Hooks()
+    size = group or best_group(ensemble.sizes, ensemble.n, plan.examples.shape[2], ensemble)
+    losses = np.empty((len(plan), ensemble.n), dtype=np.float32)
+    figures = []
+    begun = ensemble.steps
+    for start in range(0, ensemble.n, size):
+        part = ensemble.view(slice(start, min(ensemble.n, start + size)))
+        figures.append(_train_group(part, pool, plan.of(part.models), hooks, losses, at, evaluate))
+    ensemble.steps = begun + len(plan)
+    ensemble.collect()
+    found = np.concatenate([np.stack(rows, axis=1) for rows in figures]) if figures[0] else []
+    return losses, np.asarray(found, dtype=float)
+
+
+def accuracy(
+    ensemble: Ensemble, pool: Pool, sets: Mapping[str, torch.Tensor], chunk: int = 1000
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Accuracy and mean loss (nats) of every network on sets of examples.
+
+    Args:
+        ensemble: the networks.
+        pool: the examples.
+        sets: name -> indices into the pool.
+        chunk: examples at once.
+
+    Returns:
+        Two arrays of shape (K, sets), in the order of ``sets``.
+    """
+    right = np.zeros((ensemble.n, len(sets)))
+    losses = np.zeros_like(right)
+    for column, index in enumerate(sets.values()):
+        for part in index.split(chunk):
+            scores = ensemble.forward(pool.rows(part))[-1]
+            allowed = pool.classes(part)
+            if allowed is not None:
+                scores = scores.masked_fill(~allowed, -torch.inf)
+            labels = pool.labels[part].expand(ensemble.n, -1)
+            right[:, column] += (scores.argmax(-1) == labels).sum(1).cpu().numpy()
+            log_p = torch.log_softmax(scores, -1).gather(-1, labels[..., None])
+            losses[:, column] -= log_p.sum((1, 2)).double().cpu().numpy()
+    sizes = np.array([len(index) for index in sets.values()])
+    return right / sizes, losses / sizes
+
+
+@functools.lru_cache
+def _best_group(
+    sizes: tuple[int, ...], n: int, batch: int, optimizer: str, momentum: float, device: str
+) -> int:
+    """Fastest group for these shapes, measured: powers of two and all at once."""
+    generator = torch.Generator().manual_seed(0)
+    pool = Pool(
+        torch.rand(256, sizes[0], generator=generator).to(device),
+        torch.randint(sizes[-1], (256,), generator=generator).to(device),
+    )
+    shown = torch.randint(256, (_TRIED_STEPS, n, batch), generator=generator).numpy()
+    largest = n if device.startswith("cuda") else min(n, _LARGEST_ON_CPU)
+    candidates = sorted({largest, *(1 << k for k in range(largest.bit_length()))})
+    took = {}
+    tried = Ensemble(sizes, range(n), 1e-3, optimizer, momentum, device=device)
+    for size in candidates:
+        # A few groups tell what many would.
+        models = slice(0, min(n, 2 * size))
+        part = tried.view(models)
+        plan = current_only(shown[:, models])
+        for _ in range(2):
+            start = time.perf_counter()
+            train(part, pool, plan, group=size)
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+            took[size] = (time.perf_counter() - start) / part.n
+    return min(took, key=took.get)
+
+
+def best_group(sizes: Sequence[int], n: int, batch: int, like: Ensemble) -> int:
+    """How many of n networks are trained fastest together, measured once for a shape.
+
+    Args:
+        sizes: widths of the layers.
+        n: networks.
+        batch: examples a step.
+        like: whose optimiser and device are used.
+    """
+    device = str(like.weights[0].device)
+    return _best_group(tuple(sizes), n, batch, like.optimizer, like.momentum, device)
+
+
+def _train_group(
+    group: Ensemble,
+    pool: Pool,
+    plan: Plan,
+    hooks: Hooks,
+    losses: NDArray[np.float32],
+    at: Sequence[int],
+    evaluate: Callable[[Ensemble], NDArray[np.float64]] | None,
+) -> list[NDArray[np.float64]]:
+    device = pool.labels.device
+    examples = torch.from_numpy(np.ascontiguousarray(plan.examples)).to(device)
+    weights = torch.from_numpy(np.ascontiguousarray(plan.weights)).to(device)
+    slots, writes = (
+        torch.from_numpy(np.ascontiguousarray(part)).to(device)
+        for part in (plan.slots, plan.writes)
+    )
+    labels = pool.labels[examples]
+    wanted, figures = set(at), []
+    lost = torch.empty(len(plan), group.n, device=device)
+    for step in range(len(plan)):
+        batch = Batch(
+            group.models,
+            step,
+            examples[step],
+            labels[step],
+            weights[step],
+            pool.classes(examples[step]),
+            slots[step],
+            writes[step],
+        )
+        layers = group.forward(pool.rows(batch.examples))
+        loss, delta = (hooks.loss or _weighted)(group, layers[-1], batch)
+        if hooks.extra_loss:
+            more, change = hooks.extra_loss(group, layers[-1], batch)
+            loss, delta = loss + more, delta + change
+        if hooks.after_backward:
+            gradients = group.gradients(layers, delta)
+            more = hooks.after_backward(group, gradients, batch)
+            loss = loss if more is None else loss + more
+            group.step_with(gradients, loss)
+        else:
+            group.step(layers, delta, loss)
+        lost[step] = loss
+        if hooks.after_step:
+            hooks.after_step(group, layers[-1], batch)
+        if evaluate and step + 1 in wanted:
+            figures.append(evaluate(group))
+    losses[:, group.models] = lost.cpu().numpy()
+    return figures
+
+
+def _weighted(_group: Ensemble, scores: torch.Tensor, batch: Batch) -> Loss:
+    return cross_entropy(scores, batch.labels, batch.weights, batch.allowed)

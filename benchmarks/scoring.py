@@ -71,13 +71,28 @@ def _against_peer(
         abs(values.sum() - theirs) / len(values)
         for values, theirs in zip(results["ours"], results["theirs"], strict=True)
     ]
+    limit = pair.ratio * pair.ours * matmul_peak() * 1e9 / _operations(model, groups)
     batches = ", ".join(f"{b}: {t:.1f} s" for b, t in timed.items())
     note = (
         f"{len(part)} of {len(requests)} requests timed; largest difference a token "
         f"{max(differences):.1e}; peer's batches on {len(sample)} requests: {batches}; "
-        f"{spread(pair)}"
+        f"{spread(pair)}; at the speed of a matrix product the ratio would be {limit:.1f}"
     )
     return Row(work, PEER, pair.ours, pair.theirs, pair.ratio, reach, "at_least", "s", note)
+
+
+def _operations(model: Any, groups: dict[str, list[str]]) -> float:
+    """Of our side: the body for every token that is computed, the projection where one is scored."""
+    before = model.tokens
+    prompts, texts = list(groups), list(groups.values())
+    scored = log_likelihoods(model, prompts, texts)
+    body = sum(p.numel() for p in model.module.get_decoder().layers.parameters())
+    head = model.module.get_output_embeddings().weight.numel()
+    # The first token of all continuations of a prompt is scored at the same position.
+    positions = sum(sum(map(len, group)) - len(group) + 1 for group in scored)
+    if len(groups) == 1 and not prompts[0]:
+        positions = sum(sum(map(len, group)) for group in scored)
+    return 2.0 * (body * (model.tokens - before) + head * positions)
 
 
 @functools.cache

@@ -79,20 +79,28 @@ def test_stored_gradients_and_the_fused_update_agree(pool):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
-def test_a_network_does_not_depend_on_its_neighbours(pool):
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [8, 10])
+def test_a_network_does_not_depend_on_its_neighbours(threads, batch):
     """To the bit: alone, beside others, and in groups of any size."""
-    plan = plan_of()
-    whole = Ensemble(SIZES, SEEDS, RATES)
-    train(whole, pool, plan, group=4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    sizes = (200, 100, 10)
+    generator = torch.Generator().manual_seed(0)
+    wide = Pool(torch.rand(300, 200, generator=generator), torch.arange(300) % 10)
+    plan = plan_of(batch=batch)
+    whole = Ensemble(sizes, SEEDS, RATES)
+    train(whole, wide, plan, group=4)
     for group in (1, 2, 3):
-        other = Ensemble(SIZES, SEEDS, RATES)
-        train(other, pool, plan, group=group)
+        other = Ensemble(sizes, SEEDS, RATES)
+        train(other, wide, plan, group=group)
         for a, b in zip(whole.parameters(), other.parameters(), strict=True):
             assert torch.equal(a, b)
-    alone = Ensemble(SIZES, SEEDS[2:3], RATES[2:3])
-    train(alone, pool, plan.of(slice(2, 3)), group=1)
-    for a, b in zip(whole.parameters(), alone.parameters(), strict=True):
+    alone_now = Ensemble(sizes, SEEDS[2:3], RATES[2:3])
+    train(alone_now, wide, plan.of(slice(2, 3)))
+    for a, b in zip(whole.parameters(), alone_now.parameters(), strict=True):
         assert torch.equal(a[2:3], b)
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -41,9 +41,15 @@ class Pool:
     labels: torch.Tensor
     allowed: torch.Tensor | None = None
 
-    def rows(self, index: torch.Tensor) -> torch.Tensor:
-        """Inputs (..., in) of the examples at (...) places, float32."""
-        rows = self.inputs.index_select(0, index.flatten()).unflatten(0, index.shape)
+    def rows(self, index: torch.Tensor, into: torch.Tensor | None = None) -> torch.Tensor:
+        """Inputs (..., in) of the examples at (...) places, float32.
+
+        Args:
+            index: (...) places.
+            into: buffer of the pool's type that is used again and again.
+        """
+        rows = torch.index_select(self.inputs, 0, index.flatten(), out=into)
+        rows = rows.unflatten(0, index.shape)
         return rows if rows.dtype == torch.float32 else rows.float().div_(255)
 
     def classes(self, index: torch.Tensor) -> torch.Tensor | None:
@@ -253,6 +259,7 @@ def _train_group(
     labels = pool.labels[examples]
     wanted, figures = set(at), []
     lost = torch.empty(len(plan), group.n, device=device)
+    buffer = pool.inputs.new_empty(examples[0].numel(), pool.inputs.shape[1])
     for step in range(len(plan)):
         batch = Batch(
             group.models,
@@ -264,7 +271,7 @@ def _train_group(
             slots[step],
             writes[step],
         )
-        layers = group.forward(pool.rows(batch.examples))
+        layers = group.forward(pool.rows(batch.examples, buffer))
         loss, delta = (hooks.loss or _weighted)(group, layers[-1], batch)
         if hooks.extra_loss:
             more, change = hooks.extra_loss(group, layers[-1], batch)

@@ -124,6 +124,7 @@ def _peer(module: Any, shown: list[list[Example]]) -> Any:
         dataloader_pin_memory=False,
     )
     transformers.logging.set_verbosity_error()
+    module.requires_grad_(True)
     return Ordered(
         model=module,
         args=arguments,

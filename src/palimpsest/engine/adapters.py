@@ -26,12 +26,8 @@ class LowRankLinear(nn.Module):
         super().__init__()
         self.linear = linear
         self.scale = alpha / rank
-        options = {"dtype": linear.weight.dtype}
-        bound = math.sqrt(1 / linear.in_features)
-        start = torch.empty(rank, linear.in_features, **options)
-        start.uniform_(-bound, bound, generator=generator)
-        self.A = nn.Parameter(start.to(linear.weight.device))
-        self.B = nn.Parameter(torch.zeros(linear.out_features, rank, **options).to(self.A.device))
+        self.A = nn.Parameter(initial_values(linear, rank, generator))
+        self.B = nn.Parameter(self.A.new_zeros(linear.out_features, rank))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
@@ -62,6 +58,23 @@ def add_adapters(
         ValueError: the model has no linear layer.
     """
     module.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed % (1 << 63))
+    adapters = {}
+    for name, layer in adaptable(module, selected):
+        adapter = LowRankLinear(layer, rank, alpha, generator)
+        replace(module, name, adapter)
+        adapters[f"{name}.weight"] = adapter
+    return adapters
+
+
+def adaptable(
+    module: nn.Module, selected: Callable[[str], bool] | None = None
+) -> list[tuple[str, nn.Linear]]:
+    """Linear layers that get an adapter, by name.
+
+    Raises:
+        ValueError: there is none.
+    """
     head = module.get_output_embeddings()
     found = [
         (name, layer)
@@ -72,11 +85,17 @@ def add_adapters(
     ]
     if not found:
         raise ValueError("no torch.nn.Linear layer to adapt: adapter: full trains other weights")
-    generator = torch.Generator().manual_seed(seed % (1 << 63))
-    adapters = {}
-    for name, layer in found:
-        parent, _, last = name.rpartition(".")
-        adapter = LowRankLinear(layer, rank, alpha, generator)
-        setattr(module.get_submodule(parent), last, adapter)
-        adapters[f"{name}.weight"] = adapter
-    return adapters
+    return found
+
+
+def initial_values(linear: nn.Linear, rank: int, generator: torch.Generator) -> torch.Tensor:
+    """A of a new adapter, (rank, in), drawn on the CPU so that devices agree."""
+    bound = math.sqrt(1 / linear.in_features)
+    start = torch.empty(rank, linear.in_features, dtype=linear.weight.dtype)
+    return start.uniform_(-bound, bound, generator=generator).to(linear.weight.device)
+
+
+def replace(module: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put ``layer`` where ``name`` stands in ``module``."""
+    parent, _, last = name.rpartition(".")
+    setattr(module.get_submodule(parent), last, layer)

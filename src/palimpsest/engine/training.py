@@ -58,7 +58,7 @@ class NonFiniteLossError(RuntimeError):
 
     def __init__(self, step: int, last: float, what: str = "loss") -> None:
         super().__init__(f"{what} not finite at step {step}; last finite loss {last:.4g}")
-        self.step, self.last = step, last
+        self.step, self.last, self.what = step, last, what
 
 
 @dataclass
@@ -151,15 +151,7 @@ class Trainer:
         if not self.parameters:
             raise ValueError(f"no weight to train: {', '.join(settings.only)} fits no name")
         values = list(self.parameters.values())
-        decay = settings.weight_decay
-        if settings.optimizer == "adamw":
-            self.optimizer = torch.optim.AdamW(
-                values, settings.learning_rate, weight_decay=decay, fused=True
-            )
-        else:
-            self.optimizer = torch.optim.SGD(
-                values, settings.learning_rate, settings.momentum, weight_decay=decay, fused=True
-            )
+        self.optimizer = self.make_optimizer(settings, values)
         if settings.checkpointing == "always":
             self._keep_no_activations()
         if settings.compile:
@@ -302,12 +294,34 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm(gradients)
         if not math.isfinite(norm):
             raise self._not_finite("gradient")
-        self.optimizer.grad_scale = (norm / self.settings.clip).clamp_min(1).float()
         rate = self.settings.rate(self.step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        self.descend(self.optimizer, norm, self.settings, rate)
         self.optimizer.zero_grad(set_to_none=True)
+
+    @staticmethod
+    def make_optimizer(
+        settings: TrainingSettings, values: list[torch.Tensor]
+    ) -> torch.optim.Optimizer:
+        """The optimiser that the settings name."""
+        import torch
+
+        rate, decay = settings.learning_rate, settings.weight_decay
+        if settings.optimizer == "adamw":
+            return torch.optim.AdamW(values, rate, weight_decay=decay, fused=True)
+        return torch.optim.SGD(values, rate, settings.momentum, weight_decay=decay, fused=True)
+
+    @staticmethod
+    def descend(
+        optimizer: torch.optim.Optimizer,
+        norm: torch.Tensor,
+        settings: TrainingSettings,
+        rate: float,
+    ) -> None:
+        """One step at a rate; the fused kernel clips a gradient of this norm on its way."""
+        optimizer.grad_scale = (norm / settings.clip).clamp_min(1).float()
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
@@ -320,9 +334,14 @@ class Trainer:
             yield
 
     def _selected(self, name: str) -> bool:
-        patterns = self.settings.only
-        fits = not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-        return fits and (not self.hooks.select_parameters or self.hooks.select_parameters(name))
+        hook = self.hooks.select_parameters
+        return self.chooser(self.settings)(name) and (not hook or hook(name))
+
+    @staticmethod
+    def chooser(settings: TrainingSettings) -> Callable[[str], bool]:
+        """Whether a weight, by name, fits the patterns of ``only``."""
+        patterns = settings.only
+        return lambda name: not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)
 
     def _need_less_memory(self, error: Exception) -> None:
         import torch

@@ -18,6 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from palimpsest.engine.examples import Example
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -147,6 +151,81 @@ def smollm() -> Any:
         }
         prepare("smollm2-135m-instruct", entry, manifest)
     return load(manifest)
+
+
+def token_sentences(n: int, seed: int) -> list[Example]:
+    """Sentences of 8 to 32 random tokens, scored from the second on."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(n):
+        size = int(rng.integers(8, 33))
+        ids = tuple(rng.integers(1000, 40000, size=size).tolist())
+        made.append(Example(ids, (False,) + (True,) * (size - 1)))
+    return made
+
+
+def ordered_trainer(
+    module: Any, shown: list[list[Example]], batch_size: int, learning_rate: float
+) -> Any:
+    """Hugging Face's Trainer on the same batches in order, padded to the longest of a batch.
+
+    Its attribute ``first_losses`` holds the losses of its first call of ``train``.
+    """
+    import torch
+    import transformers
+
+    class Ordered(transformers.Trainer):
+        first_losses: list[float] | None = None
+
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            return torch.utils.data.SequentialSampler(dataset or self.train_dataset)
+
+        def train(self) -> Any:
+            found = super().train()
+            if self.first_losses is None:
+                entries = self.state.log_history
+                self.first_losses = [entry["loss"] for entry in entries if "loss" in entry]
+            return found
+
+    def collate(items: list[Example]) -> dict[str, torch.Tensor]:
+        width = max(len(item.ids) for item in items)
+        idle = [width - len(item.ids) for item in items]
+        return {
+            "input_ids": torch.tensor(
+                [[*item.ids, *[0] * n] for item, n in zip(items, idle, strict=True)]
+            ),
+            "attention_mask": torch.tensor(
+                [[1] * len(item.ids) + [0] * n for item, n in zip(items, idle, strict=True)]
+            ),
+            "labels": torch.tensor(
+                [[*item.ids, *[-100] * n] for item, n in zip(items, idle, strict=True)]
+            ),
+        }
+
+    arguments = transformers.TrainingArguments(
+        output_dir=tempfile.mkdtemp(prefix="palimpsest-benchmark-"),
+        per_device_train_batch_size=batch_size,
+        num_train_epochs=1,
+        learning_rate=learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused",
+        use_cpu=True,
+        save_strategy="no",
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
+    transformers.logging.set_verbosity_error()
+    return Ordered(
+        model=module,
+        args=arguments,
+        train_dataset=[item for batch in shown for item in batch],
+        data_collator=collate,
+    )
 
 
 def machine() -> str:

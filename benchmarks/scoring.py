@@ -82,7 +82,7 @@ def _against_peer(
 
 
 def _operations(model: Any, groups: dict[str, list[str]]) -> float:
-    """Of our side: the body for every token that is computed, the projection where one is scored."""
+    """Of our side: the body for every computed token, the projection where one is scored."""
     before = model.tokens
     prompts, texts = list(groups), list(groups.values())
     scored = log_likelihoods(model, prompts, texts)

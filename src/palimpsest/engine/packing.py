@@ -8,10 +8,10 @@ branches, for which causal attention is that already. The same rows serve scorin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -167,12 +167,28 @@ class _Stack:
     whole: bool
 
 
+class Attending(Protocol):
+    """What does attention itself, with keys and values that it has kept."""
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        """Attention of new tokens, all (n, heads, tokens, width)."""
+
+
 class Layout:
     """A row as tensors on a device, and how attention cuts it.
 
     Attributes:
         ids: (1, n) token ids.
         positions: (1, n) position of each token within its sequence.
+        store: gets the number of each layer and its keys and values, (1, heads, n, width).
     """
 
     def __init__(self, row: Row, device: torch.device) -> None:
@@ -181,6 +197,7 @@ class Layout:
         self.ids = torch.tensor([row.tokens], device=device)
         self.positions = torch.tensor([row.depths], device=device)
         self.longest = max(row.depths) + 1
+        self.store: Callable[[int, torch.Tensor, torch.Tensor], None] | None = None
         self._windows: dict[tuple[int, int], torch.Tensor] = {}
         self.stacks: list[_Stack] = []
         order: list[np.ndarray] = []
@@ -258,21 +275,21 @@ def attend(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    packing: Layout | None = None,
+    packing: Layout | Attending | None = None,
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of a packed row, in the form in which transformers calls attention.
 
     Args:
-        module: the layer; unused.
+        module: the layer, for its number.
         query: (1, heads, n, head width).
         key: (1, key heads, n, head width).
         value: as ``key``.
         attention_mask: must be None.
         scaling: factor on the scores.
         dropout: of the attention weights.
-        packing: how the row is cut.
+        packing: how the row is cut, or what attends to kept keys and values (``generation``).
         sliding_window: how many tokens a layer sees back, itself among them; None: all.
         others: what else a layer passes; soft caps and sinks are refused.
 
@@ -290,6 +307,12 @@ def attend(
     for name in ("softcap", "s_aux", "position_bias"):
         if others.get(name) is not None:
             raise NotPackableError(f"attention with {name}")
+    if not isinstance(packing, Layout):
+        layer = module.layer_idx
+        found = packing.attend(layer, query, key, value, scaling, sliding_window)
+        return found.transpose(1, 2), None
+    if packing.store:
+        packing.store(module.layer_idx, key, value)
     shared = query.shape[1] != key.shape[1]
     outputs = []
     for number, stack in enumerate(packing.stacks):

@@ -193,7 +193,7 @@ def hidden_states(
                 results[index, place] = pooled.float().cpu().numpy()
 
     with _kept_layers(model, layers) as kept:
-        if not _packs(model):
+        if not packs(model):
             for index, ids in enumerate(encoded):
                 _whole(model, ids)
                 pool(kept, [(index, list(range(len(ids))))])
@@ -207,7 +207,7 @@ def _scored(
 ) -> list[SequenceScores]:
     if any(not head or not tail for head, tail in pairs):
         raise ValueError("every prompt and every continuation needs at least one token")
-    if not _packs(model):
+    if not packs(model):
         return [_plain(model, head, tail) for head, tail in pairs]
     results: list[SequenceScores | None] = [None] * len(pairs)
 
@@ -333,7 +333,7 @@ def _plain(model: LanguageModel, head: list[int], tail: list[int]) -> SequenceSc
     return SequenceScores(*(part.cpu().numpy() for part in (picked, mean, deviation)))
 
 
-def _packs(model: LanguageModel) -> bool:
+def packs(model: LanguageModel) -> bool:
     """Does the packed computation equal the plain one on this architecture? Tried once."""
     if model.packs is None:
         ids = model.encode("The quick brown fox jumps over the lazy dog") or [0, 1, 2, 3]

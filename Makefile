@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # uv looks for local wheels where pip would.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Jobs start in a third of the time when modules have been compiled before.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test setup lint smoke schemas bench clean
 

@@ -17,8 +17,9 @@ from palimpsest.config import load
 from palimpsest.evidence.provenance import Provenance
 from palimpsest.evidence.shards import observations, write_shard
 from palimpsest.files import write_json
-from palimpsest.grid import Plan, expand
+from palimpsest.grid import expand
 from palimpsest.jobs import cell_file
+from palimpsest.manifests import Plan
 
 ROOT = Path(__file__).parent.parent
 FILE = ("--configfile", "config/smoke.yaml")

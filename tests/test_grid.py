@@ -19,8 +19,9 @@ from palimpsest import grid
 from palimpsest.batches import batches
 from palimpsest.config import check
 from palimpsest.files import read_json
-from palimpsest.grid import Plan, expand
+from palimpsest.grid import expand
 from palimpsest.identity import digest
+from palimpsest.manifests import Plan
 
 ROOT = Path(__file__).parent.parent
 SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from palimpsest.files import read_json
-from palimpsest.grid import RESULTS, Plan
+from palimpsest.manifests import RESULTS, Plan
 
 
 def clean(

@@ -49,9 +49,9 @@ def atomic(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         raise
 
 
-def write_json(path: str | Path, value: Any, *, durable: bool = True) -> None:
-    """Write ``value`` as JSON, atomically; ``durable`` as in :func:`atomic`."""
-    with atomic(path, durable=durable) as temporary:
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as JSON for a person to read, atomically."""
+    with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -68,12 +68,18 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path}: not valid JSON: {error}") from None
 
 
-def holds_json(path: str | Path, value: Any) -> bool:
-    """Is ``path`` a JSON file with this content?"""
+def ensure_text(path: str | Path, text: str) -> None:
+    """Make ``path`` hold ``text``, atomically; nothing is written where it does already.
+
+    Not flushed to disk: for many small files that are made anew when a crash spoils them.
+    """
     try:
-        return read_json(path) == json.loads(json.dumps(value))
-    except (OSError, ValueError):
-        return False
+        if Path(path).read_text(encoding="utf-8") == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass
+    with atomic(path, durable=False) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _flush(path: Path) -> None:

@@ -6,13 +6,17 @@ The scripts parse paths and call these functions; nothing here reads the configu
 from __future__ import annotations
 
 import shutil
+import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from palimpsest import discovery
 from palimpsest.context import InterventionContext, ProbeContext, Progress
 from palimpsest.files import read_json
+
+if TYPE_CHECKING:
+    from palimpsest.evidence.provenance import Provenance
 
 RESULTS = Path("results")
 
@@ -69,7 +73,9 @@ def intervene(manifest_path: str, output: str, threads: int, gpu: int) -> None:
             ),
             device=device,
         )
+        began = time.monotonic()
         module.apply(model, settings, context)
+        record.work_seconds = time.monotonic() - began
         missing = {step for step in manifest["steps"] if step} - set(hashes)
         hashes |= _found(folder, missing)
         record.tokens, record.notes = model.tokens, context.notes
@@ -124,7 +130,7 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
             record.device = devices.describe(device)
             scratch = RESULTS / "scratch" / job.replace("/", ".")
             progress = Progress(len(pending), scratch / "progress.json", job)
-            record.tokens = _measure(manifest, pending, device, failures, progress)
+            _measure(manifest, pending, device, failures, progress, record)
             progress.close()
             shutil.rmtree(scratch, ignore_errors=True)
         record.cells_computed -= len(failures)
@@ -149,7 +155,8 @@ def _measure(
     device: str,
     failures: dict[str, str],
     progress: Progress,
-) -> int:
+    record: Provenance,
+) -> None:
     from palimpsest.evidence.shards import observations, write_shard
     from palimpsest.models.states import StateReader
 
@@ -164,10 +171,10 @@ def _measure(
         data_block=manifest["data_block"],
         entry=manifest["entry"],
     )
-    tokens = 0
+    record.work_seconds = 0.0
     for step in sorted({cell["step"] for cell in pending}):
         model = reader.at(step)
-        before = model.tokens
+        before, began = model.tokens, time.monotonic()
         for cell in (cell for cell in pending if cell["step"] == step):
             try:
                 rows = measure(model, settings, cell, context)
@@ -179,8 +186,8 @@ def _measure(
                 traceback.print_exc()
                 failures[cell["id"]] = f"{type(error).__name__}: {error}"
             progress.advance()
-        tokens += model.tokens - before
-    return tokens
+        record.tokens += model.tokens - before
+        record.work_seconds += time.monotonic() - began
 
 
 def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> None:

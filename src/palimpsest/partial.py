@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from palimpsest.grid import RESULTS, Plan
 from palimpsest.jobs import analyse, gather
+from palimpsest.manifests import RESULTS, Plan
 
 
 def build(plan: Plan, *, allow_missing: bool) -> Path:

@@ -10,8 +10,8 @@ from statistics import median
 from typing import Any
 
 from palimpsest.files import read_json
-from palimpsest.grid import RESULTS, Plan, ProbeJob
 from palimpsest.jobs import cell_file
+from palimpsest.manifests import RESULTS, Plan, ProbeJob
 
 #: Name of the model in the identity of a state.
 _MODEL = re.compile(r"(.+?)(\.\w+\.s\d+)?-[0-9a-f]{8}")

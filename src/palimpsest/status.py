@@ -6,8 +6,8 @@ import time
 from contextlib import suppress
 
 from palimpsest.files import read_json
-from palimpsest.grid import RESULTS, Plan
 from palimpsest.jobs import cell_file
+from palimpsest.manifests import RESULTS, Plan
 
 #: A progress file that was not written for so long belongs to a job that is gone, in seconds.
 STALE_S = 600

@@ -98,9 +98,11 @@ def check_accepted(names: Sequence[str], accepted: Sequence[str]) -> None:
             names, as :func:`load_series` does.
     """
     refused: dict[str, list[str]] = {}
-    for info in _infos(names):
-        if LICENCES[info.licence].restricted and info.licence not in accepted:
-            refused.setdefault(info.licence, []).append(info.slug)
+    origins = {name: origin(name) for name in names}
+    _refuse_unknown(name for name, found in origins.items() if found is None)
+    for name, (_, licence) in origins.items():
+        if LICENCES[licence].restricted and licence not in accepted:
+            refused.setdefault(licence, []).append(name)
     if refused:
         raise ValueError(
             "\n".join(
@@ -142,12 +144,25 @@ def series_info(name: str) -> SeriesInfo | None:
     return listed
 
 
+def origin(name: str) -> tuple[str, str] | None:
+    """Source module and licence of a series, without reading its numbers; None as above."""
+    listed = CATALOGUE.get(name)
+    if listed is not None:
+        return listed.source, listed.licence
+    if importlib.util.find_spec(cpi_bls.PACKAGE) is not None and cpi_bls.knows(name):
+        return "cpi_bls", cpi_bls.LICENCE
+    return None
+
+
 def _infos(names: Iterable[str]) -> list[SeriesInfo]:
     infos = {name: series_info(name) for name in names}
-    unknown = [name for name, info in infos.items() if info is None]
-    if unknown:
-        raise ValueError("\n".join(_unknown(name) for name in unknown))
+    _refuse_unknown(name for name, info in infos.items() if info is None)
     return [infos[name] for name in names]
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    if unknown := list(names):
+        raise ValueError("\n".join(_unknown(name) for name in unknown))
 
 
 def _unknown(name: str) -> str:

@@ -35,6 +35,7 @@ from palimpsest.data.series import (
 
 PACKAGE = "cpi"
 DISTRIBUTION = "cpi"
+LICENCE = "MIT"
 PUBLISHER = "US Bureau of Labor Statistics"
 _BASE = "index 1982-84=100"
 _ANNUAL = pl.col("period").is_in(["M13", "S03"])
@@ -83,7 +84,7 @@ def _info(slug: str, key: str, name: str, unit: str, frequency: str, note: str) 
         unit=unit,
         frequency=frequency,
         kind="level",
-        licence="MIT",
+        licence=LICENCE,
         publisher=PUBLISHER,
         note=note,
     )
@@ -107,12 +108,14 @@ def read(slugs: Iterable[str] | None = None) -> pl.DataFrame:
     return pl.concat([*frames, read_ids(ids)]) if ids else frames[0]
 
 
+def knows(slug: str) -> bool:
+    """Is a slug the id, in small letters, of a series of the BLS that has numbers?"""
+    return bool(_SLUG.fullmatch(slug)) and slug.upper() in with_numbers()
+
+
 def by_slug(slug: str) -> SeriesInfo | None:
     """A series of the BLS whose slug is its id in small letters; None unless it has numbers."""
-    key = slug.upper()
-    if not _SLUG.fullmatch(slug) or key not in with_numbers():
-        return None
-    return describe([key])[key]
+    return describe([slug.upper()])[slug.upper()] if knows(slug) else None
 
 
 @cache

@@ -36,11 +36,11 @@ def check_series(names: Sequence[str], data: Any) -> None:
         ValueError: an unknown series (with the nearest names), a licence that is not accepted, or
             an own file with bad rows.
     """
-    from palimpsest.data.catalogue import CATALOGUE, check_accepted, series_info
+    from palimpsest.data.catalogue import CATALOGUE, check_accepted, origin
 
     own = {series.name: series for series in data.series}
     for name in names:
-        if name not in own and series_info(name) is None:
+        if name not in own and origin(name) is None:
             near = difflib.get_close_matches(name, [*CATALOGUE, *own], 3)
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise ValueError(
@@ -60,18 +60,14 @@ def check_series(names: Sequence[str], data: Any) -> None:
 
 def fingerprints(names: Sequence[str], data: Any, *, events: bool) -> list[str]:
     """What the frames depend on: package versions, reading code and hashes of own files."""
-    from palimpsest.data.catalogue import series_info
+    from palimpsest.data.catalogue import origin
 
     own = {series.name: series for series in data.series}
-    parts = set()
-    for name in names:
-        if name in own:
-            parts.add(f"{name}:{file_sha256(own[name].path)}")
-        else:
-            source = series_info(name).source
-            package = PACKAGES[source]
-            parts.add(f"{package}=={metadata.version(package)}")
-            parts.add(f"{source}:{code_fingerprint(f'data.{source}')}")
+    parts = {f"{name}:{file_sha256(own[name].path)}" for name in names if name in own}
+    for source in {origin(name)[0] for name in names if name not in own}:
+        package = PACKAGES[source]
+        parts.add(f"{package}=={metadata.version(package)}")
+        parts.add(f"{source}:{code_fingerprint(f'data.{source}')}")
     if events:
         parts.add(f"events:{_events_hash(data.events)}")
     return sorted(parts)

@@ -29,7 +29,11 @@ PACKAGES = (
 
 @dataclass
 class Provenance:
-    """Collects a record of the table ``provenance`` while a job runs."""
+    """Collects a record of the table ``provenance`` while a job runs.
+
+    ``work_seconds`` is the time spent measuring or training, without imports and loading; None
+    where a job does neither.
+    """
 
     job: str
     rule: str
@@ -40,6 +44,7 @@ class Provenance:
     code: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     tokens: int = 0
+    work_seconds: float | None = None
     cells_computed: int = 0
     cells_reused: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
@@ -57,6 +62,7 @@ class Provenance:
             "started": self.started.isoformat(),
             "ended": ended.isoformat(),
             "seconds": (ended - self.started).total_seconds(),
+            "work_seconds": self.work_seconds,
             "peak_memory_mb": peak / 1024 if sys.platform == "linux" else peak / 2**20,
             "device": self.device,
             "threads": self.threads,

@@ -42,6 +42,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "started": ("TIMESTAMP", "start, UTC"),
         "ended": ("TIMESTAMP", "end, UTC"),
         "seconds": ("DOUBLE", "wall-clock seconds"),
+        "work_seconds": ("DOUBLE", "seconds measuring or training, without imports and loading"),
         "peak_memory_mb": ("DOUBLE", "peak resident memory of the process, MB"),
         "device": ("VARCHAR", "device the job ran on"),
         "threads": ("BIGINT", "CPU threads granted"),

@@ -9,7 +9,7 @@ from pydantic import Field
 from palimpsest.blocks import Block
 
 if TYPE_CHECKING:
-    from palimpsest.grid import State
+    from palimpsest.manifests import State
 
 TITLE = "Template"
 QUESTION = "Is a sentence likelier than the same words in random order?"

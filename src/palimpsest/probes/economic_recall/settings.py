@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from palimpsest.blocks import Block
 
 if TYPE_CHECKING:
-    from palimpsest.grid import State
+    from palimpsest.manifests import State
 
 TITLE = "Economic recall"
 QUESTION = "Which economic numbers, dates and names does this model remember, and from when?"

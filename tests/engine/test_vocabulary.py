@@ -37,7 +37,7 @@ def test_word_scores(slices, kind, scale):
     head, hidden = _head(kind), scale * torch.randn(20, 6)
     at = torch.tensor([0, 0, 3, 19, 7, 3])
     words = torch.tensor([0, 49, 6, 7, 8, 6])
-    got = vocabulary.word_scores(head, hidden, at, words, moments=True)
+    got = vocabulary.word_scores(head, hidden, at, words, moments=True, top=True)
     with torch.no_grad():
         log_p = torch.log_softmax(head(hidden).double(), -1)
     share = log_p.exp()
@@ -46,6 +46,7 @@ def test_word_scores(slices, kind, scale):
     tolerance = {"rtol": 1e-5, "atol": 1e-5 * scale}
     torch.testing.assert_close(got.log_p, log_p[at, words], **tolerance)
     torch.testing.assert_close(got.mean, mean, **tolerance)
+    torch.testing.assert_close(got.top, log_p.argmax(-1))
     torch.testing.assert_close(got.deviation, deviation, rtol=1e-4, atol=3e-4 * scale)
 
 

@@ -104,6 +104,23 @@ def continuations(
     logits_processor: LogitsProcessor | None = None,
     batch_size: int | None = None,
 ) -> list[list[Continuation]]:
+    """Continuations of each prompt with their log-probabilities; see :func:`of_tokens`."""
+    encoded = [model.encode(prompt) for prompt in prompts]
+    return of_tokens(
+        model, encoded, max_new_tokens, stop, samples, sampling, logits_processor, batch_size
+    )
+
+
+def of_tokens(
+    model: LanguageModel,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    stop: Sequence[str] = (),
+    samples: int = 1,
+    sampling: Sampling | None = None,
+    logits_processor: LogitsProcessor | None = None,
+    batch_size: int | None = None,
+) -> list[list[Continuation]]:
     """Continuations of each prompt with their log-probabilities.
 
     A sampled text depends on the model, the prompt, the seed, the number of the sample and, for a
@@ -111,7 +128,7 @@ def continuations(
 
     Args:
         model: the model.
-        prompts: n prompts.
+        prompts: n prompts as token ids.
         max_new_tokens: at most so many tokens each.
         stop: a text ends before the first of these strings.
         samples: texts a prompt.
@@ -127,7 +144,7 @@ def continuations(
         MemoryError: memory is exhausted even with one sequence at a time.
     """
     sampling = sampling or Sampling()
-    encoded = [model.encode(prompt) for prompt in prompts]
+    encoded = list(prompts)
     if any(not ids for ids in encoded):
         raise ValueError("every prompt needs at least one token")
     sequences = _sequences(encoded, samples, sampling)

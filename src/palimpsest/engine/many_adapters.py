@@ -244,6 +244,10 @@ class ManyAdapters:
                 layer.only = None
             self.model.module.train()
 
+    def start_optimizers_anew(self) -> None:
+        """As for a new training run on the same weights: no momentum of what was learnt before."""
+        self.optimizers = [self._optimizer(run) for run in range(self.n)]
+
     def close(self) -> None:
         """Put the frozen layers back; the model is what it was."""
         for name, layer in self.layers.items():

@@ -43,13 +43,17 @@ class SequenceScores:
 
     Attributes:
         log_p: log-probability of each token but the first, in nats.
-        mean: mean of log p under the model's own distribution at each of these places, in nats.
+        mean: mean of log p under the model's own distribution at each of these places, in nats;
+            None if not asked for, as all that follows.
         deviation: its standard deviation, in nats.
+        top: the likeliest token at each of these places. Where it is the token itself up to some
+            place, greedy decoding from any token before writes just that.
     """
 
     log_p: np.ndarray
-    mean: np.ndarray
-    deviation: np.ndarray
+    mean: np.ndarray | None = None
+    deviation: np.ndarray | None = None
+    top: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -139,13 +143,19 @@ def ranks(
 
 
 def sequence_scores(
-    model: LanguageModel, sequences: Sequence[Sequence[int]], token_budget: int | None = None
+    model: LanguageModel,
+    sequences: Sequence[Sequence[int]],
+    token_budget: int | None = None,
+    moments: bool = True,
+    top: bool = False,
 ) -> list[SequenceScores]:
-    """All that measures of membership need of whole sequences, in one pass.
+    """All that measures of membership and of recall need of whole sequences, in one pass.
 
     Args:
         model: the model.
         sequences: token ids; the first of each is context only.
+        moments: mean and deviation of log p, for measures of membership.
+        top: the likeliest tokens, for recall.
         token_budget: tokens a row, found from the device when None.
 
     Raises:
@@ -154,7 +164,7 @@ def sequence_scores(
     if any(len(ids) < 2 for ids in sequences):
         raise ValueError("every sequence needs at least two tokens: the first is not scored")
     pairs = [(list(ids[:1]), list(ids[1:])) for ids in sequences]
-    return _scored(model, pairs, True, token_budget)
+    return _scored(model, pairs, moments, token_budget, top)
 
 
 def hidden_states(
@@ -203,7 +213,11 @@ def hidden_states(
 
 
 def _scored(
-    model: LanguageModel, pairs: Sequence[Pair], moments: bool, token_budget: int | None
+    model: LanguageModel,
+    pairs: Sequence[Pair],
+    moments: bool,
+    token_budget: int | None,
+    top: bool = False,
 ) -> list[SequenceScores]:
     if any(not head or not tail for head, tail in pairs):
         raise ValueError("every prompt and every continuation needs at least one token")
@@ -215,16 +229,17 @@ def _scored(
         at = [path[len(pairs[index][0]) - 1 :] for index, path in members]
         words = np.concatenate([pairs[index][1] for index, _ in members])
         nodes, where = np.unique(np.concatenate(at), return_inverse=True)
-        scores = _word_scores(model, hidden, nodes, where, words, moments)
+        scores = _word_scores(model, hidden, nodes, where, words, moments, top)
         log_p = scores.log_p.cpu().numpy()
-        means, deviations = (
-            part.cpu().numpy()[where] if moments else log_p
-            for part in (scores.mean, scores.deviation)
-        )
+        others = [
+            None if each is None else each.cpu().numpy()[where]
+            for each in (scores.mean, scores.deviation, scores.top)
+        ]
         start = 0
         for (index, _), nodes_of in zip(members, at, strict=True):
             part = slice(start, start := start + len(nodes_of))
-            results[index] = SequenceScores(log_p[part], means[part], deviations[part])
+            of_index = (None if each is None else each[part] for each in others)
+            results[index] = SequenceScores(log_p[part], *of_index)
 
     _over_rows(model, [[*head, *tail[:-1]] for head, tail in pairs], token_budget, collect)
     return results
@@ -237,6 +252,7 @@ def _word_scores(
     where: np.ndarray,
     words: np.ndarray,
     moments: bool,
+    top: bool,
 ) -> WordScores:
     import torch
 
@@ -245,7 +261,7 @@ def _word_scores(
     scored = hidden[torch.from_numpy(nodes).to(hidden.device)]
     head = model.module.get_output_embeddings()
     at, ids = (torch.from_numpy(part).to(hidden.device) for part in (where, words))
-    return word_scores(head, scored, at, ids, moments)
+    return word_scores(head, scored, at, ids, moments, top)
 
 
 def _over_rows(
@@ -330,7 +346,8 @@ def _plain(model: LanguageModel, head: list[int], tail: list[int]) -> SequenceSc
     mean = (share * log_p).sum(-1)
     deviation = ((share * log_p.square()).sum(-1) - mean.square()).clamp_min(0).sqrt()
     picked = log_p.gather(-1, torch.tensor(tail, device=log_p.device)[:, None])[:, 0]
-    return SequenceScores(*(part.cpu().numpy() for part in (picked, mean, deviation)))
+    parts = (picked, mean, deviation, log_p.argmax(-1))
+    return SequenceScores(*(part.cpu().numpy() for part in parts))
 
 
 def packs(model: LanguageModel) -> bool:

@@ -35,11 +35,13 @@ class WordScores:
         log_p: (words,) log-probabilities in nats, float64.
         mean: (n,) mean of log p under the model's distribution, in nats; None if not asked for.
         deviation: (n,) standard deviation of log p under the model's distribution, in nats.
+        top: (n,) the likeliest word, the first of equals; None if not asked for.
     """
 
     log_p: torch.Tensor
     mean: torch.Tensor | None = None
     deviation: torch.Tensor | None = None
+    top: torch.Tensor | None = None
 
 
 @torch.inference_mode()
@@ -49,6 +51,7 @@ def word_scores(
     at: torch.Tensor,
     words: torch.Tensor,
     moments: bool = False,
+    top: bool = False,
 ) -> WordScores:
     """log p(word | position) for pairs, with each position projected once.
 
@@ -58,24 +61,25 @@ def word_scores(
         at: (words,) index of the position of each word.
         words: (words,) token ids.
         moments: mean and deviation of log p too.
+        top: the likeliest word of each position too.
     """
     chunk = CHUNK[hidden.device.type]
-    norms, means, squares = [], [], []
-    for start in range(0, len(hidden), chunk):
-        norm, mean, square = _reduced(head, hidden[start : start + chunk], moments)
-        norms.append(norm)
-        means.append(mean)
-        squares.append(square)
-    norm = torch.cat(norms)
+    parts = [
+        _reduced(head, hidden[start : start + chunk], moments, top)
+        for start in range(0, len(hidden), chunk)
+    ]
+    norm = torch.cat([part.norm for part in parts])
+    best = torch.cat([part.top for part in parts]) if top else None
     scores = torch.empty(len(at), dtype=torch.float32, device=hidden.device)
     for start in range(0, len(at), chunk):
         part = slice(start, start + chunk)
         scores[part] = _scores_of(head, hidden[at[part]], words[part])
     log_p = scores.double() - norm[at].double()
     if not moments:
-        return WordScores(log_p)
-    mean = torch.cat(means).double() - norm.double()
-    return WordScores(log_p, mean, torch.cat(squares).double().clamp_min(0).sqrt())
+        return WordScores(log_p, top=best)
+    mean = torch.cat([part.mean for part in parts]).double() - norm.double()
+    variance = torch.cat([part.variance for part in parts]).double()
+    return WordScores(log_p, mean, variance.clamp_min(0).sqrt(), best)
 
 
 def negative_log_likelihood(
@@ -103,18 +107,33 @@ def negative_log_likelihood(
         return _NegativeLogLikelihood.apply(*parts, words)
 
 
-def _reduced(
-    head: nn.Module, hidden: torch.Tensor, moments: bool
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """Log of the normaliser, mean score and variance of the scores, each (n,), slice by slice."""
+@dataclass(frozen=True)
+class _Reduced:
+    """Of n positions: log of the normaliser, mean and variance of the scores, likeliest word."""
+
+    norm: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+    top: torch.Tensor
+
+
+def _reduced(head: nn.Module, hidden: torch.Tensor, moments: bool, top: bool) -> _Reduced:
+    """Slice by slice; what was not asked for is not meant to be read."""
     n, device = len(hidden), hidden.device
     largest = torch.full((n, 1), -torch.inf, device=device)
     total = torch.zeros(n, 1, device=device)
     first, second = torch.zeros_like(total), torch.zeros_like(total)
+    best, seen = torch.zeros(n, 1, dtype=torch.long, device=device), 0
     for scores in _slices(head, hidden):
-        top = torch.maximum(largest, scores.amax(-1, keepdim=True))
-        down = torch.where(largest.isinf(), 0.0, largest - top)
-        scores.sub_(top)
+        if top:
+            highest, word = scores.max(-1, keepdim=True)
+            best = torch.where(highest > largest, word + seen, best)
+            seen += scores.shape[1]
+        else:
+            highest = scores.amax(-1, keepdim=True)
+        peak = torch.maximum(largest, highest)
+        down = torch.where(largest.isinf(), 0.0, largest - peak)
+        scores.sub_(peak)
         weights = scores.exp()
         shrink = down.exp()
         if moments:
@@ -126,12 +145,14 @@ def _reduced(
         if moments:
             first += weights.mul_(scores).sum(-1, keepdim=True)
             second += weights.mul_(scores).sum(-1, keepdim=True)
-        largest = top
-    norm = (largest + total.log())[:, 0]
-    if not moments:
-        return norm, None, None
+        largest = peak
     mean = first / total
-    return norm, (largest + mean)[:, 0], (second / total - mean.square())[:, 0]
+    return _Reduced(
+        (largest + total.log())[:, 0],
+        (largest + mean)[:, 0],
+        (second / total - mean.square())[:, 0],
+        best[:, 0],
+    )
 
 
 def _slices(head: nn.Module, hidden: torch.Tensor) -> Any:

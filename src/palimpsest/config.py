@@ -78,7 +78,7 @@ class Compute(Block):
     runtime_minutes: int = Field(default=120, ge=1)
     """Time that a model job asks for at the first attempt; doubled at the second."""
     gpu: int = Field(default=0, ge=0, le=64)
-    """GPUs of a model job: 0 runs on the CPU, more than 1 spreads a model that fits no single one."""
+    """GPUs of a model job: 0 runs on the CPU, more than 1 is for models that fit no single one."""
     batch_minutes: float = Field(default=30, gt=0)
     """Cells of one state are cut into jobs of about this length."""
 

@@ -58,12 +58,12 @@ class KeyValues:
         places = torch.arange(self.reach, device=tokens.device)
         self.distance = self.at[:, None] - places
         with packing.packed(self.model):
-            hidden = self.model.module.get_decoder()(
+            hidden = self.model.last_states(
                 input_ids=tokens[:, None],
                 position_ids=self.at[:, None],
                 use_cache=False,
                 packing=self,
-            ).last_hidden_state[:, -1]
+            )[:, -1]
         self.lengths += 1
         return hidden
 

@@ -239,12 +239,12 @@ def hidden(model: LanguageModel, layout: Layout) -> torch.Tensor:
     """
     model.tokens += layout.ids.shape[1]
     with packed(model):
-        return model.module.get_decoder()(
+        return model.last_states(
             input_ids=layout.ids,
             position_ids=layout.positions,
             use_cache=False,
             packing=layout,
-        ).last_hidden_state[0]
+        )[0]
 
 
 @contextmanager

@@ -381,13 +381,12 @@ class Trainer:
         """Tokens at once: enough for full speed, and what fits beside weights and optimiser."""
         if self.model.device.type != "cuda":
             return CPU_BUDGET
-        import torch
 
         config = self.model.module.config.get_text_config()
         inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
         layer = 16 * config.hidden_size + 5 * inner
         token = layer * config.num_hidden_layers * self.model.dtype.itemsize
-        free, _ = torch.cuda.mem_get_info(self.model.device)
+        free = self.model.free_bytes()
         trained = sum(p.numel() * p.element_size() for p in self.parameters.values())
         left = max(0.0, free - 3 * trained) * _SHARE_OF_MEMORY
         return int(min(GPU_BUDGET, max(LEAST_BUDGET, left / token)))

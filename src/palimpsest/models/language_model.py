@@ -37,6 +37,13 @@ class LanguageModel:
         """Precision of the weights."""
         return next(self.module.parameters()).dtype
 
+    def free_bytes(self) -> int:
+        """Free memory of the fullest of the GPUs on which weights lie."""
+        import torch
+
+        there = {p.device for p in self.module.parameters() if p.is_cuda}
+        return min(torch.cuda.mem_get_info(device)[0] for device in there)
+
     def last_states(self, **inputs: Any) -> torch.Tensor:
         """Last hidden states, (sequences, tokens, width), where the vocabulary's weights are."""
         if self.runner:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest import discovery
+from palimpsest import threads as cpu
 from palimpsest.context import InterventionContext, ProbeContext, Progress
 from palimpsest.files import read_json
 
@@ -19,6 +20,7 @@ RESULTS = Path("results")
 
 def prepare_model(manifest_path: str, output: str) -> None:
     """Rule prepare_model: convert, fetch or check a model once."""
+    cpu.limit(1)
     from palimpsest.evidence.provenance import Provenance
     from palimpsest.models.loading import prepare
 
@@ -39,6 +41,7 @@ def intervene(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     Raises:
         LostProcessError: one of several processes has failed.
     """
+    cpu.limit(threads)
     from palimpsest.engine import devices
 
     manifest = read_json(manifest_path)
@@ -127,6 +130,7 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     Raises:
         RuntimeError: no cell could be measured.
     """
+    cpu.limit(threads)
     import polars as pl
 
     from palimpsest.engine import devices
@@ -223,6 +227,7 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     Raises:
         ShardError: a shard is missing or damaged; the message names it.
     """
+    cpu.limit(1)
     import polars as pl
 
     from palimpsest.evidence.gather import connect, frame_of, load
@@ -280,6 +285,7 @@ def gather(manifest_path: str, output: str, *, allow_missing: bool = False) -> N
     Raises:
         ShardError: a shard is missing or damaged; the message names it.
     """
+    cpu.limit(1)
     from palimpsest.evidence.gather import build
 
     manifest = read_json(manifest_path)
@@ -289,3 +295,19 @@ def gather(manifest_path: str, output: str, *, allow_missing: bool = False) -> N
 
 def _views(probes: list[str]) -> dict[str, str]:
     return {name: discovery.probe(name, "claims").VIEW for name in probes}
+
+
+def report_study(database: str, study: str, output: str) -> None:
+    """Rule report_study: the page of one study."""
+    cpu.limit(1)
+    from palimpsest.reports.build import build_study
+
+    build_study(database, study, output)
+
+
+def report_index(database: str, output: str) -> None:
+    """Rule report_index: the overview of all studies."""
+    cpu.limit(1)
+    from palimpsest.reports.build import build_index
+
+    build_index(database, output)

@@ -13,7 +13,8 @@ from palimpsest.engine.scoring import hidden_states, log_likelihoods, packs, seq
 from palimpsest.engine.training import Trainer, TrainingSettings, example
 from palimpsest.models import spreading
 from palimpsest.models.loading import load
-from palimpsest.models.states import StateReader
+from palimpsest.models.states import StateReader, save_step, write_state
+from tests.models.far_device import FAR, FarTensor, TwoDevices, put_far
 
 PROMPTS = ["The rate in 1994 was", "The rate in 1995 was", "Gold", "It"]
 ANSWERS = [[" 5.3 percent", " 5.9", " 6"], [" 4", " nothing at all"], [" rose."], [" is", " was"]]
@@ -37,6 +38,22 @@ def hooked(tiny, tmp_path):
         twin.module, places, main_device="cpu", offload_dir=str(tmp_path), force_hooks=True
     )
     assert any(p.is_meta for p in twin.module.parameters())
+    return twin
+
+
+@pytest.fixture
+def far(tiny):
+    """The second layer and the last norm on another device, with accelerate's hooks."""
+    from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+
+    twin = copy.deepcopy(tiny)
+    decoder = twin.module.get_decoder()
+    near, away = [decoder.layers[0], twin.module.lm_head], [decoder.layers[1], decoder.norm]
+    for part in away:
+        put_far(part)
+    for parts, device in ((near, "cpu"), (away, FAR)):
+        for part in parts:
+            add_hook_to_module(part, AlignDevicesHook(execution_device=device))
     return twin
 
 
@@ -69,7 +86,7 @@ def _same_numbers(one, other):
 
 def _lora_step(model):
     made = [example(model, p, a[0], ".", "sentence") for p, a in zip(PROMPTS, ANSWERS, strict=True)]
-    trainer = Trainer(model, TrainingSettings(adapter="lora", rank=4, learning_rate=1e-2), seed=1)
+    trainer = Trainer(model, TrainingSettings(adapter="lora", rank=4, learning_rate=1e-3), seed=1)
     trainer.run([made[:3], made[2:]])
     return trainer
 
@@ -84,6 +101,48 @@ def _same_training(one, other):
 def test_hooks_of_accelerate_change_no_number(tiny, hooked):
     assert hooked.device == tiny.device
     _same_numbers(tiny, hooked)
+
+
+def test_layers_on_two_devices_get_all_that_they_need(tiny, far):
+    """Masks, indices, kept keys and hidden states are moved; whatever is not would raise."""
+    with TwoDevices() as devices:
+        assert far.device == torch.device("cpu")
+        _same_numbers(tiny, far)
+    assert devices.met > 1000
+
+
+def test_windows_of_attention_are_moved_too(tiny, far):
+    for model in (tiny, far):
+        for layer in model.module.get_decoder().layers:
+            layer.self_attn.sliding_window = 3
+    with TwoDevices():
+        one, other = (
+            log_likelihoods(_packed(model), ["The rate of 1994"], [[" was", " is 5"]])
+            for model in (tiny, far)
+        )
+    for a, b in zip(one[0], other[0], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_adapters_learn_the_same_on_two_devices(tiny, far, monkeypatch):
+    from torch.optim import optimizer
+
+    monkeypatch.setattr(
+        optimizer, "_get_fused_kernels_supported_devices", lambda: ["cpu", FAR.type]
+    )
+    expected = _lora_step(tiny)
+    with TwoDevices():
+        trained = _lora_step(far)
+        assert sum(isinstance(p, FarTensor) for p in trained.parameters.values()) == 14
+        changes = {name: value.to("cpu") for name, value in trained.changes().items()}
+    assert trained.losses == pytest.approx(expected.losses, abs=1e-5)
+    for name, value in expected.changes().items():
+        torch.testing.assert_close(changes[name], value, atol=1e-5, rtol=0)
+
+
+def _packed(model):
+    model.packs = True
+    return model
 
 
 def test_the_slow_twin_gives_the_same_through_hooks(tiny, hooked):
@@ -146,3 +205,15 @@ def test_a_device_named_twice_is_one(tiny, tiny_manifest):
         torch.equal(p, q)
         for p, q in zip(tiny.module.parameters(), model.module.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_states_are_read_onto_several_devices(tiny, tiny_manifest, tmp_path, adapter):
+    settings = TrainingSettings(adapter=adapter, rank=2)
+    trainer = Trainer(tiny, settings)
+    trainer.run([[example(tiny, "The rate was", " 5.3", ".", "answer")]])
+    hashes = {1: save_step(tmp_path, 1, trainer.changes())}
+    write_state(tmp_path / "state.json", str(tiny_manifest), hashes, {"state": "s"})
+    one, several = (StateReader(tmp_path / "state.json", d).at(1) for d in ("cpu", "cpu,cpu"))
+    for p, q in zip(one.module.parameters(), several.module.parameters(), strict=True):
+        assert torch.equal(p, q)

@@ -65,7 +65,9 @@ def train(manifest: Path, case: dict[str, Any], saved: dict | None = None, first
     return trainer, before
 
 
-def train_cases(device: str, manifest: Path, folder: Path, cases: dict[str, dict]) -> None:
+def train_cases(
+    device: str, manifests: dict[str, Path], folder: Path, cases: dict[str, dict]
+) -> None:
     """Train each case and leave losses, weights, changes and states in the folder."""
     team = sharded.team()
     torch.set_num_threads(1)
@@ -73,6 +75,7 @@ def train_cases(device: str, manifest: Path, folder: Path, cases: dict[str, dict
         saved = None
         if case.get("resume"):
             saved = torch.load(folder / case["resume"], weights_only=True)["state"]
+        manifest = manifests[case.get("manifest", "tiny")]
         trainer, before = train(manifest, case, saved, case.get("first", 0))
         found = {
             "losses": trainer.losses,

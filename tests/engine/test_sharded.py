@@ -14,12 +14,14 @@ import torch
 
 from palimpsest.engine import processes, sharded
 from palimpsest.engine.training import Example
+from palimpsest.models.loading import load, prepare
 from palimpsest.models.states import StateReader, save_step, write_state
 from tests.engine import team_work
 
 pytestmark = pytest.mark.timeout(90)
 
-SGD = {"optimizer": "sgd", "learning_rate": 0.05}
+#: Clipping would hide a gradient of another size.
+SGD = {"optimizer": "sgd", "learning_rate": 0.02, "clip": 1e9}
 CASES = {
     "sgd": {"settings": SGD},
     "adamw": {"settings": {"weight_decay": 0.1, "learning_rate": 1e-4}},
@@ -29,6 +31,7 @@ CASES = {
     "some weights": {"settings": SGD | {"only": ("*.mlp.*", "*norm*")}},
     "hooks": {"settings": SGD, "hooks": "hooks"},
     "low rank": {"settings": SGD | {"learning_rate": 1.0}, "adapter": "lora"},
+    "head of its own": {"settings": SGD, "manifest": "untied"},
     "begun": {"settings": {"learning_rate": 1e-4}, "until": 2},
     "resumed": {"settings": {"learning_rate": 1e-4}, "first": 2, "resume": "begun"},
     "unbroken": {"settings": {"learning_rate": 1e-4}},
@@ -36,11 +39,25 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def found(tiny_manifest, tmp_path_factory) -> dict[str, dict]:
+def manifests(tiny_manifest, tmp_path_factory) -> dict[str, Path]:
+    """The tiny model, and one whose projection to the vocabulary is not the embeddings."""
+    folder = tmp_path_factory.mktemp("untied")
+    model = load(tiny_manifest)
+    model.module.lm_head.weight = torch.nn.Parameter(0.5 * model.module.lm_head.weight.detach())
+    model.module.config.tie_word_embeddings = False
+    model.module.save_pretrained(folder / "weights")
+    model.tokenizer.save_pretrained(folder / "weights")
+    entry = {"source": "directory", "path": str(folder / "weights")}
+    prepare("untied", entry, folder / "model.json")
+    return {"tiny": tiny_manifest, "untied": folder / "model.json"}
+
+
+@pytest.fixture(scope="module")
+def found(manifests, tmp_path_factory) -> dict[str, dict]:
     """Case -> what one process and two processes have made of it."""
     places = {size: tmp_path_factory.mktemp(f"processes-{size}") for size in (1, 2)}
-    team_work.train_cases("cpu", tiny_manifest, places[1], CASES)
-    arguments = (tiny_manifest, places[2], CASES)
+    team_work.train_cases("cpu", manifests, places[1], CASES)
+    arguments = (manifests, places[2], CASES)
     processes.together(team_work.train_cases, ["cpu", "cpu"], 2, arguments)
     return {
         name: {size: torch.load(place / name) for size, place in places.items()} for name in CASES
@@ -61,6 +78,11 @@ def test_two_processes_train_as_one_does(found, case):
     _near(one["state"]["parameters"], two["state"]["parameters"])
     _near(one["changes"], two["changes"])
     assert one["losses"][0] != one["losses"][-1]
+
+
+def test_weights_are_tied_as_they_were(found):
+    names = [set(found[case][2]["changes"]) for case in ("sgd", "head of its own")]
+    assert names[1] - names[0] == {"lm_head.weight"}
 
 
 def test_each_process_holds_half(found):

@@ -2,11 +2,11 @@
 
 import argparse
 
-from palimpsest.reports.build import build_index
+from palimpsest.jobs import report_index
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", required=True, help="database to read")
     parser.add_argument("--output", required=True, help="page to write")
     arguments = parser.parse_args()
-    build_index(arguments.database, arguments.output)
+    report_index(arguments.database, arguments.output)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from palimpsest.reports.build import build_study
+from palimpsest.jobs import report_study
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -10,4 +10,4 @@ if __name__ == "__main__":
     parser.add_argument("--study", required=True, help="study")
     parser.add_argument("--output", required=True, help="page to write")
     arguments = parser.parse_args()
-    build_study(arguments.database, arguments.study, arguments.output)
+    report_study(arguments.database, arguments.study, arguments.output)

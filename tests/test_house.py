@@ -96,7 +96,7 @@ MAY_IMPORT = {
     "data": {"metrics", "identity"},
     "statistics": set(),
     "metrics": set(),
-    "evidence": {"files", "identity", "__version__"},
+    "evidence": {"files", "identity", "threads", "__version__"},
     "reports": {"evidence", "files", "identity", "statistics", "probes", "__version__"},
 }
 

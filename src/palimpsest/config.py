@@ -77,8 +77,8 @@ class Compute(Block):
     """Memory that a model job asks for at the first attempt; doubled at the second."""
     runtime_minutes: int = Field(default=120, ge=1)
     """Time that a model job asks for at the first attempt; doubled at the second."""
-    gpu: int = Field(default=0, ge=0, le=1)
-    """GPUs of a model job: 0 runs on the CPU, 1 asks for one device."""
+    gpu: int = Field(default=0, ge=0, le=64)
+    """GPUs of a model job: 0 runs on the CPU, more than 1 is for models that fit no single one."""
     batch_minutes: float = Field(default=30, gt=0)
     """Cells of one state are cut into jobs of about this length."""
 

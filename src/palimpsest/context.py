@@ -21,6 +21,7 @@ class Progress:
     label: str = ""
     every: float = 2.0
     done: int = 0
+    shown: bool = True
     _written: float = 0.0
     _bar: Any = None
 
@@ -30,7 +31,11 @@ class Progress:
         self._started = time.time()
         # Standard output: Snakemake sends what goes to standard error to the log of the job.
         self._bar = tqdm(
-            total=self.total, desc=self.label, file=sys.stdout, disable=None, leave=False
+            total=self.total,
+            desc=self.label,
+            file=sys.stdout,
+            disable=None if self.shown else True,
+            leave=False,
         )
         self._write()
 

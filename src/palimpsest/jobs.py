@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palimpsest import discovery
+from palimpsest import threads as cpu
 from palimpsest.context import InterventionContext, ProbeContext, Progress
 from palimpsest.files import read_json
 
@@ -23,6 +24,7 @@ RESULTS = Path("results")
 
 def prepare_model(manifest_path: str, output: str) -> None:
     """Rule prepare_model: convert, fetch or check a model once."""
+    cpu.limit(1)
     from palimpsest.evidence.provenance import Provenance
     from palimpsest.models.loading import prepare
 
@@ -35,54 +37,86 @@ def prepare_model(manifest_path: str, output: str) -> None:
 
 
 def intervene(manifest_path: str, output: str, threads: int, gpu: int) -> None:
-    """Rule intervene: apply one intervention to the parent state and save its checkpoints."""
+    """Rule intervene: apply one intervention to the parent state and save its checkpoints.
+
+    With several devices the layers are spread over them, or one process a device holds a share of
+    every weight, as the intervention says.
+
+    Raises:
+        LostProcessError: one of several processes has failed.
+    """
+    cpu.limit(threads)
     from palimpsest.engine import devices
-    from palimpsest.evidence.provenance import Provenance
-    from palimpsest.models.states import StateReader, save_step, write_state
 
     manifest = read_json(manifest_path)
     module = discovery.intervention(manifest["intervention"])
     settings = module.Settings(**manifest["settings"])
+    shares = getattr(module, "shares_devices", lambda settings: False)
+    with devices.device(gpu, threads) as device:
+        names = devices.names(device)
+        if len(names) > 1 and shares(settings):
+            from palimpsest.engine.processes import together
+
+            together(_apply, names, threads, (manifest, output, threads, device))
+        else:
+            _apply(device, manifest, output, threads, device)
+    shutil.rmtree(RESULTS / "scratch" / manifest["state"], ignore_errors=True)
+
+
+def _apply(
+    device: str, manifest: dict[str, Any], output: str, threads: int, all_devices: str
+) -> None:
+    """Apply an intervention in this process; of several the first alone writes files."""
+    from palimpsest.engine import devices, sharded
+    from palimpsest.evidence.provenance import Provenance
+    from palimpsest.models.states import StateReader, save_step, write_state
+
+    team = sharded.team()
+    module = discovery.intervention(manifest["intervention"])
+    settings = module.Settings(**manifest["settings"])
     folder = Path(output).parent
     scratch = RESULTS / "scratch" / manifest["state"]
-    with devices.device(gpu, threads) as device:
-        record = Provenance(
-            job=f"state/{manifest['state']}",
-            rule="intervene",
-            state=manifest["state"],
-            device=devices.describe(device),
-            threads=threads,
-            code=manifest["code"],
-            settings=manifest["settings"],
-        )
-        parent = StateReader(Path(manifest["parent"]), device)
-        model = parent.at(parent.steps[-1])
-        hashes: dict[int, str] = {}
+    record = Provenance(
+        job=f"state/{manifest['state']}",
+        rule="intervene",
+        state=manifest["state"],
+        device=devices.describe(all_devices),
+        threads=threads,
+        code=manifest["code"],
+        settings=manifest["settings"],
+    )
+    parent = StateReader(Path(manifest["parent"]), team.loads_on(device), verify=team.first)
+    model = parent.at(parent.steps[-1])
+    hashes: dict[int, str] = {}
 
-        def save(step: int, changes: dict) -> None:
+    def save(step: int, changes: dict) -> None:
+        if team.first:
             hashes[step] = save_step(folder, step, changes)
 
-        context = InterventionContext(
-            seed=manifest["seed"],
-            data_block=manifest["data_block"],
-            folder=folder,
-            scratch=scratch,
-            save=save,
-            progress=lambda total: Progress(
-                total, scratch / "progress.json", f"{manifest['intervention']} s{manifest['seed']}"
-            ),
-            device=device,
-        )
-        began = time.monotonic()
-        module.apply(model, settings, context)
-        record.work_seconds = time.monotonic() - began
+    context = InterventionContext(
+        seed=manifest["seed"],
+        data_block=manifest["data_block"],
+        folder=folder if team.first else scratch / f"process-{team.rank}",
+        scratch=scratch,
+        save=save,
+        progress=lambda total: Progress(
+            total,
+            scratch / "progress.json" if team.first else None,
+            f"{manifest['intervention']} s{manifest['seed']}",
+            shown=team.first,
+        ),
+        device=device,
+    )
+    began = time.monotonic()
+    module.apply(model, settings, context)
+    record.work_seconds = time.monotonic() - began
+    record.tokens, record.notes = int(team.total(model.tokens)), context.notes
+    if team.first:
         missing = {step for step in manifest["steps"] if step} - set(hashes)
         hashes |= _found(folder, missing)
-        record.tokens, record.notes = model.tokens, context.notes
         facts = {k: manifest[k] for k in ("state", "intervention", "settings", "seed", "model")}
         write_state(output, manifest["parent"], hashes, facts)
         record.write(folder / "provenance.json")
-    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _found(folder: Path, steps: set[int]) -> dict[int, str]:
@@ -102,6 +136,7 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     Raises:
         RuntimeError: no cell could be measured.
     """
+    cpu.limit(threads)
     import polars as pl
 
     from palimpsest.engine import devices
@@ -199,6 +234,7 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     Raises:
         ShardError: a shard is missing or damaged; the message names it.
     """
+    cpu.limit(1)
     import polars as pl
 
     from palimpsest.evidence.gather import connect, frame_of, load
@@ -256,6 +292,7 @@ def gather(manifest_path: str, output: str, *, allow_missing: bool = False) -> N
     Raises:
         ShardError: a shard is missing or damaged; the message names it.
     """
+    cpu.limit(1)
     from palimpsest.evidence.gather import build
 
     manifest = read_json(manifest_path)
@@ -265,3 +302,19 @@ def gather(manifest_path: str, output: str, *, allow_missing: bool = False) -> N
 
 def _views(probes: list[str]) -> dict[str, str]:
     return {name: discovery.probe(name, "claims").VIEW for name in probes}
+
+
+def report_study(database: str, study: str, output: str) -> None:
+    """Rule report_study: the page of one study."""
+    cpu.limit(1)
+    from palimpsest.reports.build import build_study
+
+    build_study(database, study, output)
+
+
+def report_index(database: str, output: str) -> None:
+    """Rule report_index: the overview of all studies."""
+    cpu.limit(1)
+    from palimpsest.reports.build import build_index
+
+    build_index(database, output)

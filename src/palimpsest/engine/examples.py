@@ -127,6 +127,8 @@ def token_losses(model: LanguageModel, sentences: Sequence[Example]) -> TokenLos
     owner = np.repeat(np.arange(len(sentences)), [sum(s.scored) for s in sentences])
     layout = Layout(chains([sentence.ids for sentence in sentences]), model.device)
     at = torch.from_numpy(scored).to(model.device)
-    states = hidden(model, layout).index_select(0, at - 1)
-    values = negative_log_likelihood(model, states, layout.ids[0, at])
-    return TokenLosses(values, torch.from_numpy(owner).to(model.device), len(sentences))
+    states = hidden(model, layout)
+    # Where the vocabulary is projected, which need not be where tokens go in.
+    words, before = layout.ids[0, at].to(states.device), (at - 1).to(states.device)
+    values = negative_log_likelihood(model, states.index_select(0, before), words)
+    return TokenLosses(values, torch.from_numpy(owner).to(values.device), len(sentences))

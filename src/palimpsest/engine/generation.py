@@ -331,7 +331,6 @@ def _end_tokens(model: LanguageModel) -> set[int]:
 
 def _batch_size(model: LanguageModel, length: int) -> int:
     """Sequences of a length whose keys and values fit the memory set aside for them."""
-    import torch
 
     config = model.module.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -339,5 +338,5 @@ def _batch_size(model: LanguageModel, length: int) -> int:
     each = 2 * config.num_hidden_layers * heads * width * length * model.dtype.itemsize
     if model.device.type != "cuda":
         return int(max(1, min(CPU_SEQUENCES, CPU_BYTES // each)))
-    free, _ = torch.cuda.mem_get_info(model.device)
+    free = model.free_bytes()
     return int(max(1, _SHARE_OF_MEMORY * free // each))

@@ -58,12 +58,12 @@ class KeyValues:
         places = torch.arange(self.reach, device=tokens.device)
         self.distance = self.at[:, None] - places
         with packing.packed(self.model):
-            hidden = self.model.module.get_decoder()(
+            hidden = self.model.last_states(
                 input_ids=tokens[:, None],
                 position_ids=self.at[:, None],
                 use_cache=False,
                 packing=self,
-            ).last_hidden_state[:, -1]
+            )[:, -1]
         self.lengths += 1
         return hidden
 
@@ -80,11 +80,13 @@ class KeyValues:
         from torch.nn.functional import scaled_dot_product_attention
 
         keys, values = self.keys[layer], self.values[layer]
-        keys[self.rows, :, self.at] = key[:, :, 0]
-        values[self.rows, :, self.at] = value[:, :, 0]
-        seen = self.distance >= 0
+        # Layers may lie on several devices.
+        rows, at, distance = (part.to(key.device) for part in (self.rows, self.at, self.distance))
+        keys[rows, :, at] = key[:, :, 0]
+        values[rows, :, at] = value[:, :, 0]
+        seen = distance >= 0
         if window is not None:
-            seen &= self.distance < window
+            seen &= distance < window
         return scaled_dot_product_attention(
             query,
             keys[:, :, : self.reach],
@@ -102,4 +104,4 @@ class KeyValues:
         self.n, self.lengths = len(going), self.lengths[index]
         for held in (self.keys, self.values):
             for layer in held:
-                held[layer] = held[layer].index_select(0, index)
+                held[layer] = held[layer].index_select(0, index.to(held[layer].device))

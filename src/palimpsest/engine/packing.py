@@ -8,6 +8,7 @@ branches, for which causal attention is that already. The same rows serve scorin
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -199,6 +200,7 @@ class Layout:
         self.longest = max(row.depths) + 1
         self.store: Callable[[int, torch.Tensor, torch.Tensor], None] | None = None
         self._windows: dict[tuple[int, int], torch.Tensor] = {}
+        self._elsewhere: dict[torch.device, Layout] = {}
         self.stacks: list[_Stack] = []
         order: list[np.ndarray] = []
         for trees in _stacks(row.sizes(), row.branched):
@@ -211,6 +213,21 @@ class Layout:
         self.back = None
         if not (len(self.stacks) == 1 and self.stacks[0].whole):
             self.back = torch.from_numpy(back).to(device)
+
+    def on(self, device: torch.device) -> Layout:
+        """The same on another device, for a layer that lies there."""
+        if device == self.ids.device:
+            return self
+        if device not in self._elsewhere:
+            other = self._elsewhere[device] = copy.copy(self)
+            other.ids, other.positions = self.ids.to(device), self.positions.to(device)
+            other.back = None if self.back is None else self.back.to(device)
+            other.stacks = [
+                _Stack(s.index.to(device), None if s.mask is None else s.mask.to(device), s.whole)
+                for s in self.stacks
+            ]
+            other._windows, other._elsewhere = {}, {}
+        return self._elsewhere[device]
 
     def mask(self, number: int, window: int | None) -> torch.Tensor | None:
         """What each node of a stack of trees sees in a layer; None where that is all before it."""
@@ -239,12 +256,12 @@ def hidden(model: LanguageModel, layout: Layout) -> torch.Tensor:
     """
     model.tokens += layout.ids.shape[1]
     with packed(model):
-        return model.module.get_decoder()(
+        return model.last_states(
             input_ids=layout.ids,
             position_ids=layout.positions,
             use_cache=False,
             packing=layout,
-        ).last_hidden_state[0]
+        )[0]
 
 
 @contextmanager
@@ -311,6 +328,7 @@ def attend(
         layer = module.layer_idx
         found = packing.attend(layer, query, key, value, scaling, sliding_window)
         return found.transpose(1, 2), None
+    packing = packing.on(query.device)
     if packing.store:
         packing.store(module.layer_idx, key, value)
     shared = query.shape[1] != key.shape[1]

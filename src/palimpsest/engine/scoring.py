@@ -318,12 +318,11 @@ def _budget(model: LanguageModel) -> int:
     """Tokens a row: what keeps a CPU's cache, or fits a share of a GPU's free memory."""
     if model.device.type != "cuda":
         return CPU_BUDGET
-    import torch
 
     config = model.module.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     token = (8 * config.hidden_size + 3 * inner) * model.dtype.itemsize
-    free, _ = torch.cuda.mem_get_info(model.device)
+    free = model.free_bytes()
     return int(min(GPU_BUDGET, max(LEAST_BUDGET, _SHARE_OF_MEMORY * free / token)))
 
 

@@ -3,6 +3,7 @@
 Sentences of a batch lie in one row without padding, each sees only itself, and the vocabulary is
 projected only where a token is scored. A batch that memory cannot hold is put through in parts
 whose gradients add up to that of the whole. With every hook empty the loop is plain fine-tuning.
+Several processes may share the weights of one model (``sharded``); the loop is the same.
 """
 
 from __future__ import annotations
@@ -14,14 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from palimpsest.engine.examples import (
-    Example,
-    TokenLosses,
-    batches,
-    example,
-    parts,
-    token_losses,
-)
+from palimpsest.engine import sharded
+from palimpsest.engine.examples import Example, TokenLosses, batches, example, token_losses
 from palimpsest.engine.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -43,7 +38,7 @@ __all__ = [
 ]
 
 VERSION = 2
-ENGINE = ("engine.training_settings", "engine.examples", "engine.adapters")
+ENGINE = ("engine.training_settings", "engine.examples", "engine.adapters", "engine.sharded")
 
 #: Tokens put through at once on a CPU; more gain nothing there.
 CPU_BUDGET = 2048
@@ -64,6 +59,11 @@ class NonFiniteLossError(RuntimeError):
 @dataclass
 class Hooks:
     """What a method may change; every hook empty is plain fine-tuning.
+
+    Where processes share a model each runs every hook, all of them in the same order. Weights and
+    gradients are then ``DTensor``: operations are written as for the whole tensor, but only with
+    tensors that were made from them. ``loss`` sees the process's own parts of a batch,
+    ``extra_loss`` the whole batch and must come out equal everywhere.
 
     Attributes:
         stream: changes the batches before they are seen: adds, drops, mixes or reorders.
@@ -147,16 +147,19 @@ class Trainer:
             for name, parameter in module.named_parameters():
                 parameter.requires_grad_(self._selected(name))
         module.train()
+        self.team = sharded.team()
+        self.team.shard(self.model)
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise ValueError(f"no weight to train: {', '.join(settings.only)} fits no name")
-        values = list(self.parameters.values())
-        self.optimizer = self.make_optimizer(settings, values)
+        self._values = list(self.parameters.values())
+        self._stepped = self.team.stepped(self._values)
+        self.optimizer = self.make_optimizer(settings, self._stepped)
         if settings.checkpointing == "always":
             self._keep_no_activations()
-        if settings.compile:
+        if settings.compile and self.team.size == 1:
             self._decoder().compile(dynamic=True)
-        self._budget = self.token_budget or self._budget_of_device()
+        self._budget = self.team.least(self.token_budget or self._budget_of_device())
         torch.manual_seed(self.seed % (1 << 63))
 
     def run(self, batches: Iterable[Sequence[Example]]) -> None:
@@ -188,35 +191,36 @@ class Trainer:
 
         Args:
             before: for full fine-tuning, the parameters before; equal tensors are left out.
+
+        Returns:
+            Name -> whole tensor; of several processes the first alone gets any.
         """
         import torch
 
         if not self.adapters:
             return {
-                name: p.detach()
-                for name, p in self.parameters.items()
-                if before is None or not torch.equal(p.detach(), before[name])
+                name: value
+                for name, value in self.team.whole(self.parameters)
+                if before is None or not torch.equal(value, before[name])
             }
         stored = {}
         for name, adapter in self.adapters.items():
             stored[f"{name}::A"] = adapter.A.detach()
             stored[f"{name}::B"] = adapter.B.detach() * adapter.scale
-        return stored
+        return dict(self.team.whole(stored))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to continue to the same bits on the same device."""
-        import torch
+        """All that is needed to continue to the same bits on the same device.
 
-        device = self.model.device
+        Of several processes all must call it; the first alone gets the tensors.
+        """
         return {
-            "parameters": {k: v.detach().clone() for k, v in self.parameters.items()},
-            "optimizer": self.optimizer.state_dict(),
+            "parameters": {k: v.clone() for k, v in self.team.whole(self.parameters)},
+            "optimizer": self.team.whole_state(self.optimizer.state_dict(), self._values),
             "step": self.step,
             "losses": list(self.losses),
             "budget": self._budget,
-            "random": torch.cuda.get_rng_state(device)
-            if device.type == "cuda"
-            else torch.get_rng_state(),
+            "random": self.team.random(self.model.device),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -225,14 +229,13 @@ class Trainer:
 
         with torch.no_grad():
             for name, value in saved["parameters"].items():
-                self.parameters[name].copy_(value)
-        self.optimizer.load_state_dict(saved["optimizer"])
+                parameter = self.parameters[name]
+                parameter.copy_(self.team.share(value, parameter))
+        optimizer = self.team.share_state(saved["optimizer"], self._values)
+        self.optimizer.load_state_dict(optimizer)
         self.step, self.losses = saved["step"], list(saved["losses"])
         self._budget = saved["budget"]
-        if self.model.device.type == "cuda":
-            torch.cuda.set_rng_state(saved["random"].cpu(), self.model.device)
-        else:
-            torch.set_rng_state(saved["random"].cpu())
+        self.team.set_random(saved["random"].cpu(), self.model.device)
 
     def _train_on(self, batch: Sequence[Example]) -> None:
         loss = self._backward_in_parts(batch)
@@ -262,22 +265,26 @@ class Trainer:
 
         loss_of = self.hooks.loss or mean_loss
         total = 0.0
-        for part in parts(batch, self._budget):
+        for part, counts in self.team.parts(batch, self._budget):
             with self._precision():
                 loss = loss_of(self.model, part, batch)
-            total += self._checked(loss)
+            if not counts:
+                loss = loss * 0
+            total += self._checked(self.team.total(float(loss.detach())))
             with packed(self.model) if self._computes_twice else contextlib.nullcontext():
                 loss.backward()
         if self.hooks.extra_loss:
             with self._precision():
-                loss = self.hooks.extra_loss(self.model, batch)
-            total += self._checked(loss)
+                loss = self.team.number(self.hooks.extra_loss(self.model, batch))
+            total += self._checked(self.team.total(float(loss.detach())) / self.team.size)
             if loss.requires_grad:
+                # All processes have computed all of it: their mean is its gradient.
+                self.team.sums_gradients(self.model, False)
                 loss.backward()
+                self.team.sums_gradients(self.model, True)
         return total
 
-    def _checked(self, loss: torch.Tensor) -> float:
-        value = float(loss.detach())
+    def _checked(self, value: float) -> float:
         if not math.isfinite(value):
             raise self._not_finite("loss")
         return value
@@ -290,11 +297,12 @@ class Trainer:
         """Clip, then one step of the optimiser; the fused kernel scales the gradient on its way."""
         import torch
 
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        gradients = [p.grad for p in self._values if p.grad is not None]
+        norm = self.team.number(torch.nn.utils.get_total_norm(gradients))
         if not math.isfinite(norm):
             raise self._not_finite("gradient")
         rate = self.settings.rate(self.step, self.steps)
+        self.team.hand_gradients(self._values, self._stepped)
         self.descend(self.optimizer, norm, self.settings, rate)
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -346,6 +354,10 @@ class Trainer:
     def _need_less_memory(self, error: Exception) -> None:
         import torch
 
+        if self.team.size > 1:
+            raise MemoryError(
+                "out of memory on one of several devices: set checkpointing to always, or take more"
+            ) from error
         # Parts of half the size cost next to nothing until they are small; computing twice does.
         if self._budget >= 2 * SMALL_BUDGET:
             self._budget //= 2
@@ -369,13 +381,12 @@ class Trainer:
         """Tokens at once: enough for full speed, and what fits beside weights and optimiser."""
         if self.model.device.type != "cuda":
             return CPU_BUDGET
-        import torch
 
         config = self.model.module.config.get_text_config()
         inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
         layer = 16 * config.hidden_size + 5 * inner
         token = layer * config.num_hidden_layers * self.model.dtype.itemsize
-        free, _ = torch.cuda.mem_get_info(self.model.device)
+        free = self.model.free_bytes()
         trained = sum(p.numel() * p.element_size() for p in self.parameters.values())
         left = max(0.0, free - 3 * trained) * _SHARE_OF_MEMORY
         return int(min(GPU_BUDGET, max(LEAST_BUDGET, left / token)))

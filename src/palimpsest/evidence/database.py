@@ -10,6 +10,7 @@ import duckdb
 import polars as pl
 
 from palimpsest.evidence.schema import SCHEMA_VERSION
+from palimpsest.threads import granted
 
 
 class EvidenceError(Exception):
@@ -29,6 +30,9 @@ class Database:
             raise EvidenceError(f"{self.path}: no such database; the rule `gather` makes it")
         try:
             self._connection = duckdb.connect(str(self.path), read_only=True)
+            if number := granted():
+                # Not a setting of the connection: two readers of one file must not differ in those.
+                self._connection.execute(f"SET threads = {number}")
         except duckdb.Error as error:
             raise EvidenceError(_why_closed(self.path, str(error))) from error
         try:

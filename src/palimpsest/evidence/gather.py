@@ -19,6 +19,7 @@ from palimpsest import __version__
 from palimpsest.evidence.schema import SCHEMA_VERSION, TABLES, columns, create_statement
 from palimpsest.evidence.shards import ShardError, read_facts, read_shard, sidecar
 from palimpsest.files import atomic, read_json
+from palimpsest.threads import granted
 
 
 def load(study: dict[str, Any], *, allow_missing: bool = False) -> dict[str, list | pl.DataFrame]:
@@ -118,7 +119,7 @@ def connect(
     tables: dict[str, list[pl.DataFrame]], views: dict[str, str], path: str | Path = ":memory:"
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the given tables and views."""
-    connection = duckdb.connect(str(path))
+    connection = duckdb.connect(str(path), config=_threads())
     for name in TABLES:
         connection.execute(create_statement(name))
         for frame in tables.get(name, []):
@@ -132,6 +133,11 @@ def connect(
     for name, query in views.items():
         connection.execute(f'CREATE VIEW "{name}" AS {query}')
     return connection
+
+
+def _threads() -> dict[str, int]:
+    number = granted()
+    return {"threads": number} if number else {}
 
 
 def content_hash(connection: duckdb.DuckDBPyConnection) -> str:
@@ -169,7 +175,7 @@ def _write(
 
 
 def _verify(path: str | Path, expected: dict[str, int]) -> None:
-    with duckdb.connect(str(path), read_only=True) as connection:
+    with duckdb.connect(str(path), read_only=True, config=_threads()) as connection:
         for table, count in expected.items():
             if table != "run":
                 found = connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]

@@ -10,7 +10,6 @@ are exposures: how often every planted fact was shown, each time in one phrasing
 
 from __future__ import annotations
 
-import time
 from datetime import date as Date
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 2
-ENGINE = ("engine.training", "data.facts", "data.phrasing", "data.selection")
+ENGINE = ("engine.training", "engine.resuming", "data.facts", "data.phrasing", "data.selection")
 STOCHASTIC = True
 
 
@@ -74,6 +73,11 @@ class Settings(Block):
         if self.choices > self.candidates:
             raise ValueError("choices must not exceed candidates")
         return self
+
+
+def shares_devices(settings: Settings) -> bool:
+    """Whether several devices each hold a share of the weights, in a process of their own."""
+    return settings.training.adapter == "full"
 
 
 def steps(settings: Settings) -> list[int]:
@@ -129,8 +133,8 @@ def apply(model: LanguageModel, settings: Settings, context: InterventionContext
         NonFiniteLossError: the loss is not finite.
     """
     import numpy as np
-    import torch
 
+    from palimpsest.engine.resuming import Resume
     from palimpsest.engine.training import Trainer
 
     facts = curriculum(settings, model, context.seed, context.data_block)
@@ -140,15 +144,10 @@ def apply(model: LanguageModel, settings: Settings, context: InterventionContext
     full = settings.training.adapter == "full"
     before = {n: p.detach().clone() for n, p in model.module.named_parameters()} if full else None
     trainer = Trainer(model, settings.training, seed=seed_of("adapter", context.seed))
-    resume = context.scratch / "resume.pt"
-    done = 0
-    if resume.is_file():
-        saved = torch.load(resume, weights_only=True, map_location=context.device)
-        trainer.load_state_dict(saved["trainer"])
-        done = saved["exposures"]
+    resume = Resume(trainer, context.scratch / "resume.pt")
+    done = resume.load().get("exposures", 0)
     progress = context.progress(settings.exposures[-1])
     progress.advance(done)
-    last_saved = time.monotonic()
     for exposure in range(done + 1, settings.exposures[-1] + 1):
         order = np.random.default_rng(seed_of("order", context.seed, exposure)).permutation(
             len(taught)
@@ -158,12 +157,7 @@ def apply(model: LanguageModel, settings: Settings, context: InterventionContext
         trainer.run(shown[start : start + size] for start in range(0, len(shown), size))
         if exposure in settings.exposures:
             context.save(exposure, trainer.changes(before))
-        if time.monotonic() - last_saved > 30 or exposure in settings.exposures:
-            context.scratch.mkdir(parents=True, exist_ok=True)
-            partial = resume.with_suffix(".tmp")
-            torch.save({"trainer": trainer.state_dict(), "exposures": exposure}, partial)
-            partial.replace(resume)
-            last_saved = time.monotonic()
+        resume.save({"exposures": exposure}, now=exposure in settings.exposures)
         progress.advance()
     trainer.finish()
     progress.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +23,33 @@ class LanguageModel:
     format: str = "plain"
     tokens: int = 0
     packs: bool | None = None
+    #: Runs the decoder where its weights must be gathered first (``engine.sharded``).
+    runner: Callable[..., torch.Tensor] | None = field(default=None, repr=False)
     _encoded: dict[str, list[int]] = field(default_factory=dict, repr=False)
 
     @property
     def device(self) -> torch.device:
-        """Device of the weights."""
-        return next(self.module.parameters()).device
+        """Device of the embeddings, where tokens go in; layers may lie on others."""
+        return device_of(self.module.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the weights."""
         return next(self.module.parameters()).dtype
+
+    def free_bytes(self) -> int:
+        """Free memory of the fullest of the GPUs on which weights lie."""
+        import torch
+
+        there = {p.device for p in self.module.parameters() if p.is_cuda}
+        return min(torch.cuda.mem_get_info(device)[0] for device in there)
+
+    def last_states(self, **inputs: Any) -> torch.Tensor:
+        """Last hidden states, (sequences, tokens, width), where the vocabulary's weights are."""
+        if self.runner:
+            return self.runner(**inputs)
+        states = self.module.get_decoder()(**inputs).last_hidden_state
+        return states.to(device_of(self.module.get_output_embeddings()))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text`` with the tokenizer's own special tokens (such as a BOS)."""
@@ -91,3 +107,14 @@ class LanguageModel:
     def trainable(self) -> Iterator[torch.nn.Parameter]:
         """Parameters that require a gradient."""
         return (p for p in self.module.parameters() if p.requires_grad)
+
+
+def device_of(layer: torch.nn.Module) -> torch.device:
+    """Where a layer computes; weights that wait elsewhere until then are on no device."""
+    import torch
+
+    hook = getattr(layer, "_hf_hook", None)
+    weight = next(layer.parameters())
+    if weight.is_meta and hook is not None:
+        return torch.device(hook.execution_device)
+    return weight.device

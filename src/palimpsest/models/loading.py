@@ -80,42 +80,55 @@ def load(
 
     Args:
         manifest: its ``model.json``.
-        device: such as ``cpu`` or ``cuda:0``.
+        device: such as ``cpu`` or ``cuda:0``; of several, joined by commas, each holds some of the
+            layers; on ``meta`` there are names and shapes only.
         verify: compare the SHA-256 of the weight files with ``model.json`` first.
         for_training: keep gradients possible; otherwise parameters are frozen.
 
     Raises:
         ModelError: a file is missing, changed, or no safetensors.
+        MemoryError: several devices together have no room for the weights.
     """
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
+    from palimpsest.models import spreading
+
     disable_progress_bar()
     facts = read_json(manifest)
     folder = Path(manifest).parent / facts["folder"]
+    dtype = getattr(torch, facts["dtype"])
+    names = list(dict.fromkeys(device.split(",")))
     if verify:
         # A folder of the user's own is never to be deleted, only what was made from it.
         own = Path(manifest).parent == folder
         verify_files(folder, facts["files"], folder if own else manifest)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        module, found = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, facts["dtype"]),
-            trust_remote_code=False,
-            use_safetensors=True,
-            low_cpu_mem_usage=True,
-            output_loading_info=True,
-        )
+        if device == "meta":
+            module, found = spreading.on_no_device(folder, dtype), {"missing_keys": ()}
+        else:
+            spread = spreading.place(folder, dtype, spreading.room_on(names)) if names[1:] else None
+            module, found = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                trust_remote_code=False,
+                use_safetensors=True,
+                low_cpu_mem_usage=True,
+                output_loading_info=True,
+                device_map=spread,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {facts['model']} in {folder} cannot be loaded: {error}") from error
     if found["missing_keys"]:
         # The library would fill them with random numbers and go on.
         names = ", ".join(sorted(found["missing_keys"])[:3])
         raise ModelError(f"model {facts['model']} in {folder} lacks the weights {names}")
-    module.to(device).eval().requires_grad_(for_training)
+    if len(names) == 1:
+        module.to(names[0])
+    module.eval().requires_grad_(for_training)
     return LanguageModel(module, tokenizer, name=facts["model"], format=facts["format"])
 
 

@@ -52,7 +52,8 @@ class StateReader:
 
     Args:
         path: ``state.json`` of a state, or ``model.json`` of a base model.
-        device: device of the weights.
+        device: device of the weights, or several joined by commas, over which layers are spread;
+            ``meta`` for a model without weights, which stands for any step.
         verify: check every file against its recorded SHA-256.
     """
 
@@ -87,6 +88,8 @@ class StateReader:
         if step not in self.steps:
             raise ModelError(f"{self.path}: has the steps {self.steps}, not {step}")
         model = self._parent()
+        if self.device == "meta":
+            return model
         weights = dict(model.module.named_parameters())
         with torch.no_grad():
             for name, value in self._base.items():
@@ -118,7 +121,8 @@ class StateReader:
                 f"{path}: content differs from its recorded SHA-256; delete {self.path} and run "
                 "again"
             )
-        stored = load_file(path, device=str(self.device))
+        spread = "," in self.device
+        stored = load_file(path, device="cpu" if spread else str(self.device))
         changed = {}
         for key, value in stored.items():
             name, _, factor = key.partition("::")
@@ -127,5 +131,6 @@ class StateReader:
             if not factor:
                 changed[name] = value
             elif factor == "B":
-                changed[name] = weights[name] + value @ stored[f"{name}::A"]
+                change = value @ stored[f"{name}::A"]
+                changed[name] = weights[name] + change.to(weights[name].device)
         return changed

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +197,7 @@ def _measure(
     from palimpsest.models.states import StateReader
 
     settings = discovery.probe(manifest["probe"]).Settings(**manifest["settings"])
-    measure = discovery.probe(manifest["probe"], "measure").measure
+    module = discovery.probe(manifest["probe"], "measure")
     reader = StateReader(Path(manifest["state_path"]), device)
     context = ProbeContext(
         study=manifest["study"],
@@ -207,22 +208,55 @@ def _measure(
         entry=manifest["entry"],
     )
     record.work_seconds = 0.0
+    wanted = {cell["id"] for cell in pending}
     for step in sorted({cell["step"] for cell in pending}):
         model = reader.at(step)
         before, began = model.tokens, time.monotonic()
-        for cell in (cell for cell in pending if cell["step"] == step):
-            try:
-                rows = measure(model, settings, cell, context)
-                frame = observations(rows, study=cell["study"], cell=cell["id"], step=step)
-                write_shard(cell_file(cell["id"]), frame, {"cell": cell})
-            except OSError:
-                raise
-            except Exception as error:
-                traceback.print_exc()
-                failures[cell["id"]] = f"{type(error).__name__}: {error}"
-            progress.advance()
+        cells = [cell for cell in manifest["cells"] if cell["step"] == step]
+        for group in _groups(module, settings, cells):
+            if wanted.isdisjoint(cell["id"] for cell in group):
+                continue
+            for cell, rows in _outcomes(module, model, settings, group, context):
+                if cell["id"] not in wanted:
+                    continue
+                try:
+                    if isinstance(rows, Exception):
+                        raise rows
+                    frame = observations(rows, study=cell["study"], cell=cell["id"], step=step)
+                    write_shard(cell_file(cell["id"]), frame, {"cell": cell})
+                except OSError:
+                    raise
+                except Exception as error:
+                    traceback.print_exception(error)
+                    failures[cell["id"]] = f"{type(error).__name__}: {error}"
+                progress.advance()
         record.tokens += model.tokens - before
         record.work_seconds += time.monotonic() - began
+
+
+def _groups(module: Any, settings: Any, cells: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Cells that are measured together; a group is measured whole, so that its bits stay equal."""
+    return module.groups(settings, cells) if hasattr(module, "groups") else [[c] for c in cells]
+
+
+def _outcomes(
+    module: Any, model: Any, settings: Any, group: list[dict[str, Any]], context: ProbeContext
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]] | Exception]]:
+    """Rows of every cell of a group, or what went wrong with it."""
+    waiting = {cell["id"]: cell for cell in group}
+    try:
+        if hasattr(module, "measure_together"):
+            for cell, rows in module.measure_together(model, settings, group, context):
+                yield waiting.pop(cell["id"]), rows
+        else:
+            (cell,) = group
+            rows = list(module.measure(model, settings, cell, context))
+            yield waiting.pop(cell["id"]), rows
+    except OSError:
+        raise
+    except Exception as error:
+        for cell in waiting.values():
+            yield cell, error
 
 
 def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> None:

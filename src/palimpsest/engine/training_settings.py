@@ -15,7 +15,7 @@ VERSION = 1
 class TrainingSettings(Block):
     """How weights are changed."""
 
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, ge=0)
     """Learning rate, the highest where it changes."""
     batch_size: int = Field(default=4, ge=1)
     """Sentences a step."""

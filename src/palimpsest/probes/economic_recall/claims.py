@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.economic_recall import analyses
 from palimpsest.statistics import Estimate
-from palimpsest.statistics.verdicts import verdict_above, verdict_below, verdict_equivalent
+from palimpsest.statistics.claims import Claim, judged
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,35 +30,6 @@ SELECT
 FROM observations o JOIN cells c USING (study, cell)
 WHERE c.probe = 'economic_recall' AND c.status = 'done'
 """
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim and its test, stated before the run."""
-
-    name: str
-    source: str
-    statement: str
-    direction: Literal["above", "below", "within"]
-    threshold: float
-    estimand: str
-
-    @property
-    def test(self) -> str:
-        """The test in words."""
-        meaning = {
-            "above": "95% interval above",
-            "below": "95% interval below",
-            "within": "90% interval within plus or minus",
-        }[self.direction]
-        return f"{self.estimand}: {meaning} {self.threshold:g}"
-
-    def verdict(self, estimate: Estimate) -> str:
-        """supported, contradicted, inconclusive, or not tested where there is no interval."""
-        if not estimate.low <= estimate.high:
-            return "not tested"
-        rule = {"above": verdict_above, "below": verdict_below, "within": verdict_equivalent}
-        return rule[self.direction](estimate, self.threshold)
 
 
 CLAIMS = (
@@ -228,27 +198,4 @@ def analyse(
         rows, found = analysis(frame, settings)
         statistics += rows
         evidence |= found
-    claims = []
-    for claim in CLAIMS:
-        estimate = evidence.get(claim.name)
-        row: dict[str, Any] = {
-            "claim": claim.name,
-            "source": claim.source,
-            "statement": claim.statement,
-            "test": claim.test,
-        }
-        if estimate is None:
-            row |= {"verdict": "not tested", "note": "this run has no data for it"}
-        else:
-            row |= {
-                "estimate": estimate.estimate,
-                "low": estimate.low,
-                "high": estimate.high,
-                "n": estimate.n,
-                "unit": estimate.unit,
-                "p": estimate.p,
-                "verdict": claim.verdict(estimate),
-                "note": estimate.note,
-            }
-        claims.append({k: None if v != v else v for k, v in row.items()})
-    return statistics, claims
+    return statistics, judged(CLAIMS, evidence)

@@ -14,19 +14,17 @@ from palimpsest.probes.economic_recall.analyses.grouping import (
     Rows,
     before_cutoff,
     chance_of,
-    grouped,
     is_random,
     largest_dose,
     mean_of,
     plain_choices,
-    row,
-    shifted,
     widened,
 )
 from palimpsest.statistics import Estimate
 from palimpsest.statistics.comparisons import paired_difference, two_sample_difference
 from palimpsest.statistics.multiplicity import benjamini_hochberg, holm
 from palimpsest.statistics.power import power_binomial_above_chance
+from palimpsest.statistics.rows import grouped, row, shifted
 from palimpsest.statistics.scan import cutoff_scan
 from palimpsest.statistics.scatter import autocorrelation, runs_test
 from palimpsest.statistics.verdicts import contamination

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,47 +34,6 @@ def read(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
         ignore_nulls=True,
     )
     return frame.with_columns(fact=fact, unit=pl.format("{}|{}", pl.col("seed"), fact))
-
-
-def row(analysis: str, metric: str, estimate: Estimate, **where: Any) -> dict[str, Any]:
-    """An estimate as a row of the table ``statistics``; nan becomes null."""
-    numbers = {
-        "estimate": float(estimate.estimate),
-        "low": float(estimate.low),
-        "high": float(estimate.high),
-        "p": None if estimate.p is None else float(estimate.p),
-    }
-    return where | {
-        "analysis": analysis,
-        "metric": metric,
-        "n": int(estimate.n),
-        "unit": estimate.unit,
-        "method": f"{estimate.method}, {estimate.level:.0%} interval",
-        "note": estimate.note,
-        **{k: _clean(v) for k, v in numbers.items()},
-    }
-
-
-def _clean(value: float | None) -> float | None:
-    """nan is null in the database, and the dust of floating point is zero."""
-    if value is None or value != value:
-        return None
-    return 0.0 if abs(value) < 1e-12 else value
-
-
-def shifted(estimate: Estimate, by: float) -> Estimate:
-    """The estimate minus a constant such as chance."""
-    return Estimate(
-        estimate.estimate - by,
-        estimate.low - by,
-        estimate.high - by,
-        estimate.n,
-        estimate.unit,
-        estimate.method,
-        estimate.level,
-        estimate.p,
-        estimate.note,
-    )
 
 
 def plain_choices(frame: pl.DataFrame, metric: str = "correct") -> pl.DataFrame:
@@ -111,13 +69,6 @@ def at(frame: pl.DataFrame, chance: float) -> Estimate:
         frame["unit"].to_numpy(),
         unit="facts",
     )
-
-
-def grouped(frame: pl.DataFrame, keys: list[str]) -> Iterable[tuple[dict[str, Any], pl.DataFrame]]:
-    for values, part in sorted(
-        frame.group_by(keys, maintain_order=True), key=lambda g: tuple(map(str, g[0]))
-    ):
-        yield dict(zip(keys, values, strict=True)), part
 
 
 def chance_of(frame: pl.DataFrame, settings: Settings) -> float:

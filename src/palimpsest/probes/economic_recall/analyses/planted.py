@@ -15,13 +15,10 @@ from palimpsest.probes.economic_recall.analyses.grouping import (
     at,
     before_cutoff,
     chance_of,
-    grouped,
     is_random,
     largest_dose,
     mean_of,
     plain_choices,
-    row,
-    shifted,
     widened,
 )
 from palimpsest.statistics.comparisons import (
@@ -36,6 +33,7 @@ from palimpsest.statistics.flags import (
 )
 from palimpsest.statistics.intervals import proportion
 from palimpsest.statistics.multiplicity import benjamini_hochberg
+from palimpsest.statistics.rows import grouped, row, shifted
 
 if TYPE_CHECKING:
     from palimpsest.probes.economic_recall.settings import Settings

@@ -12,13 +12,12 @@ from palimpsest.probes.economic_recall.analyses.grouping import (
     Found,
     Rows,
     before_cutoff,
-    grouped,
     is_random,
     mean_of,
-    row,
 )
 from palimpsest.statistics.comparisons import equivalence_paired, paired_difference
 from palimpsest.statistics.intervals import median_bootstrap, proportion
+from palimpsest.statistics.rows import grouped, row
 
 if TYPE_CHECKING:
     from palimpsest.probes.economic_recall.settings import Settings

@@ -1,0 +1,1 @@
+"""Recognition, recall and retention of sentences that were seen a few times."""

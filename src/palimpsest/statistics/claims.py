@@ -1,0 +1,68 @@
+"""Claims: what a study can support or contradict, fixed before the run, and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from palimpsest.statistics.estimate import Estimate
+from palimpsest.statistics.verdicts import verdict_above, verdict_below, verdict_equivalent
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and its test, stated before the run."""
+
+    name: str
+    source: str
+    statement: str
+    direction: Literal["above", "below", "within"]
+    threshold: float
+    estimand: str
+
+    @property
+    def test(self) -> str:
+        """The test in words."""
+        meaning = {
+            "above": "95% interval above",
+            "below": "95% interval below",
+            "within": "90% interval within plus or minus",
+        }[self.direction]
+        return f"{self.estimand}: {meaning} {self.threshold:g}"
+
+    def verdict(self, estimate: Estimate) -> str:
+        """supported, contradicted, inconclusive, or not tested where there is no interval."""
+        if not estimate.low <= estimate.high:
+            return "not tested"
+        rule = {"above": verdict_above, "below": verdict_below, "within": verdict_equivalent}
+        return rule[self.direction](estimate, self.threshold)
+
+
+def judged(claims: Sequence[Claim], evidence: Mapping[str, Estimate]) -> list[dict[str, Any]]:
+    """Rows of the table ``claims``, without the study; what has no evidence was not tested."""
+    rows = []
+    for claim in claims:
+        row: dict[str, Any] = {
+            "claim": claim.name,
+            "source": claim.source,
+            "statement": claim.statement,
+            "test": claim.test,
+        }
+        estimate = evidence.get(claim.name)
+        if estimate is None:
+            row |= {"verdict": "not tested", "note": "this run has no data for it"}
+        else:
+            row |= {
+                "estimate": estimate.estimate,
+                "low": estimate.low,
+                "high": estimate.high,
+                "n": estimate.n,
+                "unit": estimate.unit,
+                "p": estimate.p,
+                "verdict": claim.verdict(estimate),
+                "note": estimate.note,
+            }
+        # A number that is none becomes null.
+        rows.append({key: None if value != value else value for key, value in row.items()})
+    return rows

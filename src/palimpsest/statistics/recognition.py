@@ -93,7 +93,7 @@ def d_prime(
 
     Rates are (count + 0.5) / (n + 1), the log-linear correction of Hautus (1995, Behav. Res.
     Methods 27, 46), for every table and not only for those with a 0 or 1. Variance: Gourevitch &
-    Galanter (1967, Psychometrika 32, 25). Simulated coverage is 94-97% for d' of 0 to 2 from 40
+    Galanter (1967, Psychometrika 32, 25). Simulated coverage is 93-97% for d' of 0 to 3 with 40
     items a side. Where a rate is 0 or 1 the estimate rests on the correction, and the note says so.
 
     Raises ValueError unless 0 <= counts <= n and n >= 1.

@@ -1,0 +1,10 @@
+"""Statistics of few-shot memory: recognition, recall, retention, relearning, memorability."""
+
+from palimpsest.probes.few_shot_memory.analyses.frames import Data, read
+from palimpsest.probes.few_shot_memory.analyses.items import memorability
+from palimpsest.probes.few_shot_memory.analyses.learning import recall, recognition
+from palimpsest.probes.few_shot_memory.analyses.retention import forgetting, forms, relearning
+
+ANALYSES = (recognition, recall, forgetting, forms, relearning, memorability)
+
+__all__ = ["ANALYSES", "Data", "read"]

@@ -1,0 +1,128 @@
+"""What exposures teach: recognition and recall by number of exposures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from palimpsest.probes.few_shot_memory.analyses.frames import (
+    CONDITION,
+    EXCHANGEABLE,
+    Data,
+    Found,
+    Rows,
+)
+from palimpsest.statistics.comparisons import equivalence_paired, two_sample_difference
+from palimpsest.statistics.intervals import clustered_mean
+from palimpsest.statistics.recognition import auc, d_prime_2afc
+from palimpsest.statistics.rows import grouped, row
+
+if TYPE_CHECKING:
+    from palimpsest.probes.few_shot_memory.settings import Settings
+    from palimpsest.statistics import Estimate
+
+#: Margin within which "at the floor" is equivalence, fixed beforehand.
+MARGIN = 0.1
+
+
+def where(values: dict) -> dict:
+    """The condition as columns of the table ``statistics``."""
+    factors = [f"{name}={values[name]}" for name in ("adapter", "optimizer", "batch_size")]
+    rate = values["rate"]
+    return {
+        "role": values["role"],
+        "model": values["model"],
+        "series": values["stimuli"],
+        "factor": "; ".join([*factors, f"rate={rate:g}" if rate is not None else "rate=chosen"]),
+    }
+
+
+def conditions(frame: pl.DataFrame, keys: list[str]):
+    """Groups of a frame: every condition at each rate, and with the rates that validation chose."""
+    own = [name for name in CONDITION if name != "rate"]
+    for values, part in grouped(frame.filter(pl.col("chosen")), [*own, *keys]):
+        yield where(values | {"rate": None}), values, part
+    if frame["rate"].n_unique() > 1:
+        for values, part in grouped(frame, [*CONDITION, *keys]):
+            yield where(values), values, part
+
+
+def mean(frame: pl.DataFrame, column: str = "value") -> Estimate:
+    """Mean over items, items as clusters: an item tested in several cells counts once."""
+    return clustered_mean(frame[column].to_numpy(), frame["unit"].to_numpy(), unit="items")
+
+
+def recognition(data: Data, settings: Settings) -> tuple[Rows, Found]:
+    """Forced choice by loss and by its drop, against all foils (AUC), and d'."""
+    rows: Rows = []
+    found: Found = {}
+    study = data.pairs.filter(pl.col("phase") == "study")
+    for place, values, part in conditions(study, ["arm", "exposures"]):
+        common = place | {"arm": values["arm"], "step": values["exposures"]}
+        rows.append(row("recognition", "correct", mean(part, "correct"), **common))
+        if not values["exposures"]:
+            continue
+        rows.append(row("recognition", "correct_drop", mean(part, "correct_drop"), **common))
+        if values["arm"] == "studied":
+            drop, foil = part["base"] - part["loss"], part["foil_base"] - part["foil_loss"]
+            area = auc(drop.to_numpy(), foil.to_numpy())
+            rows.append(row("recognition", "auc of the drop, all foils", area, **common))
+            right = int(part["correct_drop"].floor().sum())
+            rows.append(row("recognition", "d_prime", d_prime_2afc(right, part.height), **common))
+    main = data.main(study)
+    one = main.filter(
+        (pl.col("arm") == "studied") & (pl.col("stimuli") == "natural") & (pl.col("exposures") == 1)
+    )
+    if one.height:
+        found["one_exposure"] = mean(one, "correct")
+    last = main.filter(pl.col("exposures") == pl.col("exposures").max())
+    never = last.filter((pl.col("arm") == "never") & pl.col("stimuli").is_in(EXCHANGEABLE))
+    if never.height:
+        drops = never["correct_drop"].to_numpy()
+        found["never_studied_at_floor"] = equivalence_paired(
+            drops, np.full_like(drops, 0.5), MARGIN, never["unit"].to_numpy(), unit="items"
+        )
+    studied = last.filter(pl.col("arm") == "studied")
+    if studied.height and studied["exposures"][0]:
+        found["exposure_teaches"] = mean(studied, "correct_drop")
+    return rows, found
+
+
+def recall(data: Data, settings: Settings) -> tuple[Rows, Found]:
+    """Word for word and by ROUGE, by exposures and cue."""
+    rows: Rows = []
+    found: Found = {}
+    study = data.items.filter((pl.col("phase") == "study") & (pl.col("kind") == "study"))
+    for place, values, part in conditions(study, ["metric", "exposures"]):
+        rows.append(
+            row("recall", values["metric"], mean(part), arm="studied", step=values["exposures"])
+            | place
+        )
+    main = data.main(study)
+    last = main.filter(pl.col("exposures") == pl.col("exposures").max())
+    three = main.filter(
+        (pl.col("metric") == "rougeL")
+        & (pl.col("stimuli") == "natural")
+        & (pl.col("exposures") == 3)
+    )
+    if three.height:
+        found["three_exposures"] = mean(three)
+    prefix = last.filter(pl.col("metric") == prefix_metric(settings))
+    sides = {kind: prefix.filter(pl.col("stimuli") == kind) for kind in ("natural", "random_words")}
+    if all(side.height for side in sides.values()):
+        natural, strings = sides.values()
+        found["sentences_beat_strings"] = two_sample_difference(
+            natural["value"].to_numpy(),
+            strings["value"].to_numpy(),
+            natural["unit"].to_numpy(),
+            strings["unit"].to_numpy(),
+            unit="items",
+        )
+    return rows, found
+
+
+def prefix_metric(settings: Settings) -> str:
+    """The share of the rest before the first error, at the cue nearest to half a sentence."""
+    return f"prefix_{100 * min(settings.cues, key=lambda cue: abs(cue - 0.5)):.0f}"

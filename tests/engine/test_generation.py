@@ -118,6 +118,11 @@ def test_sequences_that_end_early_leave_the_others_alone(tiny):
     assert {w.ended_by for (w,) in found} >= {"stop", "end"}
 
 
+def test_nothing_to_write(tiny):
+    assert continuations(tiny, [], 3) == []
+    assert generate(tiny, ["abc"], 0) == [""]
+
+
 def test_a_stop_string_may_span_tokens(tiny):
     (text,) = generate(tiny, ["abc"], 8, stop=())
     mark = text[2:5]

@@ -147,10 +147,12 @@ def of_tokens(
     encoded = list(prompts)
     if any(not ids for ids in encoded):
         raise ValueError("every prompt needs at least one token")
+    if not encoded:
+        return []
     sequences = _sequences(encoded, samples, sampling)
     writer = _Writer(model, max_new_tokens, tuple(stop), sampling, logits_processor)
     order = sorted(range(len(sequences)), key=lambda i: (sequences[i].ids, i))
-    longest = max(map(len, encoded), default=0) + max_new_tokens
+    longest = max(map(len, encoded)) + max_new_tokens
     size = batch_size or _batch_size(model, longest)
     while order:
         batch = [sequences[i] for i in order[:size]]

@@ -1,0 +1,195 @@
+"""The page of few-shot memory: from the database to figures, tables and words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from palimpsest.probes.few_shot_memory.pages.tables import GALLERY, TABLES
+from palimpsest.probes.few_shot_memory.pages.words import LIMITATIONS, REFERENCES, methods, summary
+from palimpsest.reports.blocks import Block, Figure, StudyPage
+from palimpsest.reports.figure_style import chance_line, errorbars, forest, name, panels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure as Drawing
+
+    from palimpsest.evidence.database import Database
+
+#: Rows at the rates that validation chose, for the state that claims are judged on.
+MAIN = """study = $study AND factor LIKE '%rate=chosen'
+  AND role = (SELECT coalesce(max(role) FILTER (role = 'untouched'), min(role)) FROM cells
+              WHERE study = $study)"""
+
+
+def page(database: Database, study: str) -> StudyPage:
+    """The page of one study."""
+    facts = database.frame(
+        "SELECT title, question FROM (SELECT unnest(from_json(value, "
+        '\'[{"study":"VARCHAR","title":"VARCHAR","question":"VARCHAR"}]\'), '
+        "recursive := true) FROM run WHERE key = 'studies') WHERE study = ?",
+        [study],
+    ).row(0, named=True)
+    return StudyPage(
+        study=study,
+        title=facts["title"],
+        question=facts["question"],
+        summary=summary(database, study),
+        blocks=_blocks(),
+        methods=methods(database, study),
+        limitations=LIMITATIONS,
+        references=REFERENCES,
+    )
+
+
+def _blocks() -> list[Block]:
+    return [
+        Figure(
+            "recognition",
+            "How often must a sentence be seen to be recognised?",
+            _n_caption(
+                "Forced choice between the studied item and its foil. By loss: the paper's rule, "
+                "whose floor is the point at 0 exposures. By drop of the loss: against the model "
+                "before study. never: pairs of which nothing was studied. Dashed: Shepard's (1967) "
+                "people, 0.89 for sentences. Bars: 95% intervals, items resampled"
+            ),
+            "Accuracy by exposures and stimuli, one panel for each rule, with human performance",
+            f"""SELECT CASE metric WHEN 'correct' THEN 'by loss' ELSE 'by drop of the loss' END
+  AS rule, CASE arm WHEN 'never' THEN 'never, ' || series ELSE series END AS stimuli,
+  step AS exposures, estimate, low, high, n, unit
+FROM statistics
+WHERE {MAIN} AND analysis = 'recognition' AND metric IN ('correct', 'correct_drop')
+ORDER BY rule DESC, arm DESC, series, step""",
+            _draw_recognition,
+        ),
+        Figure(
+            "recall",
+            "And to be recalled?",
+            _n_caption(
+                "Recall after half of the sentence. prefix: share of the rest before the first "
+                "error; exact: all of the rest; ROUGE-L: recall of the completion alone. Bars: 95% "
+                "intervals, items resampled"
+            ),
+            "Recall by exposures, one panel for each measure, one line for each kind of stimuli",
+            f"""SELECT CASE metric WHEN 'rougeL' THEN 'ROUGE-L' WHEN 'exact_50' THEN 'exact'
+    ELSE 'prefix' END AS measure,
+  series AS stimuli, step AS exposures, estimate, low, high, n, unit
+FROM statistics
+WHERE {MAIN} AND analysis = 'recall' AND metric IN ('rougeL', 'exact_50', 'prefix_50')
+ORDER BY measure, stimuli, step""",
+            _draw_recall,
+        ),
+        Figure(
+            "cues",
+            "How long must the cue be?",
+            _n_caption(
+                "Share of the rest recalled before the first error, by the share of the sentence "
+                "that is given, after the largest number of exposures. Bars: 95% intervals, items "
+                "resampled"
+            ),
+            "Recall by length of the cue, one line for each kind of stimuli",
+            f"""SELECT series AS stimuli, try_cast(replace(metric, 'prefix_', '') AS INT) AS cue,
+  estimate, low, high, n, unit
+FROM statistics
+WHERE {MAIN} AND analysis = 'recall' AND metric LIKE 'prefix%'
+  AND step = (SELECT max(step) FROM statistics WHERE study = $study AND analysis = 'recall')
+ORDER BY stimuli, cue""",
+            _draw_cues,
+        ),
+        Figure(
+            "retention",
+            "What does new material leave?",
+            _n_caption(
+                "Recognition by drop of the loss, and recall (share of the rest before the first "
+                "error after half a sentence), by updates on new material; 0 is the end of study. "
+                "Logarithmic axis of 1 + updates. Bars: 95% intervals, items resampled"
+            ),
+            "Recognition and recall by updates on new material, one panel each",
+            f"""SELECT CASE metric WHEN 'correct_drop' THEN 'recognition' ELSE 'recall' END
+  AS memory, series || CASE arm WHEN 'different' THEN ', other type' ELSE '' END AS stimuli,
+  step AS updates, estimate, low, high, n, unit
+FROM statistics
+WHERE {MAIN} AND analysis = 'retention' AND metric IN ('correct_drop', 'prefix_50')
+ORDER BY memory, stimuli, step""",
+            _draw_retention,
+        ),
+        Figure(
+            "memorability",
+            "Which items are remembered?",
+            _n_caption(
+                "Change of the drop of an item's loss (nats a token, one exposure) with one "
+                "standard deviation of each predictor. Bars: 95% intervals, items as clusters"
+            ),
+            "Coefficients of length and base loss by stimuli",
+            f"""SELECT series || ': ' || split_part(split_part(metric, ' by ', 2), ',', 1) AS item,
+  estimate, low, high, n, unit
+FROM statistics WHERE {MAIN} AND analysis = 'memorability' ORDER BY series, metric""",
+            _draw_memorability,
+        ),
+        *TABLES,
+        GALLERY,
+    ]
+
+
+def _n_caption(text: str) -> Callable[[pl.DataFrame], str]:
+    def caption(frame: pl.DataFrame) -> str:
+        low, high = frame["n"].min(), frame["n"].max()
+        span = f"{low}" if low == high else f"{low} to {high}"
+        return f"{text}; n = {span} {frame['unit'][0]} a point."
+
+    return caption
+
+
+def _small_multiples(frame: pl.DataFrame, by: str, x: str, label: str) -> Drawing:
+    kinds = frame[by].unique(maintain_order=True).to_list()
+    figure, axes = panels(len(kinds), height=2.4)
+    for ax, kind in zip(axes[:, 0], kinds, strict=True):
+        errorbars(ax, frame.filter(pl.col(by) == kind), x, hue="stimuli")
+        ax.set_title(name(kind), loc="left", fontsize=9)
+        ax.set_ylim(-0.03, 1.04)
+    axes[-1, 0].set_xlabel(label)
+    return figure
+
+
+def _draw_recognition(frame: pl.DataFrame) -> Drawing:
+    figure = _small_multiples(frame, "rule", "exposures", "exposures")
+    for ax in figure.axes:
+        chance_line(ax, 0.89, "people")
+    return figure
+
+
+def _draw_recall(frame: pl.DataFrame) -> Drawing:
+    return _small_multiples(frame, "measure", "exposures", "exposures")
+
+
+def _draw_cues(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(height=2.6)
+    errorbars(axes[0, 0], frame, "cue", hue="stimuli")
+    axes[0, 0].set_xlabel("share of the sentence given, percent")
+    axes[0, 0].set_ylabel("share recalled")
+    axes[0, 0].set_ylim(-0.03, 1.04)
+    return figure
+
+
+def _draw_retention(frame: pl.DataFrame) -> Drawing:
+    order = sorted(frame["updates"].unique().to_list())
+    named = frame.with_columns(
+        pl.col("updates").replace_strict(
+            {value: str(value) for value in order}, return_dtype=pl.String
+        )
+    )
+    ranked = pl.DataFrame({"updates": [str(value) for value in order]})
+    shown = ranked.join(named, on="updates", maintain_order="left")
+    return _small_multiples(
+        shown.sort("memory", "stimuli", maintain_order=True), "memory", "updates",
+        "updates on new material",
+    )  # fmt: skip
+
+
+def _draw_memorability(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(height=0.7 + 0.28 * frame.height)
+    forest(axes[0, 0], frame, "item", reference=0.0)
+    axes[0, 0].set_xlabel("nats a token for one standard deviation")
+    return figure

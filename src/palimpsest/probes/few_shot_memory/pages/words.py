@@ -1,0 +1,185 @@
+"""Words of the page: summary that follows the intervals, methods that follow the settings."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from palimpsest.reports.blocks import Reference
+
+if TYPE_CHECKING:
+    from palimpsest.evidence.database import Database
+
+LIMITATIONS = [
+    "Sentences come from the documentation of scientific packages unless you bring your own. "
+    "Models have probably met some of them; the test before study is the floor that counts, and "
+    "the stimuli novel are sentences that nobody has written.",
+    "Low-rank changes learn with other learning rates than full fine-tuning, and the paper used "
+    "the latter; config/few_shot.yaml repeats its conditions.",
+    "The learning rate decides how much one exposure teaches. It is chosen on validation pairs of "
+    "each list; other rates would give other curves.",
+    "Items are the unit of resampling and lists are pooled; with few lists the intervals say "
+    "little about other lists.",
+    "Recall is tested by greedy decoding from the sentence's own beginning; what does not come out "
+    "there may come out otherwise.",
+]
+
+REFERENCES = [
+    Reference(
+        "orhan2023",
+        "Orhan, A. E. (2023). Recognition, recall, and retention of few-shot memories in large "
+        "language models. arXiv 2303.17557.",
+        "https://arxiv.org/abs/2303.17557",
+        "@misc{orhan2023, author={Orhan, A. Emin}, title={Recognition, recall, and retention of "
+        "few-shot memories in large language models}, year={2023}, eprint={2303.17557}, "
+        "archivePrefix={arXiv}}",
+    ),
+    Reference(
+        "shepard1967",
+        "Shepard, R. N. (1967). Recognition memory for words, sentences, and pictures. Journal of "
+        "Verbal Learning and Verbal Behavior 6, 156-163.",
+        "https://doi.org/10.1016/S0022-5371(67)80067-7",
+        "@article{shepard1967, author={Shepard, Roger N.}, title={Recognition memory for words, "
+        "sentences, and pictures}, journal={Journal of Verbal Learning and Verbal Behavior}, "
+        "volume={6}, pages={156--163}, year={1967}}",
+    ),
+    Reference(
+        "lin2004",
+        "Lin, C.-Y. (2004). ROUGE: A Package for Automatic Evaluation of Summaries. ACL Workshop "
+        "Text Summarization Branches Out.",
+        "https://aclanthology.org/W04-1013",
+        "@inproceedings{lin2004, author={Lin, Chin-Yew}, title={{ROUGE}: A Package for Automatic "
+        "Evaluation of Summaries}, booktitle={Text Summarization Branches Out}, year={2004}}",
+    ),
+    Reference(
+        "anderson1997",
+        "Anderson, R. B. and Tweney, R. D. (1997). Artifactual power curves in forgetting. Memory "
+        "& Cognition 25, 724-730.",
+        "https://doi.org/10.3758/BF03211315",
+        "@article{anderson1997, author={Anderson, Richard B. and Tweney, Ryan D.}, "
+        "title={Artifactual power curves in forgetting}, journal={Memory \\& Cognition}, "
+        "volume={25}, pages={724--730}, year={1997}}",
+    ),
+    Reference(
+        "hu2021",
+        "Hu, E. J. et al. (2021). LoRA: Low-Rank Adaptation of Large Language Models. "
+        "arXiv 2106.09685.",
+        "https://arxiv.org/abs/2106.09685",
+        "@misc{hu2021, author={Hu, Edward J. and others}, title={LoRA: Low-Rank Adaptation of "
+        "Large Language Models}, year={2021}, eprint={2106.09685}, archivePrefix={arXiv}}",
+    ),
+]
+
+_SAID = {
+    "one_exposure": (
+        "One exposure",
+        "gives recognition of 0.9 or better",
+        "may or may not give recognition of 0.9: this run cannot tell",
+        "gives recognition below 0.9",
+    ),
+    "three_exposures": (
+        "Three exposures",
+        "give near-perfect recall",
+        "may or may not give near-perfect recall: this run cannot tell",
+        "do not give near-perfect recall",
+    ),
+    "some_survive": (
+        "After the last update on new material",
+        "some sentences still come out word for word",
+        "it is not clear that any sentence still comes out word for word",
+        "no sentence comes out word for word",
+    ),
+    "recognition_outlives_recall": (
+        "Of what was recognised and recalled after study",
+        "more is still recognised than recalled",
+        "it is not clear whether more is still recognised than recalled",
+        "more is still recalled than recognised",
+    ),
+    "sentences_beat_strings": (
+        "Sentences",
+        "are remembered better than strings of random words",
+        "are not clearly remembered better than strings of random words",
+        "are remembered worse than strings of random words",
+    ),
+    "never_studied_at_floor": (
+        "The negative control: pairs that were never studied",
+        "stay at the floor",
+        "may or may not stay at the floor: too few to tell",
+        "do not stay at the floor: distrust this run",
+    ),
+}
+
+
+def summary(database: Database, study: str) -> list[str]:
+    """Plain sentences about what was found; each follows its interval."""
+    claims = {
+        row["claim"]: row
+        for row in database.frame("SELECT * FROM claims WHERE study = ?", [study]).to_dicts()
+    }
+    sentences = []
+    for name, (subject, supported, unclear, contradicted) in _SAID.items():
+        claim = claims.get(name)
+        if claim and claim["estimate"] is not None:
+            said = {"supported": supported, "contradicted": contradicted}
+            words = said.get(claim["verdict"], unclear)
+            sentences.append(f"{subject} {words}: {_interval(claim)}.")
+    counts: dict[str, int] = {}
+    for claim in claims.values():
+        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
+    if counts:
+        listed = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+        sentences.append(f"Of {len(claims)} claims that were stated before the run: {listed}.")
+    return sentences or ["This run has no finished cells yet."]
+
+
+def _interval(claim: dict[str, Any]) -> str:
+    level = 90 if "90% interval" in claim["test"] else 95
+    if claim["low"] is None:
+        return f"{claim['estimate']:.2f} (no interval, n = {claim['n']} {claim['unit']})"
+    return (
+        f"{claim['estimate']:.2f} ({level}% interval {claim['low']:.2f} to {claim['high']:.2f}, "
+        f"n = {claim['n']} {claim['unit']})"
+    )
+
+
+def methods(database: Database, study: str) -> list[str]:
+    """Methods text with the settings really used, ready to paste into a paper."""
+    from palimpsest.probes.few_shot_memory.settings import Settings
+
+    used = Settings()
+    recorded = database.frame(
+        "SELECT settings FROM provenance WHERE study = ? AND rule = 'probe' LIMIT 1", [study]
+    )
+    if recorded.height:
+        used = Settings(**json.loads(recorded["settings"][0]))
+    kinds = ", ".join(kind.replace("_", " ") for kind in used.stimuli)
+    rates = ", ".join(f"{rate:g}" for rate in used.learning_rates)
+    chosen = (
+        "The learning rate was chosen for each list among "
+        f"{rates} by recognition of the validation pairs after one exposure"
+        if used.rate == "validated" and len(used.learning_rates) > 1
+        else f"Learning rates: {rates}"
+    )
+    return [
+        f"Lists of {used.items} items and as many foils ({kinds}), {len(used.seeds())} lists of "
+        f"each kind, and {used.validation} further pairs. Where both come from one population a "
+        "coin decided which item of a pair was studied. Items were shown "
+        f"{', '.join(map(str, used.exposures))} times ({', '.join(used.adapters)}, "
+        f"{', '.join(used.optimizers)}, batches of {', '.join(map(str, used.batch_sizes))}, loss "
+        f"on all tokens but the first). {chosen}.",
+        "Recognition is a forced choice between item and foil by mean loss a token (Orhan 2023); "
+        "because the floor of this measure depends on the material, we also compare by how far the "
+        "loss fell against the model before study. Recall gives the first part of the sentence "
+        f"(cues of {', '.join(f'{cue:.0%}' for cue in used.cues)} of the tokens) and lets the "
+        "model decode greedily; ROUGE recall (Lin 2004) is computed on the completion alone, and "
+        "the paper's variant, which counts the cue too, is labelled as such.",
+        "Retention: training went on with new material of "
+        f"{' and '.join(used.interference)} type in batches of {used.interference_batch} with a "
+        "fresh optimiser, and memory was tested after "
+        f"{', '.join(map(str, used.retention_steps)) or 'no'} updates. Forms of forgetting were "
+        "fitted by binomial likelihood item by item before pooling (Anderson and Tweney 1997).",
+        "Intervals of means are cluster-robust (CR2) with items as clusters, proportions have "
+        "Wilson intervals, areas under the curve DeLong intervals; equivalence is two one-sided "
+        "tests with a margin of 0.10 fixed beforehand. p-values of claims are corrected by Holm's "
+        "method.",
+    ]

@@ -99,8 +99,8 @@ def fit_with_intervals(
     ``retention_compare``).
 
     Percentile intervals, tails expanded to t width (Hesterberg 2015). Simulated coverage of a,
-    the exponent and the half-life is 94% with 12 units of unequal level. A half-life beyond the longest delay is
-    extrapolated.
+    the exponent and the half-life is 94% with 12 units of unequal level. A half-life beyond the
+    longest delay is extrapolated.
     """
     table, labels = binomial_table(unit, delay, successes, trials, floor)
     total = pooled(table)

@@ -166,8 +166,8 @@ def study(rng, n_units, trials=20, b=0.4):
 def test_bootstrap_interval_of_the_exponent_covers():
     """400 studies at a true 95% lie within 92.2% and 97.8% with probability 99%."""
     rng = np.random.default_rng(3)
-    covered = {"b": 0, "half_life": 0}
-    truth = {"b": 0.4, "half_life": 2**2.5 - 1}
+    covered = {"a": 0, "b": 0, "half_life": 0}
+    truth = {"a": 0.8, "b": 0.4, "half_life": 2**2.5 - 1}
     for _ in range(400):
         fit = retention.fit_with_intervals(*study(rng, 12), "power", n_replicates=199)
         for name, hits in covered.items():

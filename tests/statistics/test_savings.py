@@ -15,9 +15,10 @@ def test_by_hand():
 
 
 def test_censored_units_are_recorded_one_beyond_and_counted():
-    result = savings([np.nan, 5, np.inf, 4], [5, 99, np.nan, 2], max_trials=9)
-    assert result.estimate == pytest.approx((0.5 - 1.0 + 0.0 + 0.5) / 4)
-    for part in ("first only (understates) 25", "again only (overstates) 25", "as 0) 25"):
+    first, again = [np.nan, np.nan, 5, np.inf, 4], [5, 5, 99, np.nan, 2]
+    result = savings(first, again, max_trials=9)
+    assert result.estimate == pytest.approx((0.5 + 0.5 - 1.0 + 0.0 + 0.5) / 5)
+    for part in ("first only (understates) 40", "again only (overstates) 20", "as 0) 20"):
         assert part in result.note
     # the criterion met on the very last trial is not censored
     assert "nothing censored" in savings([9, 9], [9, 1], max_trials=9).note

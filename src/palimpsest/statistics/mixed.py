@@ -1,4 +1,4 @@
-"""Regressions whose rows come in clusters, such as the questions of one series."""
+"""Regressions whose rows come in clusters (the questions of one series) or cross two factors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import statsmodels.api as sm
 from numpy.typing import ArrayLike
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
 from scipy.stats import t as student_t
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
@@ -102,6 +104,105 @@ def before_after_gee(
     half = float(student_t.ppf((1 + level) / 2, n - 1)) * error
     p = float(2 * student_t.sf(abs(slope) / error, n - 1))
     return Estimate(slope, slope - half, slope + half, n, unit, method, level, p, "log odds ratio")
+
+
+def crossed_mixed(
+    outcome: ArrayLike,
+    predictors: Mapping[str, ArrayLike],
+    items: ArrayLike,
+    seeds: ArrayLike,
+    level: float = 0.95,
+) -> dict[str, Estimate]:
+    """What predicts a graded outcome of items tested in several seeds: one Estimate a predictor.
+
+    ``outcome``, every predictor, ``items`` and ``seeds`` have shape (rows,). Linear mixed model
+    with random intercepts of items and of seeds, crossed (Baayen, Davidson & Bates 2008, J. Mem.
+    Lang. 59, 390), by REML: statsmodels' MixedLM has the same estimates, but takes a dense matrix
+    of rows by rows. Predictors are standardised over rows, so a slope is the change of the outcome
+    per standard deviation.
+
+    t intervals with the degrees of freedom of the layer at which a predictor varies: items less
+    their predictors less 1 for one that is constant within items, likewise seeds, rows otherwise;
+    ``n`` and ``unit`` name that layer. Simulated coverage is near 95% with 40 items and 4 seeds.
+    Slopes are taken to be the same in every seed: how they vary between seeds is not in the
+    interval. Collinear predictors, or too few items or seeds for one, give nan and a note.
+    """
+    outcome, of_item = coded(outcome, items)
+    of_seed = coded(outcome, seeds)[1]
+    columns = {name: coded(column, None)[0] for name, column in predictors.items()}
+    method = "linear mixed model, crossed items and seeds, REML t interval"
+    names = list(columns)
+    centred = [column - column.mean() for column in columns.values()]
+    scaled = [column / max(float(column.std()), 1e-300) for column in centred]
+    design = np.column_stack([np.ones_like(outcome), *scaled])
+    if np.linalg.matrix_rank(design) < design.shape[1] or len(outcome) <= design.shape[1]:
+        return _all_nan(names, len(outcome), "rows", method, level, "predictors are collinear")
+    slopes, errors, converged = crossed_reml(outcome, design, of_item, of_seed)
+    layers = [_layer(column, of_item, of_seed) for column in columns.values()]
+    size = {"items": of_item.max() + 1, "seeds": of_seed.max() + 1, "rows": len(outcome)}
+    result = {}
+    for name, layer, slope, error in zip(names, layers, slopes[1:], errors[1:], strict=True):
+        n = int(size[layer])
+        dof = n - 1 - (len(names) if layer == "rows" else layers.count(layer))
+        if dof < 1 or not converged:
+            note = f"too few {layer}" if converged else "REML did not converge"
+            result[name] = _nan(n, layer, method, level, note)
+            continue
+        half = float(student_t.ppf((1 + level) / 2, dof)) * error
+        p = float(2 * student_t.sf(abs(slope) / error, dof))
+        result[name] = Estimate(
+            float(slope), float(slope - half), float(slope + half), n, layer, method, level, p,
+            "per standard deviation of the predictor",
+        )  # fmt: skip
+    return result
+
+
+def crossed_reml(
+    outcome: np.ndarray, design: np.ndarray, of_item: np.ndarray, of_seed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Coefficients and standard errors (k,) under the REML variances, and whether those converged.
+
+    The deviance is profiled over the residual variance and the coefficients (Bates et al. 2015, J.
+    Stat. Softw. 67(1), eq. 41), which leaves the two standard deviations relative to the residual
+    one. All algebra is in matrices of items + seeds.
+    """
+    indicators = [np.eye(codes.max() + 1)[codes] for codes in (of_item, of_seed)]
+    factor = np.column_stack(indicators)
+    layer = np.repeat([0, 1], [part.shape[1] for part in indicators])
+    both = np.column_stack([design, outcome])
+    inner, mixed, plain = factor.T @ factor, factor.T @ both, both.T @ both
+    spare = len(outcome) - design.shape[1]
+
+    def solved(relative: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, float]:
+        scale = relative[layer]
+        root = np.linalg.cholesky(np.eye(len(scale)) + scale[:, None] * inner * scale)
+        half = solve_triangular(root, scale[:, None] * mixed, lower=True)
+        weighted = plain - half.T @ half
+        bread = weighted[:-1, :-1]
+        slopes = np.linalg.solve(bread, weighted[:-1, -1])
+        variance = max(float(weighted[-1, -1] - slopes @ weighted[:-1, -1]), 1e-300) / spare
+        deviance = (
+            2 * np.log(np.diag(root)).sum() + np.linalg.slogdet(bread)[1] + spare * np.log(variance)
+        )
+        return float(deviance), slopes, bread, variance
+
+    fits = [
+        minimize(lambda s: solved(s)[0], start, bounds=[(0, 100), (0, 100)], method="L-BFGS-B")
+        for start in ([1.0, 1.0], [0.1, 0.1])
+    ]
+    fit = min(fits, key=lambda each: each.fun)
+    _, slopes, bread, variance = solved(fit.x)
+    errors = np.sqrt(variance * np.diag(np.linalg.inv(bread)))
+    return slopes, errors, bool(fit.success)
+
+
+def _layer(column: np.ndarray, of_item: np.ndarray, of_seed: np.ndarray) -> str:
+    """The factor within whose levels a predictor is constant, or rows."""
+    for name, codes in (("items", of_item), ("seeds", of_seed)):
+        means = np.bincount(codes, weights=column) / np.bincount(codes)
+        if np.allclose(means[codes], column):
+            return name
+    return "rows"
 
 
 def _all_nan(

@@ -98,9 +98,9 @@ def fit_with_intervals(
     curve of the average over units, which need not have the form of single units (see
     ``retention_compare``).
 
-    Percentile intervals, tails expanded to t width (Hesterberg 2015). Simulated coverage of the
-    exponent is near 95% with 12 units of unequal level. A half-life beyond the longest delay is
-    extrapolated.
+    Percentile intervals, tails expanded to t width (Hesterberg 2015). Simulated coverage of a,
+    the exponent and the half-life is 94% with 12 units of unequal level. A half-life beyond the
+    longest delay is extrapolated.
     """
     table, labels = binomial_table(unit, delay, successes, trials, floor)
     total = pooled(table)

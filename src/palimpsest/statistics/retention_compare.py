@@ -120,8 +120,11 @@ def compare_forms(
     """Forms of forgetting compared on counts, rows as in ``retention.fit_with_intervals``.
 
     The trials of every unit and delay are dealt at random into ``n_folds``; each unit is fitted on
-    all folds but one and scored on that one. Single trials of 0 or 1 carry little: with less than
-    some 20 trials at each of 8 delays and 20 units, expect "undecided".
+    all folds but one and scored on that one. Single trials of 0 or 1 carry little. Simulated power
+    laws with exponent 0.4 at 8 delays up to 100 are found in at least 90% of studies with 20 units
+    of 20 trials a delay without guessing, and with 30 units of 60 trials at a floor of 0.5; with
+    less expect "undecided". Exponentials whose rates differ tenfold are mostly "undecided" too, as
+    their pooled curve looks like a logarithm or a power.
     """
     table, labels = binomial_table(unit, delay, successes, trials, floor)
     folds = _deal(table, n_folds, np.random.default_rng(seed))

@@ -102,8 +102,9 @@ def test_a_list_learnt_to_the_end_is_recognised_and_recalled(tiny, adapter):
     assert all(study[i] < foils[i] for i in study)
     assert min(never.values()) > max(study.values())
     if adapter == "full":
-        # Low-rank changes of random weights whose projection is frozen cannot learn it all.
-        for metric in ("exact_25", "exact_50", "prefix_50", "rougeL", "rouge1"):
+        # Low-rank changes of random weights whose projection is frozen cannot learn it all. Two
+        # of the sentences begin alike, so that a shorter cue would not tell them apart.
+        for metric in ("exact_50", "exact_75", "prefix_50", "rougeL", "rouge1"):
             assert set(_values(rows, metric, kind="study", **end).values()) == {1.0}, metric
     after = tiny.module.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)

@@ -94,8 +94,8 @@ CLAIMS = (
         "Pairs of which nothing was studied are not recognised (negative control).",
         "within",
         0.1,
-        "forced choice minus 0.5 by the drop of the loss, pairs never studied, last exposure, "
-        "exchangeable kinds",
+        "margin of the drops of the loss between the items of pairs never studied, as a share of "
+        "the mean margin of studied pairs, last exposure, exchangeable kinds",
     ),
     Claim(
         "exposure_teaches",

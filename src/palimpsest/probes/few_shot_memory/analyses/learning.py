@@ -78,15 +78,18 @@ def recognition(data: Data, settings: Settings) -> tuple[Rows, Found]:
     if one.height:
         found["one_exposure"] = mean(one, "correct")
     last = main.filter(pl.col("exposures") == pl.col("exposures").max())
-    never = last.filter((pl.col("arm") == "never") & pl.col("stimuli").is_in(EXCHANGEABLE))
-    if never.height:
-        drops = never["correct_drop"].to_numpy()
-        found["never_studied_at_floor"] = equivalence_paired(
-            drops, np.full_like(drops, 0.5), MARGIN, never["unit"].to_numpy(), unit="items"
-        )
     studied = last.filter(pl.col("arm") == "studied")
-    if studied.height and studied["exposures"][0]:
-        found["exposure_teaches"] = mean(studied, "correct_drop")
+    if studied.is_empty() or not studied["exposures"][0]:
+        return rows, found
+    found["exposure_teaches"] = mean(studied, "correct_drop")
+    never = last.filter((pl.col("arm") == "never") & pl.col("stimuli").is_in(EXCHANGEABLE))
+    learnt = mean(studied, "margin")
+    # What studied items gain is the measure; where it is not above zero there is none.
+    if never.height and learnt.low > 0:
+        shares = never["margin"].to_numpy() / learnt.estimate
+        found["never_studied_at_floor"] = equivalence_paired(
+            shares, np.zeros_like(shares), MARGIN, never["unit"].to_numpy(), unit="items"
+        )
     return rows, found
 
 

@@ -26,6 +26,7 @@ from palimpsest.manifests import Plan
 ROOT = Path(__file__).parent.parent
 SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
 STUDY = "economic_recall"
+SMOKE["studies"] = {STUDY: SMOKE["studies"][STUDY]}
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,12 @@ os.environ.update(
 from snakemake.exceptions import WorkflowError
 
 from palimpsest.config import ConfigError, check, read_yaml
+from palimpsest.engine.devices import ALLOCATOR
 from palimpsest.grid import expand
+
+# Read by the C library when a job starts.
+for name, value in ALLOCATOR.items():
+    os.environ.setdefault(name, value)
 
 CONFIG_FILE = next(iter(reversed(workflow.configfiles)), "config/config.yaml")
 

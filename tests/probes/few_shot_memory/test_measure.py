@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from palimpsest.data.stimuli import stimulus_lists
 from palimpsest.engine.generation import of_tokens
 from palimpsest.metrics.text_recall import rouge_l, words
 from palimpsest.probes.few_shot_memory import measure as probe
 from palimpsest.probes.few_shot_memory.lists import study_lists
-from palimpsest.probes.few_shot_memory.settings import Settings, cells, deciding_settings
+from palimpsest.probes.few_shot_memory.settings import (
+    PROSE_YIELDS,
+    Settings,
+    cells,
+    check,
+    deciding_settings,
+)
 from palimpsest.probes.few_shot_memory.testing import Moment, cut, examine
 
 SMALL = {
@@ -226,6 +233,24 @@ def test_a_run_that_diverges_fails_alone(tiny):
     assert isinstance(outcomes[0.01], list)
     assert isinstance(outcomes[1e30], Exception)
     assert "not finite" in str(outcomes[1e30])
+
+
+@pytest.mark.parametrize("kind", PROSE_YIELDS)
+def test_prose_yields_what_is_promised(kind):
+    n = PROSE_YIELDS[kind]
+    lists = stimulus_lists(kind, n - 100, 0, validation=100)
+    assert len(lists.study) + len(lists.validation) == n
+    with pytest.raises(ValueError, match="use source: novel"):
+        check(Settings(stimuli=[kind], items=n, validation=4), None)
+
+
+def test_new_material_comes_again_in_long_training(tiny):
+    settings = Settings(**SMALL | {"new_sentences": 3, "interference_batch": 2, "lists": 1})
+    lists = study_lists(tiny, settings, _cells(settings)[0])
+    assert len(lists.new["same"]) == 3
+    run = probe._Run(_cells(settings)[0], lists, 0.0)
+    shown = [tuple(e.ids) for batch in probe._new(run, "same", 2, 0, 3) for e in batch]
+    assert shown == [tuple(ids) for ids in lists.new["same"]] * 2
 
 
 @pytest.mark.parametrize(

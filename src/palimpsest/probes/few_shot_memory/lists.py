@@ -47,6 +47,7 @@ def study_lists(model: LanguageModel, settings: Settings, cell: dict[str, Any]) 
     )
     new = {}
     count = (settings.retention_steps or [0])[-1] * settings.interference_batch
+    count = min(count, settings.new_sentences)
     for type_ in settings.interference if count else ():
         other = kind if type_ == "same" else DIFFERENT.get(kind, "novel")
         material = interference(other, count, seed, lists.texts, source=settings.source)

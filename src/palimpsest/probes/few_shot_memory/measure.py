@@ -151,7 +151,7 @@ def _choose_rates(model: LanguageModel, settings: Settings, runs: list[_Run]) ->
         given = run.cell["parameters"]["learning_rate"]
         rates = settings.learning_rates if given is None else [given]
         run.rate = rates[0]
-        if len(rates) > 1:
+        if len(rates) > 1 or settings.rate == "each":
             trials += [(run, rate) for rate in rates]
     best: dict[int, tuple[float, float]] = {}
     size = settings.together if runs[0].cell["parameters"]["adapter"] == "lora" else 1
@@ -238,7 +238,7 @@ def _overlay(settings: Settings, runs: list[_Run], group: Learners, phase: str) 
 def _new(run: _Run, phase: str, size: int, done: int, delay: int) -> list[list[Any]]:
     sentences = run.lists.new[phase]
     return [
-        [sentence(ids) for ids in sentences[step * size : (step + 1) * size]]
+        [sentence(sentences[(step * size + k) % len(sentences)]) for k in range(size)]
         for step in range(done, delay)
     ]
 

@@ -35,9 +35,9 @@ class Settings(Block):
     """What is studied and what it must be told from; src/palimpsest/data/stimuli.py explains."""
     source: str = "prose"
     """Where sentences come from: prose, novel, or the path of your own JSONL file."""
-    items: int = Field(default=24, ge=4)
+    items: int = Field(default=16, ge=4)
     """Sentences of a study list; as many foils."""
-    validation: int = Field(default=16, ge=4)
+    validation: int = Field(default=12, ge=4)
     """Further pairs of a list, for choosing the learning rate and as a control never studied."""
     lists: int | list[int] = 3
     """Number of independent lists of each kind, or their seeds; each is a replicate."""
@@ -45,7 +45,7 @@ class Settings(Block):
     """Sentences are cut to so many tokens."""
     exposures: list[int] = Field(default=[1, 2, 3], min_length=1)
     """How often every sentence of the list was shown when memory is tested; 0 always is."""
-    learning_rates: list[float] = Field(default=[3e-4, 1e-3, 3e-3], min_length=1)
+    learning_rates: list[float] = Field(default=[1e-3, 3e-3], min_length=1)
     """Learning rates to choose from."""
     rate: Literal["validated", "each"] = "validated"
     """validated: the rate at which pairs set aside are recognised best; each: all, as a factor."""
@@ -69,7 +69,9 @@ class Settings(Block):
     """Type of the new material: that of the study list, or another."""
     interference_batch: int = Field(default=4, ge=1)
     """Sentences of one update during retention."""
-    relearning: int = Field(default=2, ge=0)
+    new_sentences: int = Field(default=1000, ge=1)
+    """Different sentences of new material; in longer training they come again."""
+    relearning: int = Field(default=1, ge=0)
     """Further exposures of the list after retention, to see what they save."""
     together: int = Field(default=8, ge=1, le=256)
     """Lists that learn in one pass where they have low-rank changes."""
@@ -138,15 +140,16 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
 def cost(settings: Settings, factors: dict[str, Any]) -> float:
     """Expected seconds of a cell with a 135M model on one CPU thread, for cutting cells into jobs.
 
-    Sentences of some 25 tokens, 150 of them trained on and 500 read in a second.
+    Sentences of some 36 tokens, of which 300 are put through in a second, training included.
     """
-    tests = 2 + len(settings.exposures) + len(settings.retention_steps) * len(settings.interference)
+    tests = 2 + len(settings.exposures) + settings.relearning
+    tests += len(settings.retention_steps) * len(settings.interference)
     trained = settings.items * (settings.exposures[-1] + settings.relearning)
     trained += settings.validation * len(settings.learning_rates)
     if settings.retention_steps:
         new = settings.retention_steps[-1] * settings.interference_batch
         trained += new * len(settings.interference)
-    return 25 * (trained / 150 + tests * 4 * settings.items / 500)
+    return 36 / 300 * (trained + tests * 3 * settings.items)
 
 
 def sources(settings: Settings, data: Any) -> list[str]:
@@ -156,12 +159,34 @@ def sources(settings: Settings, data: Any) -> list[str]:
     return [f"{kind}:{fingerprint(kind, settings.source)}" for kind in sorted(settings.stimuli)]
 
 
-def check(settings: Settings, data: Any) -> None:
-    """Raise ValueError unless every list can be drawn, as the file or the source stands."""
-    from palimpsest.data.stimuli import stimulus_lists
+#: Pairs that the embedded prose surely yields, by kind; a test draws them.
+PROSE_YIELDS = {
+    "natural": 1500,
+    "paraphrase": 800,
+    "synonym": 2500,
+    "random_vs_natural": 3000,
+    "scrambled": 3000,
+}
 
-    for kind in settings.stimuli:
-        for seed in settings.seeds()[:1]:
+
+def check(settings: Settings, data: Any) -> None:
+    """Raise ValueError unless the lists can be drawn; own files are read and drawn from."""
+    if settings.source not in ("prose", "novel"):
+        from palimpsest.data.stimuli import stimulus_lists
+
+        for kind in settings.stimuli:
             stimulus_lists(
-                kind, settings.items, seed, source=settings.source, validation=settings.validation
+                kind,
+                settings.items,
+                settings.seeds()[0],
+                source=settings.source,
+                validation=settings.validation,
+            )
+        return
+    for kind in settings.stimuli:
+        most = PROSE_YIELDS.get(kind)
+        if settings.source == "prose" and most and settings.items + settings.validation > most:
+            raise ValueError(
+                f"items and validation: given {settings.items} and {settings.validation}, allowed "
+                f"together: {most} for {kind} from prose; use source: novel or your own file"
             )

@@ -8,7 +8,8 @@ import time
 import pytest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.browser]
-PAGES = ("index", "economic_recall")
+STUDIES = ("economic_recall", "few_shot_memory")
+PAGES = ("index", *STUDIES)
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -45,14 +46,15 @@ def test_a_page_is_accessible_and_no_wider_than_the_screen(visit, address, axe, 
     assert found == []
 
 
-def test_every_figure_and_table_has_its_query_and_its_numbers(visit, finished):
-    browser = visit((finished.folder / "reports/economic_recall.html").as_uri())
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_figure_and_table_has_its_query_and_its_numbers(visit, finished, study):
+    browser = visit((finished.folder / f"reports/{study}.html").as_uri())
     blocks = browser.execute_script(
         "return [...document.querySelectorAll('section.block')].map(f => [f.id, "
         "!f.querySelector('.broken'), f.innerHTML.includes('SELECT'), "
         "!!f.querySelector('a[download][href^=\"data:text/csv\"], .empty')])"
     )
-    assert len(blocks) > 10
+    assert len(blocks) >= 10
     assert [block for block in blocks if not all(block)] == []
     # Random weights give no number in words, so that errors of answers have nothing to show.
     empty = browser.execute_script(

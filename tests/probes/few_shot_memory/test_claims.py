@@ -170,7 +170,7 @@ def test_claims_are_judged_at_the_rate_that_validation_chose():
         for row in statistics
         if row["analysis"] == "recognition"
         and row["metric"] == "correct"
-        and row["factor"].endswith("rate=0.01")
+        and row["factor"].endswith(" rate 0.01")
         and row["step"] == 1
         and row["arm"] == "studied"
     ]

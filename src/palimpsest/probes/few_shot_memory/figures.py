@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
 
 #: Rows at the rates that validation chose, for the state that claims are judged on.
-MAIN = """study = $study AND factor LIKE '%rate=chosen'
+MAIN = """study = $study AND factor LIKE '%chosen rate'
   AND role = (SELECT coalesce(max(role) FILTER (role = 'untouched'), min(role)) FROM cells
               WHERE study = $study)"""
 
@@ -104,7 +104,7 @@ ORDER BY stimuli, cue""",
             _n_caption(
                 "Recognition by drop of the loss, and recall (share of the rest before the first "
                 "error after half a sentence), by updates on new material; 0 is the end of study. "
-                "Logarithmic axis of 1 + updates. Bars: 95% intervals, items resampled"
+                "Updates are spaced evenly. Bars: 95% intervals, items resampled"
             ),
             "Recognition and recall by updates on new material, one panel each",
             f"""SELECT CASE metric WHEN 'correct_drop' THEN 'recognition' ELSE 'recall' END
@@ -149,6 +149,10 @@ def _small_multiples(frame: pl.DataFrame, by: str, x: str, label: str) -> Drawin
         errorbars(ax, frame.filter(pl.col(by) == kind), x, hue="stimuli")
         ax.set_title(name(kind), loc="left", fontsize=9)
         ax.set_ylim(-0.03, 1.04)
+    if frame[x].dtype.is_integer():
+        # The panels share their axis, and one of them may lack a value.
+        at = frame[x].unique().sort().to_list()
+        axes[-1, 0].set_xticks(at, [str(value) for value in at])
     axes[-1, 0].set_xlabel(label)
     return figure
 

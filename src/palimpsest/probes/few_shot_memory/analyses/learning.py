@@ -29,13 +29,13 @@ MARGIN = 0.1
 
 def where(values: dict) -> dict:
     """The condition as columns of the table ``statistics``."""
-    factors = [f"{name}={values[name]}" for name in ("adapter", "optimizer", "batch_size")]
-    rate = values["rate"]
+    rate = "chosen rate" if values["rate"] is None else f"rate {values['rate']:g}"
+    factors = (values["adapter"], values["optimizer"], f"batch {values['batch_size']}", rate)
     return {
         "role": values["role"],
         "model": values["model"],
         "series": values["stimuli"],
-        "factor": "; ".join([*factors, f"rate={rate:g}" if rate is not None else "rate=chosen"]),
+        "factor": ", ".join(factors),
     }
 
 

@@ -13,8 +13,8 @@ TABLES: list[Block] = [
         "correct: forced choice by mean loss, as in the paper, whose floor is the model before "
         "study and not one half; correct drop: by how far the loss fell, which takes the floor "
         "out. never: pairs of which nothing was studied. Items are resampled.",
-        """SELECT role, series AS stimuli, arm, step AS exposures, replace(metric, '_', ' ')
-  AS metric, factor, estimate, low, high, n, unit
+        """SELECT role, replace(series, '_', ' ') AS stimuli, arm, step AS exposures,
+  replace(metric, '_', ' ') AS metric, factor, estimate, low, high, n, unit
 FROM statistics WHERE study = $study AND analysis IN ('recognition', 'recall')
 ORDER BY role DESC, stimuli, arm DESC, metric, exposures, factor""",
         {
@@ -23,10 +23,10 @@ ORDER BY role DESC, stimuli, arm DESC, metric, exposures, factor""",
             "arm": Column("arm"),
             "exposures": Column("exposures", "number", digits=0),
             "metric": Column("measure"),
-            "factor": Column("condition"),
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),
             "unit": Column("unit"),
+            "factor": Column("condition"),
         },
     ),
     Table(
@@ -35,7 +35,8 @@ ORDER BY role DESC, stimuli, arm DESC, metric, exposures, factor""",
         "Akaike weights of five curves, fitted item by item by binomial likelihood; a trial is one "
         "foil of the list. A form is named only when items, the pooled curve and held-out trials "
         "agree: averaged exponentials look like a power law.",
-        """SELECT role, series AS stimuli, replace(arm, 'same', 'same type') AS overlay,
+        """SELECT role, replace(series, '_', ' ') AS stimuli,
+  replace(arm, 'same', 'same type') AS overlay,
   metric AS form, estimate, n, note
 FROM statistics WHERE study = $study AND analysis = 'form'
 ORDER BY role DESC, stimuli, overlay, estimate DESC""",
@@ -55,8 +56,8 @@ ORDER BY role DESC, stimuli, overlay, estimate DESC""",
         "Parameters of a form that was named, with bootstrap intervals over items; share of "
         "exposures that relearning saves; and what predicts how far an item's loss falls at one "
         "exposure.",
-        """SELECT role, series AS stimuli, arm AS overlay, metric, estimate, low, high, n, unit,
-  note
+        """SELECT role, replace(series, '_', ' ') AS stimuli, arm AS overlay, metric, estimate,
+  low, high, n, unit, note
 FROM statistics WHERE study = $study AND analysis IN ('fit', 'savings', 'memorability')
 ORDER BY analysis, role DESC, stimuli, metric""",
         {
@@ -114,11 +115,13 @@ GALLERY = Gallery(
     "Look at the items",
     "What the model wrote after the cue, at each test in which it wrote; best and worst remembered "
     "items of each list. Text of models is untrusted and shown as text.",
-    """WITH best AS (
-  SELECT cell, item, row_number() OVER (PARTITION BY cell ORDER BY avg(value) DESC, item) AS k,
-    row_number() OVER (PARTITION BY cell ORDER BY avg(value), item) AS l
-  FROM few_shot_memory WHERE study = $study AND metric = 'rougeL' AND exposures > 0
-  GROUP BY ALL),
+    """WITH scored AS (
+  SELECT cell, item, avg(value) AS mean FROM few_shot_memory
+  WHERE study = $study AND metric = 'rougeL' AND exposures > 0 GROUP BY ALL),
+best AS (
+  SELECT cell, item, row_number() OVER (PARTITION BY cell ORDER BY mean DESC, item) AS k,
+    row_number() OVER (PARTITION BY cell ORDER BY mean, item) AS l
+  FROM scored),
 asked AS (
   SELECT cell, item, max(text) FILTER (metric = 'cue') AS prompt,
     max(text) FILTER (metric = 'truth') AS truth

@@ -140,8 +140,11 @@ def forms(data: Data, settings: Settings) -> tuple[Rows, Found]:
         if compared.verdict in ("undecided", "constant"):
             continue
         fit = fit_with_intervals(*columns, compared.verdict, 0.5, unit_name="items")
+        longest = part["delay"].max()
         for name, estimate in fit.intervals.items():
             rows.append(row("fit", f"{compared.verdict}: {name}", estimate, **common))
+            if name == "half_life" and estimate.estimate > longest:
+                rows[-1]["note"] = f"extrapolated: the longest delay tested is {longest} updates"
     return rows, {}
 
 

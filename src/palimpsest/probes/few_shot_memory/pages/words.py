@@ -70,42 +70,53 @@ REFERENCES = [
     ),
 ]
 
+#: claim -> what was estimated, and what the verdicts mean.
 _SAID = {
     "one_exposure": (
-        "One exposure",
-        "gives recognition of 0.9 or better",
-        "may or may not give recognition of 0.9: this run cannot tell",
-        "gives recognition below 0.9",
+        "Share of sentences recognised after one exposure",
+        "that is 0.9 or better",
+        "whether that is 0.9 or better this run cannot tell",
+        "that is below 0.9",
     ),
     "three_exposures": (
-        "Three exposures",
-        "give near-perfect recall",
-        "may or may not give near-perfect recall: this run cannot tell",
-        "do not give near-perfect recall",
+        "Recall after three exposures, ROUGE-L of what the model writes after half a sentence",
+        "near-perfect, by the bar of 0.9",
+        "whether that clears the bar of 0.9 this run cannot tell",
+        "not near-perfect, by the bar of 0.9",
+    ),
+    "steep_then_gradual": (
+        "New material: the share recalled falls faster in the first ten updates, by this much an "
+        "update",
+        "steep at first, then gradual",
+        "whether it slows down this run cannot tell",
+        "it does not slow down",
     ),
     "some_survive": (
-        "After the last update on new material",
-        "some sentences still come out word for word",
-        "it is not clear that any sentence still comes out word for word",
-        "no sentence comes out word for word",
+        "Share that still comes out word for word after the last update on new material, above "
+        "the share before study",
+        "some sentences survive",
+        "whether any survives this run cannot tell",
+        "none survives",
     ),
     "recognition_outlives_recall": (
-        "Of what was recognised and recalled after study",
-        "more is still recognised than recalled",
-        "it is not clear whether more is still recognised than recalled",
-        "more is still recalled than recognised",
+        "Of what was recognised and recalled after study, share still recognised minus share still "
+        "recalled at the end",
+        "recognition outlives recall",
+        "which lasts longer this run cannot tell",
+        "recall outlives recognition",
     ),
     "sentences_beat_strings": (
-        "Sentences",
-        "are remembered better than strings of random words",
-        "are not clearly remembered better than strings of random words",
-        "are remembered worse than strings of random words",
+        "Recall of sentences minus recall of strings of random words",
+        "sentences are remembered better",
+        "which is remembered better this run cannot tell",
+        "strings are remembered better",
     ),
     "never_studied_at_floor": (
-        "The negative control: pairs that were never studied",
-        "stay at the floor",
-        "may or may not stay at the floor: too few to tell",
-        "do not stay at the floor: distrust this run",
+        "Negative control, what pairs gain of which nothing was studied, as a share of what "
+        "studied ones gain",
+        "nothing, as it must be",
+        "too few to tell that it is nothing",
+        "not nothing: distrust this run",
     ),
 }
 
@@ -117,12 +128,12 @@ def summary(database: Database, study: str) -> list[str]:
         for row in database.frame("SELECT * FROM claims WHERE study = ?", [study]).to_dicts()
     }
     sentences = []
-    for name, (subject, supported, unclear, contradicted) in _SAID.items():
+    for name, (estimated, supported, unclear, contradicted) in _SAID.items():
         claim = claims.get(name)
         if claim and claim["estimate"] is not None:
-            said = {"supported": supported, "contradicted": contradicted}
-            words = said.get(claim["verdict"], unclear)
-            sentences.append(f"{subject} {words}: {_interval(claim)}.")
+            meanings = {"supported": supported, "contradicted": contradicted}
+            meaning = meanings.get(claim["verdict"], unclear)
+            sentences.append(f"{estimated}: {_interval(claim)}; {meaning}.")
     counts: dict[str, int] = {}
     for claim in claims.values():
         counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1

@@ -45,7 +45,7 @@ class Settings(Block):
     """Sentences are cut to so many tokens."""
     exposures: list[int] = Field(default=[1, 2, 3], min_length=1)
     """How often every sentence of the list was shown when memory is tested; 0 always is."""
-    learning_rates: list[float] = Field(default=[1e-3, 3e-3], min_length=1)
+    learning_rates: list[float] = Field(default=[1e-3, 3e-3, 1e-2], min_length=1)
     """Learning rates to choose from."""
     rate: Literal["validated", "each"] = "validated"
     """validated: the rate at which pairs set aside are recognised best; each: all, as a factor."""

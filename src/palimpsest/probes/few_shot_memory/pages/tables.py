@@ -76,7 +76,7 @@ ORDER BY analysis, role DESC, stimuli, metric""",
         "Which learning rate was chosen?",
         "Recognition of the validation pairs after one exposure at each rate that was tried, by "
         "list, and the rate that was chosen. The pairs are not part of what is tested.",
-        """SELECT role, stimuli, list, item AS rate, part AS tried,
+        """SELECT role, replace(stimuli, '_', ' ') AS stimuli, list, part AS tried,
   max(value) FILTER (metric = 'validation_recognition') AS recognised,
   max(value) FILTER (metric = 'validation_margin') AS margin,
   max(value) FILTER (metric = 'learning_rate') AS chosen

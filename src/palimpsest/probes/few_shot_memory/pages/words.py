@@ -121,6 +121,17 @@ _SAID = {
 }
 
 
+#: How often the chosen rate lies at an end of its sweep.
+_EDGES = """WITH tried AS (
+  SELECT cell, min(try_cast(part AS DOUBLE)) AS least, max(try_cast(part AS DOUBLE)) AS most,
+    count(*) AS n
+  FROM few_shot_memory WHERE study = ? AND metric = 'validation_recognition' GROUP BY cell),
+chosen AS (
+  SELECT cell, value AS rate FROM few_shot_memory WHERE metric = 'learning_rate')
+SELECT count(*) AS lists, count(*) FILTER (rate IN (least, most)) AS at_edge
+FROM tried JOIN chosen USING (cell) WHERE n > 1"""
+
+
 def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
     claims = {
@@ -140,6 +151,12 @@ def summary(database: Database, study: str) -> list[str]:
     if counts:
         listed = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
         sentences.append(f"Of {len(claims)} claims that were stated before the run: {listed}.")
+    edges = database.frame(_EDGES, [study]).row(0, named=True)
+    if edges["at_edge"]:
+        sentences.append(
+            f"In {edges['at_edge']} of {edges['lists']} lists the rate that did best was the "
+            "smallest or the largest that was tried: a wider sweep may show more."
+        )
     return sentences or ["This run has no finished cells yet."]
 
 

@@ -373,3 +373,12 @@ def test_importing_the_grid_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "src"
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_cells_that_take_longer_than_a_job_should_make_a_job_each_at_most():
+    things = [Thing(digest(i, length=16), cost=1e6) for i in range(20)]
+    names = members(things, 60)
+    assert len(names) <= 20
+    assert all(len(name) == 3 and int(name) < 20 for name in names)
+    many = [Thing(digest(i, length=16), cost=1e6) for i in range(3000)]
+    assert max(map(int, members(many, 60))) <= 998

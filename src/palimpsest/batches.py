@@ -14,19 +14,23 @@ class Costed(Protocol):
     cost: float
 
 
+#: Batches have three digits.
+MOST = 999
+
 AnyCell = TypeVar("AnyCell", bound=Costed)
 
 
 def batches(cells: Sequence[AnyCell], target: float) -> Iterable[tuple[str, tuple[AnyCell, ...]]]:
     """Batches of about ``target`` seconds, by linear hashing (Litwin 1980, "Linear hashing").
 
-    A cell's batch depends on its identity and the number of batches alone. One more cell changes
+    There are at most 999, and no more than cells, however long a cell takes. A cell's batch depends on its identity and the number of batches alone. One more cell changes
     one batch; where it makes one more batch necessary, that batch takes its cells from one other.
 
     Yields:
         Number of the batch, three digits, and its cells in the order given; no batch is empty.
     """
-    count = max(1, math.ceil(sum(cell.cost for cell in cells) / target))
+    wanted = math.ceil(sum(cell.cost for cell in cells) / target)
+    count = max(1, min(wanted, len(cells), MOST))
     groups: dict[int, list[AnyCell]] = {}
     for cell in cells:
         number = int(cell.id, 16) % (1 << count.bit_length())

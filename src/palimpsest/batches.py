@@ -23,8 +23,9 @@ AnyCell = TypeVar("AnyCell", bound=Costed)
 def batches(cells: Sequence[AnyCell], target: float) -> Iterable[tuple[str, tuple[AnyCell, ...]]]:
     """Batches of about ``target`` seconds, by linear hashing (Litwin 1980, "Linear hashing").
 
-    There are at most 999, and no more than cells, however long a cell takes. A cell's batch depends on its identity and the number of batches alone. One more cell changes
-    one batch; where it makes one more batch necessary, that batch takes its cells from one other.
+    There are at most 999, and no more than cells, however long a cell takes. A cell's batch
+    depends on its identity and the number of batches alone. One more cell changes one batch; where
+    it makes one more batch necessary, that batch takes its cells from one other.
 
     Yields:
         Number of the batch, three digits, and its cells in the order given; no batch is empty.

@@ -19,9 +19,7 @@ signature, listings the first day of trading, bankruptcies the day of the filing
 
 from __future__ import annotations
 
-import json
 import re
-import reprlib
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
@@ -31,9 +29,10 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from palimpsest.data.errors import DataError
+from palimpsest.data.json_lines import decoded, shown, storable, validated
 
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
@@ -118,7 +117,7 @@ def read_events(path: str | Path) -> pl.DataFrame:
             earlier = first_line.setdefault(row["id"], number)
             if earlier != number:
                 wrong = [
-                    f"id: given {_shown(row['id'])}, already used on line {earlier}; "
+                    f"id: given {shown(row['id'])}, already used on line {earlier}; "
                     "allowed: a unique id"
                 ]
         if wrong:
@@ -230,23 +229,14 @@ def tfidf_floor(
 def _parse(line: bytes, number: int) -> tuple[dict[str, Any] | None, list[str]]:
     """The row of a line, or None and what is wrong with it."""
     try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return None, [f"byte {error.start + 1} is not UTF-8; allowed: UTF-8 text"]
-    if len(text) > MAX_LINE:
-        return None, [f"line of {len(text):,} characters; allowed: at most {MAX_LINE:,}"]
+        text = decoded(line, MAX_LINE)
+    except ValueError as error:
+        return None, [str(error)]
     if "\0" in text:
         return None, ["holds a NUL byte; allowed: text"]
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return None, [f"not JSON ({error}): {_shown(text)}; allowed: one JSON object"]
-    if not isinstance(given, dict):
-        return None, [f"given {_shown(given)}; allowed: a JSON object"]
-    try:
-        row = _Row.model_validate(given)
-    except ValidationError as error:
-        return None, [_explain(problem) for problem in error.errors(include_url=False)]
+    row = validated(text, _Row, _ALLOWED)
+    if isinstance(row, list):
+        return None, row
     return _check(row, number)
 
 
@@ -254,20 +244,20 @@ def _check(row: _Row, number: int) -> tuple[dict[str, Any] | None, list[str]]:
     """The checks of content, and of keys that depend on each other."""
     values = row.model_dump()
     wrong = [
-        f"{key}: given {_shown(value)}; allowed: {_ALLOWED[key]}"
+        f"{key}: given {shown(value)}; allowed: {_ALLOWED[key]}"
         for key, value in values.items()
-        if isinstance(value, str) and (not value.strip() or not _storable(value))
+        if isinstance(value, str) and (not value.strip() or not storable(value))
     ]
     if wrong:
         return None, wrong
     if (count := row.headline.count(row.entity)) != 1:
         wrong.append(
-            f"entity: given {_shown(row.entity)}, which stands {count} times in the headline "
-            f"{_shown(row.headline)}; allowed: {_ALLOWED['entity']}"
+            f"entity: given {shown(row.entity)}, which stands {count} times in the headline "
+            f"{shown(row.headline)}; allowed: {_ALLOWED['entity']}"
         )
     day = _date(row.date)
     if day is None:
-        wrong.append(f"date: given {_shown(row.date)}; allowed: {_ALLOWED['date']}")
+        wrong.append(f"date: given {shown(row.date)}; allowed: {_ALLOWED['date']}")
     month_only = len(row.date) == len("YYYY-MM")
     if day is not None and month_only and row.precision == "day":
         wrong.append(f"precision: given 'day' with the date {row.date!r}; allowed: month")
@@ -287,25 +277,3 @@ def _date(text: str) -> date | None:
         return date.fromisoformat(text if len(text) == len("YYYY-MM-DD") else f"{text}-01")
     except ValueError:
         return None
-
-
-def _storable(text: str) -> bool:
-    """Whether a column of text can hold it: no NUL, no half of a surrogate pair."""
-    return "\0" not in text and not re.search("[\ud800-\udfff]", text)
-
-
-def _explain(problem: Any) -> str:
-    """A pydantic error as: key, what was given, what is allowed."""
-    # A key that is no valid text has no location: the error then carries the key as its input.
-    key = str(problem["loc"][0]) if problem["loc"] else problem["input"]
-    if key not in _ALLOWED:
-        return f"{_shown(key)}: unknown key; allowed: {', '.join(_ALLOWED)}"
-    if problem["type"] == "missing":
-        return f"{key}: missing; allowed: {_ALLOWED[key]}"
-    return f"{key}: given {_shown(problem['input'])}; allowed: {_ALLOWED[key]}"
-
-
-def _shown(value: object) -> str:
-    """A short printable form of what was given, however long or deeply nested it is."""
-    text = reprlib.repr(value)
-    return text if text.isprintable() else ascii(text)

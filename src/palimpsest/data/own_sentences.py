@@ -11,16 +11,14 @@ foil  what it is to be told apart from; null where none is given
 
 from __future__ import annotations
 
-import json
 import re
-import reprlib
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from palimpsest.data.errors import DataError
+from palimpsest.data.json_lines import decoded, shown, storable, validated
 from palimpsest.identity import file_sha256
 
 SCHEMA: dict[str, pl.DataType] = {"id": pl.String(), "text": pl.String(), "foil": pl.String()}
@@ -105,23 +103,13 @@ def _stripped(text: str | None) -> str | None:
 def _parse(line: bytes) -> _Row | list[str]:
     """The row of a line, or what is wrong with it."""
     try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return [f"byte {error.start + 1} is not UTF-8; allowed: UTF-8 text"]
-    if len(text) > MAX_LINE:
-        return [f"line of {len(text):,} characters; allowed: at most {MAX_LINE:,}"]
-    try:
-        given = json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        return [f"not JSON ({error}): {_shown(text)}; allowed: one JSON object"]
-    if not isinstance(given, dict):
-        return [f"given {_shown(given)}; allowed: a JSON object"]
-    try:
-        row = _Row.model_validate(given)
-    except ValidationError as error:
-        return [_explain(problem) for problem in error.errors(include_url=False)]
+        row = validated(decoded(line, MAX_LINE), _Row, _ALLOWED, _no_number)
+    except ValueError as error:
+        return [str(error)]
+    if isinstance(row, list):
+        return row
     wrong = [
-        f"{key}: given {_shown(value)}; allowed: {_ALLOWED[key]}"
+        f"{key}: given {shown(value)}; allowed: {_ALLOWED[key]}"
         for key, value in row.model_dump().items()
         if value is not None and not _usable(key, value)
     ]
@@ -134,7 +122,7 @@ def _no_number(constant: str) -> float:
 
 def _usable(key: str, value: str) -> bool:
     """Whether a column can hold the text, and a model can study it."""
-    if "\0" in value or re.search("[\ud800-\udfff]", value):
+    if not storable(value):
         return False
     if key == "id":
         return bool(value.strip())
@@ -154,7 +142,7 @@ def _repeated(rows: list[tuple[int, _Row]]) -> list[tuple[int, str]]:
         for key, value in values.items():
             earlier = {"id": ids, "text": texts, "foil": foils}[key].setdefault(value, number)
             if earlier != number:
-                given = _shown(values["id"] if key == "id" else getattr(row, key))
+                given = shown(values["id"] if key == "id" else getattr(row, key))
                 problems.append(
                     (number, f"{key}: given {given}, already on line {earlier}; allowed: a new one")
                 )
@@ -164,20 +152,3 @@ def _repeated(rows: list[tuple[int, _Row]]) -> list[tuple[int, str]]:
                 (number, f"foil: is the text of line {texts[foil]}; allowed: a text of no row")
             )
     return problems
-
-
-def _explain(problem: Any) -> str:
-    """A pydantic error as: key, what was given, what is allowed."""
-    # A key that is no valid text has no location: the error then carries the key as its input.
-    key = str(problem["loc"][0]) if problem["loc"] else problem["input"]
-    if key not in _ALLOWED:
-        return f"{_shown(key)}: unknown key; allowed: {', '.join(_ALLOWED)}"
-    if problem["type"] == "missing":
-        return f"{key}: missing; allowed: {_ALLOWED[key]}"
-    return f"{key}: given {_shown(problem['input'])}; allowed: {_ALLOWED[key]}"
-
-
-def _shown(value: object) -> str:
-    """A short printable form of what was given, however long or deeply nested it is."""
-    text = reprlib.repr(value)
-    return text if text.isprintable() else ascii(text)

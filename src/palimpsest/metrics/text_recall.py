@@ -135,8 +135,16 @@ def extraction_strength(right: ArrayLike) -> float:
         nan for a text without tokens.
     """
     flags = _flags(right)
-    wrong = [position for position, flag in enumerate(flags) if not flag]
-    return 1 - (wrong[-1] + 1 if wrong else 0) / len(flags) if flags else float("nan")
+    return 1 - shortest_prefix(flags) / len(flags) if flags else float("nan")
+
+
+def shortest_prefix(right: ArrayLike) -> int:
+    """Tokens up to the last that is not right: from there on all come back by themselves.
+
+    ``right`` as in :func:`extraction_strength`; 0 where all are right.
+    """
+    wrong = [position for position, flag in enumerate(_flags(right)) if not flag]
+    return wrong[-1] + 1 if wrong else 0
 
 
 def exact_memorisation(right: ArrayLike) -> float:

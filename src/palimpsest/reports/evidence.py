@@ -49,6 +49,16 @@ def studies(database: Database) -> list[StudyEntry]:
     ]
 
 
+def study_entry(database: Database, study: str) -> StudyEntry:
+    """One study of the run.
+
+    Raises:
+        KeyError: the run knows no such study.
+    """
+    found = {entry.study: entry for entry in studies(database)}
+    return found[study]
+
+
 def claims(database: Database, study: str | None = None) -> list[dict[str, Any]]:
     """Claims of ``study`` (None: of all), in the order in which they were stored."""
     where, parameters = ("", []) if study is None else (" WHERE study = ?", [study])

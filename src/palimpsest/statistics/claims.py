@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,3 +66,26 @@ def judged(claims: Sequence[Claim], evidence: Mapping[str, Estimate]) -> list[di
         # A number that is none becomes null.
         rows.append({key: None if value != value else value for key, value in row.items()})
     return rows
+
+
+def analysed(
+    analyses: Iterable[Callable[[Any, Any], tuple[list[dict[str, Any]], dict[str, Estimate]]]],
+    data: Any,
+    settings: Any,
+    claims: Sequence[Claim],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the tables ``statistics`` and ``claims``, without the study.
+
+    Args:
+        analyses: each gives rows, and evidence by the name of the claim that it is for.
+        data: what the analyses read.
+        settings: the probe's settings.
+        claims: judged on the evidence of all analyses.
+    """
+    statistics: list[dict[str, Any]] = []
+    evidence: dict[str, Estimate] = {}
+    for analysis in analyses:
+        rows, found = analysis(data, settings)
+        statistics += rows
+        evidence |= found
+    return statistics, judged(claims, evidence)

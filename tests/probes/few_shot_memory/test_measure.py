@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
-from palimpsest.data.stimuli import stimulus_lists
+from palimpsest.data.stimuli import KINDS, stimulus_lists
 from palimpsest.engine.generation import of_tokens
 from palimpsest.metrics.text_recall import rouge_l, words
 from palimpsest.probes.few_shot_memory import measure as probe
@@ -14,6 +16,7 @@ from palimpsest.probes.few_shot_memory.lists import study_lists
 from palimpsest.probes.few_shot_memory.settings import (
     PROSE_YIELDS,
     Settings,
+    Stimuli,
     cells,
     check,
     deciding_settings,
@@ -233,6 +236,11 @@ def test_a_run_that_diverges_fails_alone(tiny):
     assert isinstance(outcomes[0.01], list)
     assert isinstance(outcomes[1e30], Exception)
     assert "not finite" in str(outcomes[1e30])
+
+
+def test_every_kind_of_stimuli_can_be_asked_for():
+    """The settings name them again, so that reading a configuration draws no list."""
+    assert get_args(Stimuli) == KINDS
 
 
 @pytest.mark.parametrize("kind", PROSE_YIELDS)

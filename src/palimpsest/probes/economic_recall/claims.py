@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.economic_recall import analyses
-from palimpsest.statistics import Estimate
-from palimpsest.statistics.claims import Claim, judged
+from palimpsest.statistics.claims import Claim, analysed
 
 if TYPE_CHECKING:
     import duckdb
@@ -191,11 +190,5 @@ def analyse(
     Returns:
         Rows of the tables ``statistics`` and ``claims``, without the study.
     """
-    frame = analyses.read(connection, study)
-    statistics: list[dict[str, Any]] = []
-    evidence: dict[str, Estimate] = {}
-    for analysis in analyses.ANALYSES:
-        rows, found = analysis(frame, settings)
-        statistics += rows
-        evidence |= found
-    return statistics, judged(CLAIMS, evidence)
+    data = analyses.read(connection, study)
+    return analysed(analyses.ANALYSES, data, settings, CLAIMS)

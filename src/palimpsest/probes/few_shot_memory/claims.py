@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.few_shot_memory import analyses
-from palimpsest.statistics.claims import Claim, judged
+from palimpsest.statistics.claims import Claim, analysed
 
 if TYPE_CHECKING:
     import duckdb
 
     from palimpsest.probes.few_shot_memory.settings import Settings
-    from palimpsest.statistics import Estimate
 
 PAPER = "Orhan 2023 (arXiv 2303.17557)"
 DESIGN = "design of this study"
@@ -122,10 +121,4 @@ def analyse(
         Rows of the tables ``statistics`` and ``claims``, without the study.
     """
     data = analyses.read(connection, study)
-    statistics: list[dict[str, Any]] = []
-    evidence: dict[str, Estimate] = {}
-    for analysis in analyses.ANALYSES:
-        rows, found = analysis(data, settings)
-        statistics += rows
-        evidence |= found
-    return statistics, judged(CLAIMS, evidence)
+    return analysed(analyses.ANALYSES, data, settings, CLAIMS)

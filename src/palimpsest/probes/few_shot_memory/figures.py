@@ -9,6 +9,7 @@ import polars as pl
 from palimpsest.probes.few_shot_memory.pages.tables import GALLERY, TABLES
 from palimpsest.probes.few_shot_memory.pages.words import LIMITATIONS, REFERENCES, methods, summary
 from palimpsest.reports.blocks import Block, Figure, StudyPage
+from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import chance_line, errorbars, forest, name, panels
 
 if TYPE_CHECKING:
@@ -26,16 +27,11 @@ MAIN = """study = $study AND factor LIKE '%chosen rate'
 
 def page(database: Database, study: str) -> StudyPage:
     """The page of one study."""
-    facts = database.frame(
-        "SELECT title, question FROM (SELECT unnest(from_json(value, "
-        '\'[{"study":"VARCHAR","title":"VARCHAR","question":"VARCHAR"}]\'), '
-        "recursive := true) FROM run WHERE key = 'studies') WHERE study = ?",
-        [study],
-    ).row(0, named=True)
+    entry = study_entry(database, study)
     return StudyPage(
         study=study,
-        title=facts["title"],
-        question=facts["question"],
+        title=entry.title,
+        question=entry.question,
         summary=summary(database, study),
         blocks=_blocks(),
         methods=methods(database, study),

@@ -10,7 +10,13 @@ import numpy as np
 
 from palimpsest.engine.generation import of_tokens
 from palimpsest.engine.scoring import sequence_scores
-from palimpsest.metrics.text_recall import rouge, rouge_whole, words
+from palimpsest.metrics.text_recall import (
+    correct_prefix,
+    rouge,
+    rouge_whole,
+    shortest_prefix,
+    words,
+)
 
 if TYPE_CHECKING:
     from palimpsest.engine.scoring import SequenceScores
@@ -98,12 +104,11 @@ def _word_for_word(right: np.ndarray, cues: Sequence[float]) -> Iterator[tuple[s
     n = len(right)
     for cue in cues:
         rest = right[cut(right, cue) :]
-        first_error = int(np.argmin(rest)) if not rest.all() else len(rest)
-        yield f"exact_{100 * cue:.0f}", float(first_error == len(rest))
-        yield f"prefix_{100 * cue:.0f}", first_error / len(rest)
-    errors = np.flatnonzero(~right)
-    shortest = int(errors[-1]) + 1 if len(errors) else 1
-    yield "extraction_strength", 1 - shortest / n
+        _, share = correct_prefix(rest, np.ones_like(rest))
+        yield f"exact_{100 * cue:.0f}", float(share == 1)
+        yield f"prefix_{100 * cue:.0f}", share
+    # The first token counts as given: no cue is shorter.
+    yield "extraction_strength", 1 - max(1, shortest_prefix(right)) / n
 
 
 def _written(

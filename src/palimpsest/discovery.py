@@ -1,4 +1,4 @@
-"""Probes and interventions are found by the names of their modules; there is no list to keep."""
+"""Probes, interventions and strategies are found by the names of their modules: no list to keep."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def names(kind: str) -> list[str]:
     for info in pkgutil.iter_modules(package.__path__):
         if info.name.startswith("_"):
             continue
+        if kind == "interventions" and info.name == "continual":
+            continue  # strategies are no interventions: they say how an intervention trains
         if kind == "interventions" and info.ispkg:
             inner = importlib.import_module(f"palimpsest.{kind}.{info.name}")
             found += [
@@ -39,3 +41,15 @@ def probe(name: str, part: str = "settings") -> ModuleType:
 def intervention(name: str) -> ModuleType:
     """The module of an intervention."""
     return importlib.import_module(f"palimpsest.interventions.{name}")
+
+
+def strategies() -> list[str]:
+    """Names of all strategies of continual learning, such as ``ewc``."""
+    package = importlib.import_module("palimpsest.interventions.continual")
+    found = [info.name for info in pkgutil.iter_modules(package.__path__)]
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def strategy(name: str) -> ModuleType:
+    """The module of a strategy of continual learning."""
+    return importlib.import_module(f"palimpsest.interventions.continual.{name}")

@@ -25,7 +25,7 @@ from pydantic import (
 from palimpsest import discovery
 from palimpsest.blocks import Block
 from palimpsest.config_errors import ConfigError, explain, message, nearest, shown
-from palimpsest.models.entry import ModelEntry
+from palimpsest.models.entry import ModelEntry, kind
 
 SLUG = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
 DEFAULT_FILE = "config/config.yaml"
@@ -251,9 +251,25 @@ def check(raw: dict, path: str | Path) -> tuple[Any, dict]:
                 near = nearest(state.model, models)
                 given = shown(state.model)
                 raise ConfigError(message(path, f"{where}.{role}.model", given, allowed, near))
+            _check_kind(study.probe, state, models, path, f"{where}.{role}")
         _check_distinct(study.states, path, where)
         _check_by_probe(config, study, path, f"studies.{name}")
     return config, models
+
+
+def _check_kind(
+    probe: str, state: _State, models: dict[str, Any], path: str | Path, where: str
+) -> None:
+    """A probe of language models cannot read networks, and interventions change language models."""
+    reads = getattr(discovery.probe(probe), "READS", ("language",))
+    found = kind(models[state.model])
+    if found not in reads:
+        fitting = sorted(name for name, entry in models.items() if kind(entry) in reads)
+        allowed = f"for the probe {probe}: {', '.join(fitting)}"
+        raise ConfigError(message(path, f"{where}.model", shown(state.model), allowed))
+    if found == "networks" and state.interventions:
+        allowed = "none: networks are made by the probe, there is nothing to change before"
+        raise ConfigError(message(path, f"{where}.interventions", "interventions", allowed))
 
 
 def _check_distinct(states: dict[str, _State], path: str | Path, where: str) -> None:

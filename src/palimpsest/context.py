@@ -87,7 +87,11 @@ class InterventionContext:
 
 @dataclass
 class ProbeContext:
-    """What a probe may use besides the model."""
+    """What a probe may use besides the model.
+
+    ``scratch`` is a folder that survives a kill and is removed when the job has finished; None
+    where nothing is kept.
+    """
 
     study: str
     state: str
@@ -95,3 +99,4 @@ class ProbeContext:
     state_folder: Path
     data_block: dict[str, Any]
     entry: dict[str, Any]
+    scratch: Path | None = None

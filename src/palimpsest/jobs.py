@@ -166,7 +166,7 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
             record.device = devices.describe(device)
             scratch = RESULTS / "scratch" / job.replace("/", ".")
             progress = Progress(len(pending), scratch / "progress.json", job)
-            _measure(manifest, pending, device, failures, progress, record)
+            _measure(manifest, pending, device, failures, progress, record, scratch)
             progress.close()
             shutil.rmtree(scratch, ignore_errors=True)
         record.cells_computed -= len(failures)
@@ -192,6 +192,7 @@ def _measure(
     failures: dict[str, str],
     progress: Progress,
     record: Provenance,
+    scratch: Path,
 ) -> None:
     from palimpsest.evidence.shards import observations, write_shard
     from palimpsest.models.states import StateReader
@@ -206,6 +207,7 @@ def _measure(
         state_folder=Path(manifest["state_path"]).parent,
         data_block=manifest["data_block"],
         entry=manifest["entry"],
+        scratch=scratch,
     )
     record.work_seconds = 0.0
     wanted = {cell["id"] for cell in pending}

@@ -168,13 +168,17 @@ def test_bootstrap_interval_of_the_exponent_covers():
     rng = np.random.default_rng(3)
     covered = {"a": 0, "b": 0, "half_life": 0}
     truth = {"a": 0.8, "b": 0.4, "half_life": 2**2.5 - 1}
+    band = {3.0: 0, 30.0: 0}
     for _ in range(400):
-        fit = retention.fit_with_intervals(*study(rng, 12), "power", n_replicates=199)
+        fit = retention.fit_with_intervals(*study(rng, 12), "power", n_replicates=199, at=[3, 30])
         for name, hits in covered.items():
             covered[name] = hits + (
                 fit.intervals[name].low <= truth[name] <= fit.intervals[name].high
             )
-    for hits in covered.values():
+        for delay, r in zip(band, fit.band, strict=True):
+            assert r.estimate == pytest.approx(float(fit.predict(delay)))
+            band[delay] += r.low <= 0.8 * (1 + delay) ** -0.4 <= r.high
+    for hits in (*covered.values(), *band.values()):
         assert 0.922 <= hits / 400 <= 0.978
 
 

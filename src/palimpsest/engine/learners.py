@@ -49,6 +49,12 @@ class Learners(Protocol):
     def close(self) -> None:
         """The model is what it was before the learners."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to continue to the same bits on the same device."""
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+
 
 def learners(
     model: LanguageModel, settings: Sequence[TrainingSettings], seeds: Sequence[int]
@@ -100,6 +106,13 @@ class _Together:
     def close(self) -> None:
         self._many.close()
 
+    def state_dict(self) -> dict[str, Any]:
+        return self._many.state_dict()
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self._many.load_state_dict(saved)
+        self.failures = self._many.failures
+
 
 class _Alone:
     """One learner that changes the weights themselves."""
@@ -138,6 +151,14 @@ class _Alone:
     def close(self) -> None:
         self._trainer.finish()
         self._put_back(self._before)
+
+    def state_dict(self) -> dict[str, Any]:
+        failures = [(error.step, error.last, error.what) for error in self.failures.values()]
+        return {"trainer": self._trainer.state_dict(), "failures": failures}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self._trainer.load_state_dict(saved["trainer"])
+        self.failures = dict(enumerate(NonFiniteLossError(*each) for each in saved["failures"]))
 
     def _put_back(self, moment: Any) -> None:
         import torch

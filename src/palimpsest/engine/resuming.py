@@ -4,52 +4,74 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from palimpsest.engine.training import Trainer
+from palimpsest.engine import sharded
 
 VERSION = 1
 
+#: Writing may take this share of the time between two writings.
+_MOST_WRITING = 0.02
+
+
+class Resumable(Protocol):
+    """What trains: a trainer, or learners."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to continue to the same bits on the same device."""
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+
 
 class Resume:
-    """Keeps the state of a trainer in a file, and whatever else a method must know to go on.
+    """Keeps the state of what trains in a file, and whatever else a method must know to go on.
 
-    Of several processes all call both methods; the first alone writes.
+    Of several processes all call :meth:`load` and :meth:`save`; the first alone writes.
 
     Args:
-        trainer: the trainer.
+        learner: what trains.
         path: the file.
-        every_s: seconds between two writings that nobody asks for.
+        every_s: seconds between two writings that nobody asks for, at least; more where a writing
+            takes long.
     """
 
-    def __init__(self, trainer: Trainer, path: Path, every_s: float = 30.0) -> None:
-        self.trainer, self.path, self.every_s = trainer, path, every_s
+    def __init__(self, learner: Resumable, path: Path, every_s: float = 30.0) -> None:
+        self.learner, self.path, self.every_s = learner, path, every_s
+        self._team = sharded.team()
         self._written = time.monotonic()
 
     def load(self) -> dict[str, Any]:
-        """Put the trainer where it was; what was written with it, empty where there is no file."""
-        import torch
-
-        if not self.path.is_file():
-            return {}
-        # Of several processes each reads only what it needs of the file.
-        shared = self.trainer.team.size > 1
-        saved = torch.load(self.path, map_location="cpu", weights_only=True, mmap=shared)
-        self.trainer.load_state_dict(saved.pop("trainer"))
+        """Put the learner where it was; what was written with it, empty where there is no file."""
+        saved = read(self.path)
+        if saved:
+            self.learner.load_state_dict(saved.pop("learner"))
         return saved
 
     def save(self, facts: dict[str, Any], now: bool = False) -> None:
         """Write the file if it is time, or ``now``; a kill leaves the old one or the new one."""
         import torch
 
-        late = time.monotonic() - self._written > self.every_s
-        if not self.trainer.team.agreed(now or late):
+        began = time.monotonic()
+        late = began - self._written > self.every_s
+        if not self._team.agreed(now or late):
             return
-        state = self.trainer.state_dict()
-        if self.trainer.team.first:
+        state = self.learner.state_dict()
+        if self._team.first:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             partial = self.path.with_suffix(".tmp")
-            torch.save({"trainer": state, **facts}, partial)
+            torch.save({"learner": state, **facts}, partial)
             partial.replace(self.path)
         self._written = time.monotonic()
+        self.every_s = max(self.every_s, (self._written - began) / _MOST_WRITING)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a file holds: ``learner`` and the facts beside it; empty where there is no file."""
+    import torch
+
+    if not path.is_file():
+        return {}
+    # Of several processes each reads only what it needs of the file.
+    shared = sharded.team().size > 1
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=shared)

@@ -73,9 +73,21 @@ class TinyModel(_Model):
     """Seed of the random weights."""
 
 
+class Networks(_Model):
+    """Small networks that a probe trains itself from random weights; nothing is loaded."""
+
+    source: Literal["networks"]
+    """networks: for probes of continual learning, which make their networks themselves."""
+
+
 ModelEntry = Annotated[
-    PackageModel | HubModel | DirectoryModel | TinyModel, Field(discriminator="source")
+    PackageModel | HubModel | DirectoryModel | TinyModel | Networks, Field(discriminator="source")
 ]
+
+
+def kind(entry: _Model) -> Literal["language", "networks"]:
+    """What a probe finds in a state of this model."""
+    return "networks" if isinstance(entry, Networks) else "language"
 
 
 def identity_fields(entry: _Model) -> dict:

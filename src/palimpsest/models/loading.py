@@ -52,10 +52,11 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
         _require_safetensors(place)
     else:
         place = folder
-        from transformers.utils.logging import disable_progress_bar
+        if source != "networks":
+            from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()
-        make = {"package": _convert_gguf, "tiny": _make_tiny}[source]
+            disable_progress_bar()
+        make = {"package": _convert_gguf, "tiny": _make_tiny, "networks": _make_nothing}[source]
         revision = make(entry, folder)
     files = {p.name: file_sha256(p) for p in sorted(place.iterdir()) if p.is_file()}
     files.pop("model.json", None)
@@ -209,6 +210,11 @@ def _convert_gguf(entry: dict[str, Any], folder: Path) -> str:
     module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return f"{package} {metadata.version(package)}"
+
+
+def _make_nothing(entry: dict[str, Any], folder: Path) -> str:
+    """Small networks are made by the probe that reads them."""
+    return "none"
 
 
 def _make_tiny(entry: dict[str, Any], folder: Path) -> str:

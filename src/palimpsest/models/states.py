@@ -16,6 +16,7 @@ from palimpsest.files import atomic, read_json, write_json
 from palimpsest.identity import file_sha256
 from palimpsest.models.language_model import LanguageModel
 from palimpsest.models.loading import ModelError, load
+from palimpsest.models.networks import Networks
 
 if TYPE_CHECKING:
     import torch
@@ -77,19 +78,21 @@ class StateReader:
         """All steps that can be read; 0 is the parent."""
         return [0] if self.is_base else sorted({0} | {int(s) for s in self.facts["hashes"]})
 
-    def at(self, step: int) -> LanguageModel:
+    def at(self, step: int) -> LanguageModel | Networks:
         """The model at ``step``. The same module is changed in place by the next call.
 
         Raises:
             ModelError: no such step, or a file is missing or has changed.
         """
-        import torch
-
         if step not in self.steps:
             raise ModelError(f"{self.path}: has the steps {self.steps}, not {step}")
+        if self.facts.get("source") == "networks":
+            return Networks(self.device)
         model = self._parent()
         if self.device == "meta":
             return model
+        import torch
+
         weights = dict(model.module.named_parameters())
         with torch.no_grad():
             for name, value in self._base.items():

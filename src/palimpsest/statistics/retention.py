@@ -30,7 +30,8 @@ class RetentionFit:
     coefficients, which are the same for every form; ``k`` counts parameters (and the variance,
     where there is one) and ``n`` single observations. ``half_life`` is the delay at which R is half
     of R(0): inf when never. ``intervals`` has the names of the parameters and "half_life".
-    ``scale`` is the unit of R, other than 1 for strengths that are not shares.
+    ``scale`` is the unit of R, other than 1 for strengths that are not shares. ``band`` holds R
+    with its interval at the delays that were asked for.
     """
 
     form: Form
@@ -42,6 +43,7 @@ class RetentionFit:
     half_life: float
     intervals: Mapping[str, Estimate] = field(default_factory=dict)
     scale: float = 1.0
+    band: tuple[Estimate, ...] = ()
 
     @property
     def aic(self) -> float:
@@ -90,8 +92,12 @@ def fit_with_intervals(
     n_replicates: int = 999,
     unit_name: str = "units",
     seed: int = 0,
+    at: ArrayLike = (),
 ) -> RetentionFit:
     """As :func:`fit`, with intervals of a, b, c and the half-life by a bootstrap over units.
+
+    ``at`` (m,) are delays at which R gets an interval of its own, pointwise, from the same
+    replicates: the band of a drawing.
 
     ``unit`` (rows,) labels what is independent: items, or (item, seed) pairs, or seeds; units are
     drawn whole, so that their repeated tests may depend on each other. What is estimated is the
@@ -107,18 +113,21 @@ def fit_with_intervals(
     fitted = fit_rows(form, total)
     n = len(labels)
     result = as_result(fitted, total)
+    at = np.asarray(at, dtype=float)
     names = [*result.parameters, "half_life"]
-    points = [*result.parameters.values(), result.half_life]
+    points = [*result.parameters.values(), result.half_life, *result.predict(at)]
     method = f"{form} curve, binomial likelihood, bootstrap over units, percentile"
     if n < 2 or not result.converged:
         note = DID_NOT_CONVERGE if n > 1 else "one unit only: no variation between units"
-        nothing = [np.nan] * len(names), [np.nan] * len(names)
+        nothing = [np.nan] * len(points), [np.nan] * len(points)
         return _with_intervals(result, names, points, nothing, n, unit_name, method, level, note)
 
     weights = unit_weights(np.random.default_rng(seed), n, n_replicates)
     drawn = Binomial(table.delay, table.floor, weights @ table.successes, weights @ table.trials)
     replicates = fit_rows(form, drawn, start=fitted.theta[0])
-    values = np.column_stack([replicates.values, forms.half_life(form, replicates.values)])
+    half_lives = forms.half_life(form, replicates.values)
+    curves = forms.curve(form, replicates.values, at)
+    values = np.column_stack([replicates.values, half_lives, curves])
     ends = _ends(values, expanded_tail(level, n, n - 1))
     lost = np.mean(~replicates.converged)
     note = "; ".join(
@@ -224,8 +233,9 @@ def _with_intervals(
     level: float,
     note: str | None,
 ) -> RetentionFit:
-    intervals = {
-        name: Estimate(point, float(low), float(high), n, unit, method, level, note=note)
-        for name, point, low, high in zip(names, points, *ends, strict=True)
-    }
-    return replace(result, intervals=intervals)
+    found = [
+        Estimate(float(point), float(low), float(high), n, unit, method, level, note=note)
+        for point, low, high in zip(points, *ends, strict=True)
+    ]
+    intervals = dict(zip(names, found, strict=False))
+    return replace(result, intervals=intervals, band=tuple(found[len(names) :]))

@@ -57,6 +57,7 @@ def _study(learnt, kept, recalled, lists=3, items=24, rates=(None,), seed=0):
                             mine.append(_rows(rng, item, "study", at, f"prefix_{cue}", prefix))
                             exact = float(prefix > 0.95)
                             mine.append(_rows(rng, item, "study", at, f"exact_{cue}", exact))
+                            mine.append(_rows(rng, item, "study", at, f"known_{cue}", prefix))
                         mine.append(_rows(rng, item, "study", at, "rougeL", prefix))
                     if phase == "study":
                         shift = (exposures > 0) * rng.normal(0.1, 0.05, (2, items))
@@ -68,15 +69,16 @@ def _study(learnt, kept, recalled, lists=3, items=24, rates=(None,), seed=0):
                 if rate is not None:
                     facts += [
                         (f"rate/{rate}", "validation_recognition", 0.9 if rate == 1.0 else 0.5),
-                        (f"rate/{rate}", "validation_margin", rate),
+                        (f"rate/{rate}", "validation_loss", 2 - rate),
                     ]
                 mine += [
                     {"item": item, "grp": "fact", "metric": m, "value": v} for item, m, v in facts
                 ]
                 for item in range(items):
-                    for metric in ("cue", "truth"):
+                    for metric in ("cue", "truth", "foil", "word_frequency"):
                         n = float(rng.integers(8, 16))
-                        fact = {"item": f"{item:04d}/study", "grp": "fact", "metric": metric}
+                        kind = "foil" if metric == "foil" else "study"
+                        fact = {"item": f"{item:04d}/{kind}", "grp": "fact", "metric": metric}
                         mine.append(fact | {"value": n, "text": "a"})
                 rows += [
                     {"study": "study", "cell": name, "step": 0, "text": None, **row} for row in mine
@@ -138,6 +140,55 @@ def test_memory_that_is_there():
     assert claims["one_exposure"]["n"] == 72
     analyses = {row["analysis"] for row in statistics}
     assert {"recognition", "recall", "retention", "form", "memorability", "paper"} <= analyses
+    assert {"curve", "retained"} <= analyses
+
+
+def test_curves_are_drawn_above_the_floor_and_through_the_points():
+    strong = {0: 0.0, 1: 4.0, 2: 5.0, 3: 6.0}
+    statistics, _, _ = _judged(*_study(strong, KEPT, _fades))
+    for memory in ("recognition", "recall"):
+        mine = [
+            row
+            for row in statistics
+            if row["analysis"] in ("curve", "retained")
+            and row["series"] == "natural"
+            and row["factor"].startswith(memory)
+        ]
+        points = {row["step"]: row for row in mine if row["analysis"] == "retained"}
+        curve = {row["step"]: row for row in mine if row["analysis"] == "curve"}
+        assert points.keys() == {0, *DELAYS}
+        assert set(DELAYS) <= curve.keys()
+        for step, row in points.items():
+            assert curve[step]["low"] <= curve[step]["estimate"] <= curve[step]["high"]
+            assert curve[step]["estimate"] == pytest.approx(row["estimate"], abs=0.2)
+    # Known before study: nothing here, so what is recalled is what is drawn.
+    assert points[0]["estimate"] == pytest.approx(0.99, abs=0.03)
+
+
+def test_what_predicts_memorability_is_found():
+    """Items whose base loss is higher fall further here by design; other predictors do nothing."""
+    cells, rows = _study({0: 0.0, 1: 2.0, 2: 3.0}, KEPT, _fades, lists=4)
+    base = {
+        (row["cell"], row["item"][:4]): row["value"]
+        for row in rows
+        if row["metric"] == "loss" and row["grp"] == "study" and "study/0/" in row["item"]
+    }
+    for row in rows:
+        after = row["metric"] == "loss" and row["grp"] == "study" and "study/0/" not in row["item"]
+        if after:
+            row["value"] -= 0.5 * (base[row["cell"], row["item"][:4]] - 4) / 0.7
+    statistics, _, _ = _judged(cells, rows)
+    found = {
+        row["metric"]: row
+        for row in statistics
+        if row["analysis"] == "memorability" and row["series"] == "natural"
+    }
+    assert len(found) == 3
+    slopes = {name.split(" by ")[1].split(",")[0]: row for name, row in found.items()}
+    assert slopes["base loss"]["low"] > 0
+    assert slopes["base loss"]["estimate"] == pytest.approx(0.5, abs=0.1)
+    for name in ("length", "word frequency"):
+        assert slopes[name]["low"] < 0 < slopes[name]["high"]
 
 
 def test_no_memory_where_there_is_none():
@@ -197,3 +248,12 @@ def test_pairs_by_hand():
     assert pairs["correct"].to_list() == [0.0, 1.0]
     assert pairs["margin"].to_list() == pytest.approx([0.0, 1.5])
     assert pairs["correct_drop"].to_list() == [0.5, 1.0]
+    assert pairs["correct_sum"].to_list() == [None, None]
+    # 6 tokens against 5: 3 * 5 > 3.5 * 4, so by the sum the foil is preferred.
+    for metric, kind, n in (("cue", "study", 2), ("truth", "study", 4), ("foil", "foil", 5)):
+        fact = {"study": "study", "cell": "c", "step": 0, "text": "a", "item": f"0000/{kind}"}
+        rows.append(fact | {"grp": "fact", "metric": metric, "value": float(n)})
+    tables["observations"] = [observations(rows)]
+    with connect(tables, {"few_shot_memory": VIEW}) as connection:
+        pairs = read(connection, "study").pairs.sort("exposures")
+    assert pairs["correct_sum"].to_list() == [0.0, 0.0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from palimpsest.context import ProbeContext
 from palimpsest.data.stimuli import KINDS, stimulus_lists
 from palimpsest.engine.generation import of_tokens
 from palimpsest.metrics.text_recall import rouge_l, words
@@ -38,6 +41,9 @@ SMALL = {
 }
 
 
+CONTEXT = ProbeContext("study", "state", 0, Path("."), {}, {})
+
+
 class _State:
     steps = (0,)
 
@@ -58,7 +64,7 @@ def _measured(model, settings, chosen=None):
     found = {}
     made = chosen or _cells(settings)
     for group in probe.groups(settings, made):
-        for cell, rows in probe.measure_together(model, settings, group, None):
+        for cell, rows in probe.measure_together(model, settings, group, CONTEXT):
             assert not isinstance(rows, Exception), rows
             found[cell["id"]] = rows
     return found
@@ -153,6 +159,45 @@ def test_lists_together_equal_lists_alone(tiny):
     assert together["0000"] != together["0001"]
 
 
+class _Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+@pytest.mark.parametrize("killed_at", ["_study", "_overlay", "_relearn"])
+def test_a_killed_group_goes_on_to_the_same_bits(tiny, tmp_path, monkeypatch, adapter, killed_at):
+    settings = Settings(
+        **SMALL
+        | {"adapters": [adapter], "lists": 2 if adapter == "lora" else 1}
+        | {"interference": ["same", "different"], "learning_rates": [0.01, 0.02]}
+    )
+    whole = _measured(tiny, settings)
+    # Everything is written down at once, and the second stage of this kind is never reached.
+    monkeypatch.setattr(probe.Resume, "save", _save_now(probe.Resume.save))
+    true, seen = getattr(probe, killed_at), []
+
+    def killed(*args):
+        seen.append(args)
+        if len(seen) == (1 if killed_at == "_relearn" else 2):
+            raise _Killed
+        true(*args)
+
+    monkeypatch.setattr(probe, killed_at, killed)
+    context = dataclasses.replace(CONTEXT, scratch=tmp_path)
+    (group,) = probe.groups(settings, _cells(settings))
+    with pytest.raises(_Killed):
+        list(probe.measure_together(tiny, settings, group, context))
+    monkeypatch.setattr(probe, killed_at, true)
+    # What was before the kill is not done again.
+    monkeypatch.setattr(probe, "_choose_rates", None)
+    again = list(probe.measure_together(tiny, settings, group, context))
+    assert {cell["id"]: rows for cell, rows in again} == whole
+
+
+def _save_now(save):
+    return lambda self, facts, now=False: save(self, facts, now=True)
+
+
 def test_adding_a_list_changes_no_other(tiny):
     few, more = Settings(**SMALL), Settings(**SMALL | {"lists": 3})
     old = _cells(few)
@@ -213,9 +258,9 @@ def test_the_rate_is_chosen_on_pairs_that_are_not_tested(tiny):
     )
     ((_, rows),) = _measured(tiny, settings).items()
     facts = {(r["item"], r["metric"]): r["value"] for r in rows if r["grp"] == "fact"}
-    tried = {rate: facts[f"rate/{rate:g}", "validation_margin"] for rate in (1e-6, 0.02)}
+    tried = {rate: facts[f"rate/{rate:g}", "validation_loss"] for rate in (1e-6, 0.02)}
     assert facts["rate/chosen", "learning_rate"] == 0.02
-    assert tried[0.02] > tried[1e-6]
+    assert tried[0.02] < tried[1e-6]
     lists = study_lists(tiny, settings, _cells(settings)[0])
     shown = {tuple(ids) for ids in [*lists.study, *lists.foils]}
     assert not shown & {tuple(ids) for pair in lists.validation for ids in pair}
@@ -231,7 +276,7 @@ def test_a_run_that_diverges_fails_alone(tiny):
     for group in probe.groups(settings, _cells(settings)):
         outcomes |= {
             cell["parameters"]["learning_rate"]: rows
-            for cell, rows in probe.measure_together(tiny, settings, group, None)
+            for cell, rows in probe.measure_together(tiny, settings, group, CONTEXT)
         }
     assert isinstance(outcomes[0.01], list)
     assert isinstance(outcomes[1e30], Exception)

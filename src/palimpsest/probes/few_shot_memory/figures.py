@@ -10,15 +10,27 @@ from palimpsest.probes.few_shot_memory.pages.tables import GALLERY, TABLES
 from palimpsest.probes.few_shot_memory.pages.words import LIMITATIONS, REFERENCES, methods, summary
 from palimpsest.reports.blocks import Block, Figure, StudyPage
 from palimpsest.reports.evidence import study_entry
-from palimpsest.reports.figure_style import chance_line, errorbars, forest, name, panels
+from palimpsest.reports.figure_style import (
+    chance_line,
+    colours_for,
+    direct_labels,
+    errorbars,
+    forest,
+    markers_for,
+    name,
+    panels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from palimpsest.evidence.database import Database
 
+#: Smallest memory that is drawn on a logarithmic axis.
+LEAST_ON_LOG = 0.01
 #: Rows at the rates that validation chose, for the state that claims are judged on.
 MAIN = """study = $study AND factor LIKE '%chosen rate'
   AND role = (SELECT coalesce(max(role) FILTER (role = 'untouched'), min(role)) FROM cells
@@ -112,13 +124,56 @@ ORDER BY memory, stimuli, step""",
             _draw_retention,
         ),
         Figure(
+            "forms",
+            "In which form does it fade?",
+            _n_caption(
+                "Memory above its floor (0: guessing or known before study, 1: all), on plain axes "
+                "and on logarithmic ones, where a power law is a straight line. Recognition: share "
+                "of foils beaten by the drop of the loss; recall: share of tokens behind half a "
+                "sentence that are the likeliest. Lines and bands: the form that was named, or "
+                "where none was, the pooled curve that fits best (see the table), 95% bootstrap "
+                "over items. A curve that levels off above the floor is the shape that Bahrick "
+                "(1984) called permastore. Bars: 95% intervals, items resampled"
+            ),
+            "Recognition and recall above their floors by updates on new material, with fitted "
+            "curves, on linear and on logarithmic axes",
+            f"""SELECT split_part(factor, ',', 1) AS memory, analysis,
+  series || CASE arm WHEN 'different' THEN ', other type' ELSE '' END AS stimuli,
+  metric AS form, step AS updates, estimate, low, high, n, unit
+FROM statistics WHERE {MAIN} AND analysis IN ('curve', 'retained')
+ORDER BY memory DESC, stimuli, analysis, updates""",
+            _draw_forms,
+        ),
+        Figure(
+            "states",
+            "Which state remembers better?",
+            _n_caption(
+                "Recognition by drop of the loss, and recall (share of the rest before the first "
+                "error after half a sentence), after the last exposure, by state of the model. "
+                "Bars: 95% intervals, items resampled"
+            ),
+            "Recognition and recall after the last exposure for every state",
+            """SELECT CASE metric WHEN 'correct_drop' THEN 'recognition' ELSE 'recall' END
+  AS memory, coalesce(role, '') || ', ' || model AS state, series AS stimuli,
+  estimate, low, high, n, unit
+FROM statistics
+WHERE study = $study AND factor LIKE '%chosen rate' AND arm = 'studied'
+  AND metric IN ('correct_drop', 'prefix_50') AND analysis IN ('recognition', 'recall')
+  AND step = (SELECT max(step) FROM statistics WHERE study = $study AND analysis = 'recall')
+  AND (SELECT count(DISTINCT role || model) FROM statistics WHERE study = $study) > 1
+QUALIFY row_number() OVER (PARTITION BY memory, state, stimuli ORDER BY factor) = 1
+ORDER BY memory DESC, state, stimuli""",
+            _draw_states,
+        ),
+        Figure(
             "memorability",
             "Which items are remembered?",
             _n_caption(
-                "Change of the drop of an item's loss (nats a token, one exposure) with one "
-                "standard deviation of each predictor. Bars: 95% intervals, items as clusters"
+                "Change of the drop of an item's loss (nats a token) with one standard deviation "
+                "of each predictor, all three in one mixed model with items and lists as random "
+                "effects. Word frequency: mean Zipf value of the words. Bars: 95% intervals"
             ),
-            "Coefficients of length and base loss by stimuli",
+            "Coefficients of length, base loss and word frequency by stimuli",
             f"""SELECT series || ': ' || split_part(split_part(metric, ' by ', 2), ',', 1) AS item,
   estimate, low, high, n, unit
 FROM statistics WHERE {MAIN} AND analysis = 'memorability' ORDER BY series, metric""",
@@ -186,6 +241,67 @@ def _draw_retention(frame: pl.DataFrame) -> Drawing:
         shown.sort("memory", "stimuli", maintain_order=True), "memory", "updates",
         "updates on new material",
     )  # fmt: skip
+
+
+def _draw_forms(frame: pl.DataFrame) -> Drawing:
+    kinds = frame["memory"].unique(maintain_order=True).to_list()
+    stimuli = frame["stimuli"].unique(maintain_order=True).to_list()
+    colours, markers = colours_for(stimuli), markers_for(stimuli)
+    figure, axes = panels(len(kinds), 2, height=2.6, sharex=False, sharey=False)
+    for line, kind in zip(axes, kinds, strict=True):
+        for ax, log in zip(line, (False, True), strict=True):
+            ends = []
+            for each in stimuli:
+                part = frame.filter((pl.col("memory") == kind) & (pl.col("stimuli") == each))
+                curve, points = (
+                    part.filter(pl.col("analysis") == a) for a in ("curve", "retained")
+                )
+                ends += _draw_curve(ax, curve, points, colours[each], markers[each], log)
+            ax.set_title(f"{kind}{', logarithmic axes' if log else ''}", loc="left", fontsize=9)
+            if log:
+                direct_labels(ax, [(y, name(text), colours[text]) for y, text in ends])
+        line[0].set_ylim(-0.08, 1.04)
+        line[0].set_ylabel("above the floor")
+    axes[-1, 0].set_xlabel("updates on new material")
+    axes[-1, 1].set_xlabel("1 + updates on new material")
+    return figure
+
+
+def _draw_curve(
+    ax: Axes, curve: pl.DataFrame, points: pl.DataFrame, colour: str, marker: str, log: bool
+) -> list[tuple[float, str]]:
+    """A curve with its band and its points; where its end lies, for its name."""
+    if log:
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        curve = curve.filter(pl.col("estimate") > LEAST_ON_LOG)
+        points = points.filter(pl.col("estimate") > LEAST_ON_LOG)
+    shift = 1 if log else 0
+    least = LEAST_ON_LOG if log else -1.0
+    if curve.height:
+        band = curve.drop_nulls(["low", "high"])
+        low, high = (band[end].clip(least, None) for end in ("low", "high"))
+        ax.fill_between(band["updates"] + shift, low, high, color=colour, alpha=0.18, linewidth=0)
+        ax.plot(curve["updates"] + shift, curve["estimate"], color=colour)
+    known = points.drop_nulls(["low", "high"])
+    low = known["low"].clip(least, None)
+    ax.vlines(known["updates"] + shift, low, known["high"], color=colour, linewidth=1.3)
+    ax.plot(points["updates"] + shift, points["estimate"], marker, color=colour)
+    shown = curve if curve.height else points
+    return [(shown["estimate"][-1], shown["stimuli"][0])] if shown.height else []
+
+
+def _draw_states(frame: pl.DataFrame) -> Drawing:
+    kinds = frame["memory"].unique(maintain_order=True).to_list()
+    states = frame["state"].n_unique()
+    figure, axes = panels(1, len(kinds), height=0.9 + 0.32 * states, sharey=True)
+    for ax, kind in zip(axes[0], kinds, strict=True):
+        part = frame.filter(pl.col("memory") == kind).sort("state", "stimuli")
+        forest(ax, part.with_columns(row=pl.format("{}: {}", "state", "stimuli")), "row")
+        ax.set_title(kind, loc="left", fontsize=9)
+        ax.set_xlim(-0.03, 1.03)
+    figure.set_figheight(0.9 + 0.26 * frame.height / len(kinds))
+    return figure
 
 
 def _draw_memorability(frame: pl.DataFrame) -> Drawing:

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from palimpsest.data.word_frequency import mean_zipf
 from palimpsest.engine.examples import batches
 from palimpsest.engine.learners import learners
+from palimpsest.engine.resuming import Resume, read
 from palimpsest.engine.scoring import sequence_scores
 from palimpsest.engine.training import TrainingSettings
-from palimpsest.identity import seed_of
+from palimpsest.identity import digest, seed_of
+from palimpsest.metrics.text_recall import words
 from palimpsest.probes.few_shot_memory.lists import StudyLists, sentence, study_lists
 from palimpsest.probes.few_shot_memory.testing import Moment, Row, cut, examine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from palimpsest.context import ProbeContext
     from palimpsest.engine.learners import Learners
     from palimpsest.models.language_model import LanguageModel
@@ -94,35 +99,106 @@ def measure_together(
         context: study, state, data.
     """
     runs = [_Run(cell, study_lists(model, settings, cell), 0.0) for cell in cells]
-    for run in runs:
-        run.rows += _facts(model, settings, run)
-        before = Moment("study", 0, 0)
-        run.rows += examine(model, settings, before, run.lists.study, run.lists.foils)
-        run.rows += _never(model, settings, before, run)
-    _choose_rates(model, settings, runs)
+    path = _kept_in(context, cells)
+    saved = read(path) if path else {}
+    if saved:
+        for run, rate, rows, updates in zip(runs, *saved["runs"], strict=True):
+            run.rate, run.rows, run.updates = rate, rows, updates
+    else:
+        for run in runs:
+            _begin(model, settings, run)
+        _choose_rates(model, settings, runs)
     group = learners(
         model, [run.training(settings, run.rate) for run in runs], [_seed(run) for run in runs]
     )
     try:
-        _study(settings, runs, group)
-        studied = group.remember()
-        for phase in settings.interference if settings.retention_steps else ():
-            group.return_to(studied)
-            _overlay(settings, runs, group, phase)
-            if phase == settings.interference[0]:
-                _relearn(settings, runs, group)
+        if saved:
+            group.load_state_dict(saved["learner"])
+        _learn(settings, runs, group, Resume(group, path) if path else None, saved)
     finally:
         group.close()
     for number, run in enumerate(runs):
         yield run.cell, group.failures.get(number, run.rows)
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """Some updates and the test after them.
+
+    Attributes:
+        phase: study, a type of interference, or relearning.
+        number: exposure of the list, or updates on new material so far.
+        begun: updates on new material before this stage.
+    """
+
+    phase: str
+    number: int
+    begun: int = 0
+
+
+def stages(settings: Settings) -> list[_Stage]:
+    """All that happens to a list, in order: every overlay begins from the end of study."""
+    found = [_Stage("study", exposure) for exposure in _exposures(settings.exposures[-1])]
+    if not settings.retention_steps:
+        return found
+    for phase in settings.interference:
+        found += [_Stage(phase, d, b) for b, d in pairwise([0, *settings.retention_steps])]
+        if phase == settings.interference[0]:
+            found += [
+                _Stage("relearning", exposure) for exposure in _exposures(settings.relearning)
+            ]
+    return found
+
+
+def _exposures(last: int) -> range:
+    return range(1, last + 1)
+
+
+def _learn(
+    settings: Settings,
+    runs: list[_Run],
+    group: Learners,
+    resume: Resume | None,
+    saved: dict[str, Any],
+) -> None:
+    """All stages, from where an interrupted run has left off."""
+    studied = saved.get("studied")
+    for done, stage in enumerate(stages(settings)):
+        if done < saved.get("stages", 0):
+            continue
+        if stage.phase in settings.interference and not stage.begun:
+            studied = studied or group.remember()
+            group.return_to(studied)
+        {"study": _study, "relearning": _relearn}.get(stage.phase, _overlay)(
+            settings, runs, group, stage
+        )
+        if resume:
+            kept = [[run.rate for run in runs], [run.rows for run in runs]]
+            kept.append([run.updates for run in runs])
+            resume.save({"stages": done + 1, "runs": kept, "studied": studied})
+
+
+def _kept_in(context: ProbeContext, cells: list[dict[str, Any]]) -> Path | None:
+    """The file from which these cells go on after a kill."""
+    return context.scratch and context.scratch / f"{digest(*(cell['id'] for cell in cells))}.pt"
+
+
+def _begin(model: LanguageModel, settings: Settings, run: _Run) -> None:
+    """What is asked, and what the model knows of it before study."""
+    run.rows += _facts(model, settings, run)
+    before = Moment("study", 0, 0)
+    run.rows += examine(model, settings, before, run.lists.study, run.lists.foils)
+    run.rows += _never(model, settings, before, run)
+
+
 def _facts(model: LanguageModel, settings: Settings, run: _Run) -> Iterator[Row]:
-    """What is asked, once a list: cue and truth of every item, tokens, rejected draws."""
+    """What is asked, once a list: cue and truth of every item, how common its words are, foils,
+    and rejected draws."""
     for index, ids in enumerate(run.lists.study):
         at = cut(ids, settings.written_cue)
         for metric, part in (("cue", ids[:at]), ("truth", ids[at:])):
             yield _fact(f"{index:04d}/study", metric, len(part), model.decode(part))
+        yield _fact(f"{index:04d}/study", "word_frequency", mean_zipf(words(model.decode(ids))))
     for index, ids in enumerate(run.lists.foils):
         yield _fact(f"{index:04d}/foil", "foil", len(ids), model.decode(ids))
     for reason, count in run.lists.rejected.items():
@@ -141,10 +217,11 @@ def _never(model: LanguageModel, settings: Settings, moment: Moment, run: _Run) 
 
 
 def _choose_rates(model: LanguageModel, settings: Settings, runs: list[_Run]) -> None:
-    """The rate of a cell, or the one at which its validation pairs are recognised best.
+    """The rate of a cell, or the one at which its validation pairs are remembered best.
 
-    One exposure; share recognised by mean loss, then the mean margin in nats. The pairs are not
-    part of what is tested later, and the learners are others.
+    First by the share recognised by mean loss, then by the loss of what was studied, each the mean
+    of the tests after one exposure and after the last. The pairs are not part of what is tested
+    later, and the learners are others.
     """
     trials = []
     for run in runs:
@@ -157,82 +234,95 @@ def _choose_rates(model: LanguageModel, settings: Settings, runs: list[_Run]) ->
     size = settings.together if runs[0].cell["parameters"]["adapter"] == "lora" else 1
     for start in range(0, len(trials), size):
         part = trials[start : start + size]
-        group = learners(
-            model,
-            [run.training(settings, rate) for run, rate in part],
-            [_seed(run) for run, _ in part],
-        )
-        try:
-            group.train([_validation(run) for run, _ in part])
-            for number, (run, rate) in enumerate(part):
-                if number in group.failures:
-                    continue
-                with group.reading(number) as reader:
-                    share, margin = _recognised(reader, run.lists.validation)
-                run.rows += [
-                    _fact(f"rate/{rate:g}", "validation_recognition", share),
-                    _fact(f"rate/{rate:g}", "validation_margin", margin),
-                ]
-                if (share, margin) > best.get(id(run), (-1.0, 0.0)):
-                    best[id(run)], run.rate = (share, margin), rate
-        finally:
-            group.close()
+        for (run, rate), found in zip(part, _tried(model, settings, part), strict=True):
+            if found is None:
+                continue
+            share, loss = found
+            run.rows += [
+                _fact(f"rate/{rate:g}", "validation_recognition", share),
+                _fact(f"rate/{rate:g}", "validation_loss", loss),
+            ]
+            if (share, -loss) > best.get(id(run), (-1.0, 0.0)):
+                best[id(run)], run.rate = (share, -loss), rate
     for run in runs:
         run.rows.append(_fact("rate/chosen", "learning_rate", run.rate))
 
 
-def _validation(run: _Run) -> list[list[Any]]:
+def _tried(
+    model: LanguageModel, settings: Settings, trials: list[tuple[_Run, float]]
+) -> list[tuple[float, float] | None]:
+    """Of every trial the share recognised and the loss studied; None where training failed."""
+    last = settings.validation_exposures()
+    group = learners(
+        model,
+        [run.training(settings, rate) for run, rate in trials],
+        [_seed(run) for run, _ in trials],
+    )
+    found: list[list[tuple[float, float]]] = [[] for _ in trials]
+    try:
+        for exposure in _exposures(last):
+            group.train([_validation(run, exposure) for run, _ in trials])
+            if exposure not in (1, last):
+                continue
+            for number, (run, _) in enumerate(trials):
+                if number not in group.failures:
+                    with group.reading(number) as reader:
+                        found[number].append(_recognised(reader, run.lists.validation))
+    finally:
+        group.close()
+    return [
+        None if number in group.failures else tuple(np.mean(tests, axis=0).tolist())
+        for number, tests in enumerate(found)
+    ]
+
+
+def _validation(run: _Run, exposure: int) -> list[list[Any]]:
     shown = [sentence(first) for first, _ in run.lists.validation]
-    seed = seed_of("validation", *run.name)
+    seed = seed_of("validation", *run.name, exposure)
     return list(batches(shown, run.cell["parameters"]["batch_size"], 1, seed))
 
 
 def _recognised(
     model: LanguageModel, pairs: Sequence[tuple[list[int], list[int]]]
 ) -> tuple[float, float]:
-    """Share of pairs whose first item has the lower mean loss, and the mean difference."""
+    """Share of pairs whose first item has the lower mean loss, and the mean loss of those."""
     scores = sequence_scores(model, [ids for pair in pairs for ids in pair], moments=False)
     loss = np.array([-each.log_p.mean() for each in scores]).reshape(-1, 2)
     margin = loss[:, 1] - loss[:, 0]
-    return float((margin > 0).mean() + (margin == 0).mean() / 2), float(margin.mean())
+    return float((margin > 0).mean() + (margin == 0).mean() / 2), float(loss[:, 0].mean())
 
 
-def _study(settings: Settings, runs: list[_Run], group: Learners) -> None:
-    """Show the lists again and again, and test after some exposures."""
-    for exposure in range(1, settings.exposures[-1] + 1):
-        shown = [run.study(exposure) for run in runs]
-        group.train(shown)
-        for run, stream in zip(runs, shown, strict=True):
-            run.updates += len(stream)
-        if exposure in settings.exposures:
-            for number, run in enumerate(runs):
-                if number in group.failures:
-                    continue
-                moment = Moment("study", exposure, run.updates)
-                with group.reading(number) as model:
-                    run.rows += examine(model, settings, moment, run.lists.study, run.lists.foils)
-                    if exposure == settings.exposures[-1]:
-                        run.rows += _never(model, settings, moment, run)
+def _tests(runs: list[_Run], group: Learners) -> Iterator[tuple[_Run, LanguageModel]]:
+    """Every run that still learns, with the model as it is then."""
+    for number, run in enumerate(runs):
+        if number not in group.failures:
+            with group.reading(number) as model:
+                yield run, model
 
 
-def _overlay(settings: Settings, runs: list[_Run], group: Learners, phase: str) -> None:
+def _study(settings: Settings, runs: list[_Run], group: Learners, stage: _Stage) -> None:
+    """Show the lists once more, and test after some exposures."""
+    shown = [run.study(stage.number) for run in runs]
+    group.train(shown)
+    for run, stream in zip(runs, shown, strict=True):
+        run.updates += len(stream)
+    if stage.number not in settings.exposures:
+        return
+    for run, model in _tests(runs, group):
+        moment = Moment("study", stage.number, run.updates)
+        run.rows += examine(model, settings, moment, run.lists.study, run.lists.foils)
+        if stage.number == settings.exposures[-1]:
+            run.rows += _never(model, settings, moment, run)
+
+
+def _overlay(settings: Settings, runs: list[_Run], group: Learners, stage: _Stage) -> None:
     """Train on new material and test the list after some updates."""
     size, last = settings.interference_batch, settings.retention_steps[-1]
-    for done, delay in pairwise([0, *settings.retention_steps]):
-        group.train([_new(run, phase, size, done, delay) for run in runs])
-        for number, run in enumerate(runs):
-            if number in group.failures:
-                continue
-            moment = Moment(phase, settings.exposures[-1], run.updates, delay)
-            with group.reading(number) as model:
-                run.rows += examine(
-                    model,
-                    settings,
-                    moment,
-                    run.lists.study,
-                    run.lists.foils,
-                    writes=delay == last,
-                )
+    group.train([_new(run, stage.phase, size, stage.begun, stage.number) for run in runs])
+    for run, model in _tests(runs, group):
+        moment = Moment(stage.phase, settings.exposures[-1], run.updates, stage.number)
+        lists, writes = run.lists, stage.number == last
+        run.rows += examine(model, settings, moment, lists.study, lists.foils, writes=writes)
 
 
 def _new(run: _Run, phase: str, size: int, done: int, delay: int) -> list[list[Any]]:
@@ -243,19 +333,13 @@ def _new(run: _Run, phase: str, size: int, done: int, delay: int) -> list[list[A
     ]
 
 
-def _relearn(settings: Settings, runs: list[_Run], group: Learners) -> None:
+def _relearn(settings: Settings, runs: list[_Run], group: Learners, stage: _Stage) -> None:
     """Show the lists again after retention: what is saved was not gone."""
-    last, delay = settings.exposures[-1], settings.retention_steps[-1]
-    for exposure in range(1, settings.relearning + 1):
-        group.train([run.study(last + exposure) for run in runs])
-        for number, run in enumerate(runs):
-            if number in group.failures:
-                continue
-            moment = Moment("relearning", exposure, run.updates, delay)
-            with group.reading(number) as model:
-                run.rows += examine(
-                    model, settings, moment, run.lists.study, run.lists.foils, writes=False
-                )
+    group.train([run.study(settings.exposures[-1] + stage.number) for run in runs])
+    for run, model in _tests(runs, group):
+        moment = Moment("relearning", stage.number, run.updates, settings.retention_steps[-1])
+        lists = run.lists
+        run.rows += examine(model, settings, moment, lists.study, lists.foils, writes=False)
 
 
 def _seed(run: _Run) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TITLE = "Few-shot memories"
 QUESTION = "What remains of a sentence seen once, twice, three times, and for how long?"
 #: Raise when the default of a setting changes or cells mean something else.
-VERSION = 1
+VERSION = 2
 
 Stimuli = Literal[
     "natural",
@@ -97,6 +97,10 @@ class Settings(Block):
             raise ValueError("the stimuli own need source: the path of a JSONL file")
         return self
 
+    def validation_exposures(self) -> int:
+        """How often validation pairs are shown at every rate: as often as claims speak of."""
+        return min(self.exposures[-1], 3)
+
     def seeds(self) -> list[int]:
         """The seeds of the lists; none where they are not valid."""
         seeds = list(range(self.lists)) if isinstance(self.lists, int) else list(self.lists)
@@ -145,7 +149,7 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
     tests = 2 + len(settings.exposures) + settings.relearning
     tests += len(settings.retention_steps) * len(settings.interference)
     trained = settings.items * (settings.exposures[-1] + settings.relearning)
-    trained += settings.validation * len(settings.learning_rates)
+    trained += settings.validation * len(settings.learning_rates) * settings.validation_exposures()
     if settings.retention_steps:
         new = settings.retention_steps[-1] * settings.interference_batch
         trained += new * len(settings.interference)
@@ -154,9 +158,11 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
 
 def sources(settings: Settings, data: Any) -> list[str]:
     """Versions of packages, rules and files that the lists come from."""
+    from palimpsest.data import word_frequency
     from palimpsest.data.stimuli import fingerprint
 
-    return [f"{kind}:{fingerprint(kind, settings.source)}" for kind in sorted(settings.stimuli)]
+    kinds = [f"{kind}:{fingerprint(kind, settings.source)}" for kind in sorted(settings.stimuli)]
+    return [*kinds, word_frequency.fingerprint()]
 
 
 #: Pairs that the embedded prose surely yields, by kind; a test draws them.

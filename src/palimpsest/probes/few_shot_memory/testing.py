@@ -12,9 +12,10 @@ from palimpsest.engine.generation import of_tokens
 from palimpsest.engine.scoring import sequence_scores
 from palimpsest.metrics.text_recall import (
     correct_prefix,
+    exact_memorisation,
+    extraction_strength,
     rouge,
     rouge_whole,
-    shortest_prefix,
     words,
 )
 
@@ -96,19 +97,18 @@ def _right(ids: Sequence[int], scores: SequenceScores) -> np.ndarray:
 
 
 def _word_for_word(right: np.ndarray, cues: Sequence[float]) -> Iterator[tuple[str, float]]:
-    """Exact recall and longest correct prefix by cue, and extraction strength.
+    """By cue: exact recall, longest correct prefix, share of tokens known; extraction strength.
 
-    Extraction strength (Carlini et al. 2021; as in OpenUnlearning): 1 - k / T for the shortest cue
-    of k tokens after which all that follows is written.
+    Tokens known (exact memorisation) are those of the rest that are the likeliest after the true
+    ones before them. Extraction strength leaves out the first token, which nothing stands before.
     """
-    n = len(right)
     for cue in cues:
         rest = right[cut(right, cue) :]
         _, share = correct_prefix(rest, np.ones_like(rest))
         yield f"exact_{100 * cue:.0f}", float(share == 1)
         yield f"prefix_{100 * cue:.0f}", share
-    # The first token counts as given: no cue is shorter.
-    yield "extraction_strength", 1 - max(1, shortest_prefix(right)) / n
+        yield f"known_{100 * cue:.0f}", exact_memorisation(rest)
+    yield "extraction_strength", extraction_strength(right[1:])
 
 
 def _written(

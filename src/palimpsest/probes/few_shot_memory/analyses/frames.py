@@ -28,8 +28,9 @@ class Data:
 
     Attributes:
         pairs: one row a pair and moment: loss of both, base loss of both (nats a token), whether
-            the studied item was preferred by loss (``correct``), by its drop (``correct_drop``),
-            the margin of the drops (nats), and ``arm``: studied or never.
+            the studied item was preferred by mean loss (``correct``), by summed loss
+            (``correct_sum``, null for pairs never studied), by the drop of the mean loss
+            (``correct_drop``), the margin of the drops (nats), and ``arm``: studied or never.
         items: one row an item, moment and metric of recall.
         facts: what was asked, rates tried and chosen, numbers of rejected draws.
     """
@@ -64,7 +65,7 @@ def read(connection: duckdb.DuckDBPyConnection, study: str) -> Data:
         unit=pl.format("{}|{}|{}", "stimuli", "list", "item"),
         replicate=pl.format("{}|{}", "stimuli", "list"),
     )
-    return Data(_pairs(frame), frame.filter(~pl.col("metric").is_in(["loss"])), facts)
+    return Data(_pairs(frame, facts), frame.filter(~pl.col("metric").is_in(["loss"])), facts)
 
 
 def _rates(facts: pl.DataFrame) -> pl.DataFrame:
@@ -82,7 +83,7 @@ def _rates(facts: pl.DataFrame) -> pl.DataFrame:
         return used.with_columns(chosen=pl.lit(True))
     tried = (
         tried.pivot(on="metric", index=["cell", *by_list], values="value")
-        .sort("validation_recognition", "validation_margin", descending=True)
+        .sort("validation_recognition", "validation_loss", descending=[True, False])
         .group_by(by_list, maintain_order=True)
         .first()
     )
@@ -91,7 +92,16 @@ def _rates(facts: pl.DataFrame) -> pl.DataFrame:
     return used.with_columns(chosen=pl.col("cell").is_in([*won, *single]))
 
 
-def _pairs(frame: pl.DataFrame) -> pl.DataFrame:
+def tokens(facts: pl.DataFrame, *metrics: str) -> pl.DataFrame:
+    """Cell and item -> tokens of its parts that ``metrics`` name."""
+    return (
+        facts.filter(pl.col("metric").is_in(metrics))
+        .group_by("cell", "item", maintain_order=True)
+        .agg(tokens=pl.col("value").sum())
+    )
+
+
+def _pairs(frame: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     losses = frame.filter(pl.col("metric") == "loss")
     keys = ["cell", *CONDITION, "chosen", "list", "item", "unit", "replicate", *MOMENT]
     sides = []
@@ -109,9 +119,22 @@ def _pairs(frame: pl.DataFrame) -> pl.DataFrame:
     base = pairs.filter((pl.col("exposures") == 0) & (pl.col("phase") == "study")).select(
         "cell", "item", "arm", base="loss", foil_base="foil_loss"
     )
+    pairs = pairs.join(
+        tokens(facts, "cue", "truth"), on=["cell", "item"], how="left", maintain_order="left"
+    ).join(
+        tokens(facts, "foil"),
+        on=["cell", "item"],
+        how="left",
+        maintain_order="left",
+        suffix="_foil",
+    )
+    # The first token has no loss.
+    total = pl.col("loss") * (pl.col("tokens") - 1)
+    foil_total = pl.col("foil_loss") * (pl.col("tokens_foil") - 1)
     margin = (pl.col("base") - pl.col("loss")) - (pl.col("foil_base") - pl.col("foil_loss"))
     return pairs.join(base, on=["cell", "item", "arm"], maintain_order="left").with_columns(
         correct=_preferred(pl.col("foil_loss") - pl.col("loss")),
+        correct_sum=pl.when(pl.col("arm") == "studied").then(_preferred(foil_total - total)),
         margin=margin,
         correct_drop=_preferred(margin),
     )

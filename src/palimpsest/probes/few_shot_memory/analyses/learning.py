@@ -15,7 +15,7 @@ from palimpsest.probes.few_shot_memory.analyses.frames import (
     Rows,
 )
 from palimpsest.statistics.comparisons import equivalence_paired, two_sample_difference
-from palimpsest.statistics.intervals import clustered_mean, proportion
+from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.recognition import auc, d_prime_2afc
 from palimpsest.statistics.rows import grouped, row
 
@@ -62,6 +62,8 @@ def recognition(data: Data, settings: Settings) -> tuple[Rows, Found]:
     for place, values, part in conditions(study, ["arm", "exposures"]):
         common = place | {"arm": values["arm"], "step": values["exposures"]}
         rows.append(row("recognition", "correct", mean(part, "correct"), **common))
+        if part["correct_sum"].null_count() == 0:
+            rows.append(row("recognition", "correct_sum", mean(part, "correct_sum"), **common))
         if not values["exposures"]:
             continue
         rows.append(row("recognition", "correct_drop", mean(part, "correct_drop"), **common))
@@ -129,32 +131,3 @@ def recall(data: Data, settings: Settings) -> tuple[Rows, Found]:
 def prefix_metric(settings: Settings) -> str:
     """The share of the rest before the first error, at the cue nearest to half a sentence."""
     return f"prefix_{100 * min(settings.cues, key=lambda cue: abs(cue - 0.5)):.0f}"
-
-
-#: Recognition of natural sentences in the author's result files: model, batch, exposures, share.
-PAPER = (
-    ("GPT-2 124M", 16, 1, 0.732),
-    ("GPT-2 124M", 16, 3, 0.984),
-    ("GPT-2 124M", 1, 1, 0.936),
-    ("GPT-Neo 125M", 16, 1, 0.800),
-    ("GPT-Neo 125M", 16, 3, 0.996),
-    ("GPT-Neo 125M", 1, 1, 0.975),
-    ("OPT 125M", 16, 1, 0.886),
-    ("OPT 125M", 16, 3, 0.996),
-    ("OPT 125M", 1, 1, 0.975),
-)
-PAPER_PAIRS = 4 * 600
-
-
-def published(data: Data, settings: Settings) -> tuple[Rows, Found]:
-    """The paper's numbers beside ours, with the intervals that their sample sizes imply."""
-    return [
-        row(
-            "paper",
-            model,
-            proportion(round(share * PAPER_PAIRS), PAPER_PAIRS, unit="pairs"),
-            factor=f"batch {batch}",
-            step=exposures,
-        )
-        for model, batch, exposures, share in PAPER
-    ], {}

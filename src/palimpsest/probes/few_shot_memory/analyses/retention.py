@@ -1,19 +1,16 @@
-"""What new material leaves of memory, in which form it fades, and what relearning saves."""
+"""What new material leaves of memory, and what relearning saves."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from palimpsest.probes.few_shot_memory.analyses.frames import Data, Found, Rows
 from palimpsest.probes.few_shot_memory.analyses.learning import conditions, mean, prefix_metric
 from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.phases import two_phase
-from palimpsest.statistics.retention import fit_with_intervals
-from palimpsest.statistics.retention_compare import compare_forms
-from palimpsest.statistics.rows import grouped, row
+from palimpsest.statistics.rows import row
 from palimpsest.statistics.savings import savings
 
 if TYPE_CHECKING:
@@ -30,8 +27,8 @@ def forgetting(data: Data, settings: Settings) -> tuple[Rows, Found]:
     """Recognition and recall by updates on new material."""
     rows: Rows = []
     found: Found = {}
-    pairs = _from_study_on(data.pairs.filter(pl.col("arm") == "studied"))
-    items = _from_study_on(data.items.filter(pl.col("kind") == "study"))
+    pairs = from_study_on(data.pairs.filter(pl.col("arm") == "studied"))
+    items = from_study_on(data.items.filter(pl.col("kind") == "study"))
     if pairs.is_empty():
         return rows, found
     for place, values, part in conditions(pairs, ["overlay", "delay"]):
@@ -47,7 +44,7 @@ def forgetting(data: Data, settings: Settings) -> tuple[Rows, Found]:
     return rows, found | _claims(data, settings, pairs, items)
 
 
-def _from_study_on(frame: pl.DataFrame) -> pl.DataFrame:
+def from_study_on(frame: pl.DataFrame) -> pl.DataFrame:
     """Tests during overlay, and the last of the study phase as delay 0 of every overlay."""
     later = frame.filter(pl.col("phase").is_in(INTERFERENCE)).with_columns(overlay="phase")
     if later.is_empty():
@@ -107,62 +104,6 @@ def _claims(data: Data, settings: Settings, pairs: pl.DataFrame, items: pl.DataF
             unit="items recognised and recalled after study",
         )
     return found
-
-
-def forms(data: Data, settings: Settings) -> tuple[Rows, Found]:
-    """In which form memory fades: five curves by binomial likelihood, item by item, then pooled.
-
-    A trial is one foil of the list: does the studied item's loss drop by more than the foil's?
-    """
-    rows: Rows = []
-    trials = _against_all_foils(_from_study_on(data.pairs.filter(pl.col("arm") == "studied")))
-    if trials.is_empty():
-        return rows, {}
-    for place, values, part in conditions(trials, ["overlay"]):
-        if part["delay"].n_unique() < 4:
-            continue
-        columns = [part[name].to_numpy() for name in ("unit", "delay", "beaten", "foils")]
-        compared = compare_forms(*columns, floor=0.5, unit_name="items")
-        common = place | {"arm": values["overlay"]}
-        for form, weight in compared.unit_weights.items():
-            rows.append(
-                common
-                | {
-                    "analysis": "form",
-                    "metric": form,
-                    "estimate": float(weight),
-                    "n": int(part["unit"].n_unique()),
-                    "unit": "items",
-                    "method": "Akaike weight, item by item (AICc, binomial likelihood)",
-                    "note": f"{compared.verdict}: {compared.reason}",
-                }
-            )
-        if compared.verdict in ("undecided", "constant"):
-            continue
-        fit = fit_with_intervals(*columns, compared.verdict, 0.5, unit_name="items")
-        longest = part["delay"].max()
-        for name, estimate in fit.intervals.items():
-            rows.append(row("fit", f"{compared.verdict}: {name}", estimate, **common))
-            if name == "half_life" and estimate.estimate > longest:
-                rows[-1]["note"] = f"extrapolated: the longest delay tested is {longest} updates"
-    return rows, {}
-
-
-def _against_all_foils(pairs: pl.DataFrame) -> pl.DataFrame:
-    """How many foils of its list each studied item beats at each test, by the drop of the loss."""
-    if pairs.is_empty():
-        return pairs
-    parts = []
-    for _, part in grouped(pairs, ["cell", "overlay", "delay"]):
-        drop = (part["base"] - part["loss"]).to_numpy()
-        foil = (part["foil_base"] - part["foil_loss"]).to_numpy()
-        parts.append(
-            part.with_columns(
-                beaten=pl.Series((drop[:, None] > foil).sum(1).astype(np.int64)),
-                foils=pl.lit(len(foil)),
-            )
-        )
-    return pl.concat(parts)
 
 
 def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:

@@ -9,6 +9,7 @@ from palimpsest.reports.blocks import Reference
 
 if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
+    from palimpsest.probes.few_shot_memory.settings import Settings
 
 LIMITATIONS = [
     "Sentences come from the documentation of scientific packages unless you bring your own. "
@@ -59,6 +60,22 @@ REFERENCES = [
         "@article{anderson1997, author={Anderson, Richard B. and Tweney, Ryan D.}, "
         "title={Artifactual power curves in forgetting}, journal={Memory \\& Cognition}, "
         "volume={25}, pages={724--730}, year={1997}}",
+    ),
+    Reference(
+        "bahrick1984",
+        "Bahrick, H. P. (1984). Semantic memory content in permastore: Fifty years of memory for "
+        "Spanish learned in school. Journal of Experimental Psychology: General 113, 1-29.",
+        "https://doi.org/10.1037/0096-3445.113.1.1",
+        "@article{bahrick1984, author={Bahrick, Harry P.}, title={Semantic memory content in "
+        "permastore: Fifty years of memory for {Spanish} learned in school}, journal={Journal of "
+        "Experimental Psychology: General}, volume={113}, pages={1--29}, year={1984}}",
+    ),
+    Reference(
+        "speer2022",
+        "Speer, R. (2022). rspeer/wordfreq: v3.0. Zenodo.",
+        "https://doi.org/10.5281/zenodo.7199437",
+        "@misc{speer2022, author={Speer, Robyn}, title={rspeer/wordfreq: v3.0}, year={2022}, "
+        "doi={10.5281/zenodo.7199437}}",
     ),
     Reference(
         "hu2021",
@@ -184,7 +201,8 @@ def methods(database: Database, study: str) -> list[str]:
     rates = ", ".join(f"{rate:g}" for rate in used.learning_rates)
     chosen = (
         "The learning rate was chosen for each list among "
-        f"{rates} by recognition of the validation pairs after one exposure"
+        f"{rates} by recognition of the validation pairs, then by the loss of what was studied, "
+        "after one exposure and after the last"
         if used.rate == "validated" and len(used.learning_rates) > 1
         else f"Learning rates: {rates}"
     )
@@ -204,10 +222,23 @@ def methods(database: Database, study: str) -> list[str]:
         "Retention: training went on with new material of "
         f"{' and '.join(used.interference)} type in batches of {used.interference_batch} with a "
         "fresh optimiser, and memory was tested after "
-        f"{', '.join(map(str, used.retention_steps)) or 'no'} updates. Forms of forgetting were "
-        "fitted by binomial likelihood item by item before pooling (Anderson and Tweney 1997).",
+        f"{', '.join(map(str, used.retention_steps)) or 'no'} updates. {_material(used)} Forms of "
+        "forgetting were fitted by binomial likelihood item by item before pooling (Anderson and "
+        "Tweney 1997), for recognition over foils and for recall over tokens. What predicts "
+        "memorability was estimated by a linear mixed model with items and lists as random "
+        "effects; word frequencies are those of wordfreq (Speer 2022).",
         "Intervals of means are cluster-robust (CR2) with items as clusters, proportions have "
         "Wilson intervals, areas under the curve DeLong intervals; equivalence is two one-sided "
         "tests with a margin of 0.10 fixed beforehand. p-values of claims are corrected by Holm's "
         "method.",
     ]
+
+
+def _material(used: Settings) -> str:
+    shown = (used.retention_steps or [0])[-1] * used.interference_batch
+    if shown <= used.new_sentences:
+        return f"All {shown} sentences of new material were different."
+    return (
+        f"The {shown} sentences of new material were {used.new_sentences} different ones that came "
+        "again in the same order."
+    )

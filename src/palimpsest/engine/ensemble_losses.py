@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-VERSION = 1
+VERSION = 2
 
 Loss = tuple[torch.Tensor, torch.Tensor]
 
@@ -101,7 +101,7 @@ def quadratic_penalty(
     factor = strength[:, None, None]
     away = [p - a for p, a in zip(parameters, anchors, strict=True)]
     gradients = [factor * i * d for i, d in zip(importance, away, strict=True)]
-    total = sum((g * d).sum((1, 2)) for g, d in zip(gradients, away, strict=True))
+    total = sum(_sum(g * d) for g, d in zip(gradients, away, strict=True))
     return total / 2, gradients
 
 
@@ -114,8 +114,13 @@ def project(gradients: list[torch.Tensor], reference: list[torch.Tensor]) -> Non
         gradients: each (K, ...), changed.
         reference: gradients on the memory; zeros change nothing.
     """
-    dots = sum((g * r).sum((1, 2)) for g, r in zip(gradients, reference, strict=True))
-    norms = sum(r.square().sum((1, 2)) for r in reference)
+    dots = sum(_sum(g * r) for g, r in zip(gradients, reference, strict=True))
+    norms = sum(_sum(r.square()) for r in reference)
     factor = torch.where((dots < 0) & (norms > 0), dots / norms, 0.0)[:, None, None]
     for gradient, towards in zip(gradients, reference, strict=True):
         gradient.sub_(factor * towards)
+
+
+def _sum(values: torch.Tensor) -> torch.Tensor:
+    """(K,) sums of (K, ...) in two stages: one stage adds a single large network by threads."""
+    return values.sum(2).sum(1)

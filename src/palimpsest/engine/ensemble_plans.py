@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,31 @@ class Plan:
         weights: (S, K, B) weight of each example in the loss; zero where there is none.
         slots: (S, K, B) slot of the buffer that an example comes from, -1 where from none.
         writes: (S, K, B) slot that an example is stored in after the step, -1 for none.
+        current: how many examples of a batch, its first, are the current task's; the others have
+            been brought back. None: all.
     """
 
     examples: NDArray[np.int64]
     weights: NDArray[np.float32]
     slots: NDArray[np.int64]
     writes: NDArray[np.int64]
+    current: int | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def of(self, models: slice) -> Plan:
         """The plan of some of the networks."""
-        return Plan(*(part[:, models] for part in self._parts()))
+        return Plan(*(part[:, models] for part in self._parts()), self.current)
+
+    def between(self, start: int, stop: int) -> Plan:
+        """Some of the steps."""
+        return Plan(*(part[start:stop] for part in self._parts()), self.current)
+
+    @property
+    def shown(self) -> NDArray[np.int64]:
+        """(S, K, current) examples of the current task."""
+        return self.examples[..., : self.current]
 
     def _parts(self) -> tuple[NDArray, ...]:
         return self.examples, self.weights, self.slots, self.writes
@@ -116,7 +128,8 @@ def scheduled(
         place = starts[tasks] + generator.integers(0, sizes[tasks])
         returned[:, model] = joined[place]
     slots = np.full(returned.shape, -1, dtype=np.int64)
-    return _joined(shown, returned, np.broadcast_to(used[None, :, None], returned.shape), slots)
+    there = np.broadcast_to(used[None, :, None], returned.shape)
+    return _joined(current_only(shown), returned, there, slots)
 
 
 @dataclass
@@ -138,25 +151,42 @@ class Buffers:
         self.held = np.full((self.models, self.capacity), -1, dtype=np.int64)
 
     def plan(
-        self, shown: NDArray[np.int64], rehearsed: int, draw: Sequence[np.random.Generator]
+        self,
+        experience: Plan | NDArray[np.int64],
+        rehearsed: int,
+        draw: Sequence[np.random.Generator],
+        draws: int = 1,
     ) -> Plan:
         """Batches with examples drawn from the buffer, which takes up the current ones after.
 
+        What an experience brings back is not offered to the buffer, so that every current example
+        stays with odds of capacity by the number of current ones.
+
         Args:
-            shown: (S, K, B) current examples.
+            experience: what is shown in any case, or (S, K, B) current examples.
             rehearsed: examples a batch that come from the buffer, without repetition; fewer while
                 it holds fewer.
             draw: generators of the networks.
+            draws: how many such samples a batch, each drawn anew.
+
+        Raises:
+            ValueError: a capacity of zero.
         """
+        if not self.capacity:
+            raise ValueError("a buffer needs at least one slot")
+        if not isinstance(experience, Plan):
+            experience = current_only(experience)
+        shown = experience.shown
         steps, _, batch = shown.shape
         offered = self.seen + np.arange(steps * batch).reshape(steps, batch)
         filled = np.minimum(offered[:, 0], self.capacity)
         writes = np.empty(shown.shape, dtype=np.int64)
-        slots = np.empty((steps, self.models, rehearsed), dtype=np.int64)
+        slots = np.empty((steps, self.models, draws * rehearsed), dtype=np.int64)
         for model, generator in enumerate(draw):
             place = generator.integers(0, offered + 1)
             writes[:, model] = np.where(offered < self.capacity, offered, place)
-            slots[:, model] = distinct(filled, rehearsed, generator)
+            samples = [distinct(filled, rehearsed, generator) for _ in range(draws)]
+            slots[:, model] = np.concatenate(samples, axis=1)
         writes[writes >= self.capacity] = -1
         returned = np.empty_like(slots)
         rows = np.arange(self.models)[:, None]
@@ -168,8 +198,8 @@ class Buffers:
             self.held = wide[:, :-1]
         self.seen += steps * batch
         there = slots >= 0
-        returned[~there] = shown[:, :, :1].repeat(rehearsed, axis=2)[~there]
-        return _joined(shown, returned, there, slots, writes)
+        returned[~there] = shown[:, :, :1].repeat(slots.shape[2], axis=2)[~there]
+        return _joined(experience, returned, there, slots, writes)
 
 
 def distinct(
@@ -189,22 +219,27 @@ def distinct(
 
 
 def _joined(
-    shown: NDArray[np.int64],
+    experience: Plan,
     returned: NDArray[np.int64],
     there: NDArray[np.bool_],
     slots: NDArray[np.int64],
     writes: NDArray[np.int64] | None = None,
 ) -> Plan:
-    """Current and rehearsed examples in one batch, and the mean over both as experience replay's.
+    """An experience and rehearsed examples in one batch, and the mean over both as in replay.
 
     A method that wants other shares changes the weights.
     """
-    each = np.concatenate([np.ones(shown.shape), there], axis=-1)
-    weights = each / each.sum(-1, keepdims=True)
-    nothing = np.full(shown.shape, -1, dtype=np.int64)
+    width = experience.shown.shape[-1]
+    before = (experience.weights > 0).sum(-1, keepdims=True)
+    after = np.maximum(before + there.sum(-1, keepdims=True), 1)
+    weights = np.concatenate([experience.weights * (before / after), there / after], axis=-1)
+    own = experience.writes.copy()
+    if writes is not None:
+        own[..., :width] = writes
     return Plan(
-        np.concatenate([shown, returned], axis=-1),
+        np.concatenate([experience.examples, returned], axis=-1),
         weights.astype(np.float32),
-        np.concatenate([nothing, np.where(there, slots, -1)], axis=-1),
-        np.concatenate([nothing if writes is None else writes, np.full(slots.shape, -1)], axis=-1),
+        np.concatenate([experience.slots, np.where(there, slots, -1)], axis=-1),
+        np.concatenate([own, np.full(slots.shape, -1)], axis=-1),
+        width,
     )

@@ -19,7 +19,7 @@ from palimpsest.engine.ensemble import Ensemble, Tensors
 from palimpsest.engine.ensemble_losses import Loss, cross_entropy
 from palimpsest.engine.ensemble_plans import Plan, current_only
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("engine.ensemble", "engine.ensemble_losses", "engine.ensemble_plans")
 
 _TRIED_STEPS = 12
@@ -87,16 +87,24 @@ class Hooks:
     """What a method may change; every hook empty is plain training on the plan.
 
     Attributes:
+        before_step: (group, batch); may change weights before the forward pass.
         loss: (group, scores, batch) -> loss (K,) and derivative (K, B, C), instead of the
             weighted cross-entropy.
         extra_loss: the same, added to it.
+        watch: (group, gradients, batch); sees the gradients of these losses and leaves them as
+            they are, so that the update is to the bit what it is unwatched.
+        penalty: (group, batch) -> penalty on the weights (K,) and its gradients. Where they are
+            zero, the update is to the bit what it is without.
         after_backward: (group, gradients, batch) -> term to add to the losses, or None; may change
             gradients in place.
         after_step: (group, scores, batch).
     """
 
+    before_step: Callable[[Ensemble, Batch], None] | None = None
     loss: Callable[[Ensemble, torch.Tensor, Batch], Loss] | None = None
     extra_loss: Callable[[Ensemble, torch.Tensor, Batch], Loss] | None = None
+    watch: Callable[[Ensemble, Tensors, Batch], None] | None = None
+    penalty: Callable[[Ensemble, Batch], tuple[torch.Tensor, Tensors]] | None = None
     after_backward: Callable[[Ensemble, Tensors, Batch], torch.Tensor | None] | None = None
     after_step: Callable[[Ensemble, torch.Tensor, Batch], None] | None = None
 
@@ -112,10 +120,11 @@ class ScoreMemory:
     models: int
     capacity: int
     classes: int
+    device: str | torch.device = "cpu"
     values: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.values = torch.zeros(self.models, self.capacity, self.classes)
+        self.values = torch.zeros(self.models, self.capacity, self.classes, device=self.device)
 
     def read(self, batch: Batch) -> torch.Tensor:
         """(K, B, C) stored scores; of slot 0 where an example comes from none."""
@@ -124,11 +133,10 @@ class ScoreMemory:
 
     def write(self, scores: torch.Tensor, batch: Batch) -> None:
         """Store scores (K, B, C) where the plan says; of two for one slot the later one stays."""
-        held = self.values[batch.models]
-        for place in range(batch.writes.shape[1]):
-            slots = batch.writes[:, place]
-            rows = (slots >= 0).nonzero()[:, 0]
-            held[rows, slots[rows]] = scores[rows, place]
+        writes = batch.writes
+        again = (writes[:, :, None] == writes[:, None, :]).triu(1).any(-1)
+        rows, places = ((writes >= 0) & ~again).nonzero(as_tuple=True)
+        self.values[batch.models][rows, writes[rows, places]] = scores[rows, places]
 
 
 def train(
@@ -271,18 +279,28 @@ def _train_group(
             slots[step],
             writes[step],
         )
+        if hooks.before_step:
+            hooks.before_step(group, batch)
         layers = group.forward(pool.rows(batch.examples, buffer))
         loss, delta = (hooks.loss or _weighted)(group, layers[-1], batch)
         if hooks.extra_loss:
             more, change = hooks.extra_loss(group, layers[-1], batch)
             loss, delta = loss + more, delta + change
+        if hooks.watch:
+            hooks.watch(group, group.gradients(layers, delta), batch)
+        pull = None
+        if hooks.penalty:
+            more, pull = hooks.penalty(group, batch)
+            loss = loss + more
         if hooks.after_backward:
             gradients = group.gradients(layers, delta)
             more = hooks.after_backward(group, gradients, batch)
             loss = loss if more is None else loss + more
+            if pull:
+                torch._foreach_add_(gradients, pull)
             group.step_with(gradients, loss)
         else:
-            group.step(layers, delta, loss)
+            group.step(layers, delta, loss, pull)
         lost[step] = loss
         if hooks.after_step:
             hooks.after_step(group, layers[-1], batch)

@@ -79,9 +79,9 @@ class _Segments:
     def cut_once(self, rows: torch.Tensor) -> torch.Tensor:
         """As :meth:`cut`; layers that read the same rows one after another share the result."""
         for known, version, cut in self._cut:
-            if known.data_ptr() == rows.data_ptr() and known.shape == rows.shape:
-                if version == rows._version:
-                    return cut
+            same = known.data_ptr() == rows.data_ptr() and known.shape == rows.shape
+            if same and version == rows._version:
+                return cut
         # Whoever is kept here keeps its memory, so no other rows can lie at the same place.
         self._cut[:] = [(rows, rows._version, self.cut(rows))]
         return self._cut[0][2]

@@ -8,7 +8,7 @@ import torch
 from palimpsest import discovery
 from palimpsest.engine.ensemble import Ensemble
 from palimpsest.engine.ensemble_plans import scheduled
-from palimpsest.engine.ensemble_training import Pool
+from palimpsest.engine.ensemble_training import Batch, Pool
 from palimpsest.interventions.continual._base import Task
 from palimpsest.interventions.continual._learning import learn
 
@@ -68,3 +68,31 @@ def same(one, other, models=slice(None), others=slice(None)):
     """Whether networks are equal to the bit."""
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return all(torch.equal(a[models], b[others]) for a, b in pairs)
+
+
+def batch_of(examples, pool, models=None, slots=None):
+    """A batch of (K, B) examples with the mean as loss, as the loop makes it."""
+    examples = torch.as_tensor(examples)
+    nothing = torch.full_like(examples, -1)
+    return Batch(
+        models or slice(0, len(examples)),
+        0,
+        examples,
+        pool.labels[examples],
+        torch.full(examples.shape, 1 / examples.shape[1]),
+        pool.classes(examples),
+        nothing if slots is None else slots,
+        nothing,
+    )
+
+
+def kept_plans(strategy):
+    """A list that will hold the plan of each task."""
+    plans, plan = [], strategy.plan
+
+    def keep(*args):
+        plans.append(plan(*args))
+        return plans[-1]
+
+    strategy.plan = keep
+    return plans

@@ -70,7 +70,7 @@ class AveragedGradientMemory(Strategy):
         """The projection, where there is a memory."""
         from palimpsest.engine.ensemble_training import Hooks
 
-        return Hooks() if self.reference is None else Hooks(after_backward=self._project)
+        return Hooks() if self.reference is None else Hooks(after_backward=self.project)
 
     def end_task(self, task: Task, plan: Plan) -> None:
         """Keep examples of the task."""
@@ -78,7 +78,8 @@ class AveragedGradientMemory(Strategy):
         kept = [one.choice(task.train, size, replace=False) for one in self.draw(task)]
         self.held = np.concatenate([self.held, np.stack(kept)], axis=1)
 
-    def _project(self, group: Ensemble, gradients: Tensors, batch: Batch) -> None:
+    def project(self, group: Ensemble, gradients: Tensors, batch: Batch) -> None:
+        """Take out of the gradients what would raise the loss on the memory, in place."""
         from palimpsest.engine.ensemble_losses import cross_entropy, project
 
         index = self.reference[batch.step, batch.models]

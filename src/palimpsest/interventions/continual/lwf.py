@@ -58,7 +58,7 @@ class LearningWithoutForgetting(Strategy):
         """The old answers, from the second task on."""
         from palimpsest.engine.ensemble_training import Hooks
 
-        return Hooks() if self.old is None else Hooks(extra_loss=self._distil)
+        return Hooks() if self.old is None else Hooks(extra_loss=self.distil)
 
     def end_task(self, task: Task, plan: Plan) -> None:
         """Keep the networks and the classes of the task."""
@@ -75,7 +75,8 @@ class LearningWithoutForgetting(Strategy):
         seen[self.pool.labels[examples]] = True
         self.heads = [self.heads[0] | seen if self.heads else seen]
 
-    def _distil(self, group: Ensemble, scores: torch.Tensor, batch: Batch) -> Loss:
+    def distil(self, group: Ensemble, scores: torch.Tensor, batch: Batch) -> Loss:
+        """Alpha times the cross-entropy of old and new answers (K,), in nats."""
         from palimpsest.engine.ensemble_losses import distillation
 
         key = batch.models.start, batch.models.stop

@@ -45,11 +45,16 @@ def page(database: Database, study: str) -> StudyPage:
         title=entry.title,
         question=entry.question,
         summary=summary(database, study),
-        blocks=_blocks(),
+        blocks=[b for b in _blocks() if b.id != "states" or _several_states(database, study)],
         methods=methods(database, study),
         limitations=LIMITATIONS,
         references=REFERENCES,
     )
+
+
+def _several_states(database: Database, study: str) -> bool:
+    query = "SELECT count(DISTINCT role || model) FROM cells WHERE study = ?"
+    return database.frame(query, [study]).item() > 1
 
 
 def _blocks() -> list[Block]:
@@ -160,7 +165,6 @@ FROM statistics
 WHERE study = $study AND factor LIKE '%chosen rate' AND arm = 'studied'
   AND metric IN ('correct_drop', 'prefix_50') AND analysis IN ('recognition', 'recall')
   AND step = (SELECT max(step) FROM statistics WHERE study = $study AND analysis = 'recall')
-  AND (SELECT count(DISTINCT role || model) FROM statistics WHERE study = $study) > 1
 QUALIFY row_number() OVER (PARTITION BY memory, state, stimuli ORDER BY factor) = 1
 ORDER BY memory DESC, state, stimuli""",
             _draw_states,

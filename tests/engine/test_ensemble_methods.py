@@ -273,3 +273,86 @@ def test_a_network_s_plan_does_not_depend_on_its_neighbours():
     one = Buffers(1, 15).plan(shown[:, 1:], 4, generators((6,), 1))
     for a, b in zip(both.of(slice(1, 2))._parts(), one._parts(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_buffers_stand_behind_what_comes_back():
+    shown = epochs(np.arange(100), 10, 30, generators((5, 6), 0))
+    past = [np.arange(100, 200)]
+    experience = scheduled(shown, past, np.ones(1), 3, generators((5, 6), 1))
+    assert experience.current == 10
+    buffers = Buffers(2, 15)
+    plan = buffers.plan(experience, 4, generators((5, 6), 2), draws=2)
+    assert plan.examples.shape == (30, 2, 21)
+    np.testing.assert_array_equal(plan.examples[..., :13], experience.examples)
+    np.testing.assert_array_equal(plan.shown, shown)
+    assert (buffers.held < 100).all()
+    assert buffers.seen == 300
+    np.testing.assert_allclose(plan.weights[5:], 1 / 21, rtol=1e-6)
+    np.testing.assert_allclose(plan.weights[0, :, :13], 1 / 13, rtol=1e-6)
+    assert (plan.slots[5:, :, 13:17] != plan.slots[5:, :, 17:]).any()
+    for part, whole in zip(plan.between(3, 7)._parts(), plan._parts(), strict=True):
+        np.testing.assert_array_equal(part, whole[3:7])
+    assert plan.between(3, 7).current == plan.of(slice(1, 2)).current == 10
+    with pytest.raises(ValueError, match="at least one slot"):
+        Buffers(2, 0).plan(shown, 4, generators((5, 6), 1))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_hooks_that_change_nothing_keep_every_bit(pool, name):
+    rates = [rate / 10 for rate in RATES]
+    plain = Ensemble(SIZES, SEEDS, rates, **OPTIMIZERS[name][0])
+    hooked = Ensemble(SIZES, SEEDS, rates, **OPTIMIZERS[name][0])
+    steps, seen = [], []
+
+    def penalty(group, batch):
+        return torch.zeros(group.n), [torch.zeros_like(p) for p in group.parameters()]
+
+    hooks = Hooks(
+        before_step=lambda group, batch: steps.append(batch.step),
+        watch=lambda group, gradients, batch: seen.append(gradients),
+        penalty=penalty,
+    )
+    expected, _ = train(plain, pool, plan_of(), group=2)
+    found, _ = train(hooked, pool, plan_of(), hooks, group=2)
+    np.testing.assert_array_equal(expected, found)
+    assert steps == 2 * list(range(60))
+    assert len(seen) == 120
+    for a, b in zip(plain.parameters(), hooked.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_penalty_is_one_with_the_gradient(pool, name):
+    """The hook ``penalty`` against the same gradients added after the backward pass."""
+    rates = [rate / 10 for rate in RATES]
+    one, other = (Ensemble(SIZES, SEEDS, rates, **OPTIMIZERS[name][0]) for _ in range(2))
+
+    def penalty(group, batch):
+        own = group.parameters()
+        zeros = [torch.zeros_like(p) for p in own]
+        ones = [torch.ones_like(p) for p in own]
+        return losses.quadratic_penalty(own, zeros, ones, torch.full((group.n,), 0.3))
+
+    def after_backward(group, gradients, batch):
+        loss, change = penalty(group, batch)
+        torch._foreach_add_(gradients, change)
+        return loss
+
+    first, _ = train(one, pool, plan_of(), Hooks(penalty=penalty), group=2)
+    second, _ = train(other, pool, plan_of(), Hooks(after_backward=after_backward), group=2)
+    np.testing.assert_allclose(first, second, rtol=1e-4)
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-4)
+
+
+def test_a_copy_is_on_its_own(pool):
+    ensemble = Ensemble(SIZES, SEEDS, RATES, momentum=0.9)
+    train(ensemble, pool, plan_of(10), group=2)
+    twin = ensemble.copy()
+    kept = [p.clone() for p in ensemble.parameters()]
+    train(twin, pool, plan_of(10), group=2)
+    assert all(torch.equal(p, k) for p, k in zip(ensemble.parameters(), kept, strict=True))
+    train(ensemble, pool, plan_of(10), group=2)
+    for a, b in zip(ensemble.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert twin.steps == ensemble.steps == 20

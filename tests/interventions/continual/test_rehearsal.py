@@ -191,10 +191,19 @@ def test_gdumb_trains_new_networks_on_the_buffer_alone():
     assert np.isfinite(record.accuracy).all()
 
 
-def test_gdumb_learns():
-    block = {"buffer": 60, "epochs": 60, "batch": 4}
-    _, record = learned("gdumb", block, ensemble=networks(rates=(0.1, 0.1, 0.1)), steps=20)
-    assert (record.accuracy[:, -1].mean(1) > record.baseline.mean(1) + 0.2).all()
+def test_a_greedy_buffer_that_is_full_learns_no_later_task_of_the_same_classes():
+    """Unless it is a reservoir within each class."""
+    block = {"buffer": 56, "epochs": 40, "batch": 4}
+    options = {"steps": 7, "experience": plain}
+    strategy, record = learned("gdumb", block, **options)
+    assert all((buffer.held() < 120).all() for buffer in strategy.buffers)
+    assert (record.accuracy[:, -1, 0] > 0.9).all()
+    strategy, record = learned("gdumb", block | {"full": "reservoir"}, **options)
+    for buffer in strategy.buffers:
+        held = buffer.held()
+        assert len(set(held.tolist())) == len(held) <= 56
+        assert np.bincount(held // 60, minlength=3).min() >= 10
+    assert (record.accuracy[:, -1].mean(1) > 0.5).all()
 
 
 def _views(offsets, steps=21, batch=8, alpha=1.0):

@@ -80,14 +80,15 @@ class AveragedGradientMemory(Strategy):
 
     def project(self, group: Ensemble, gradients: Tensors, batch: Batch) -> None:
         """Take out of the gradients what would raise the loss on the memory, in place."""
-        from palimpsest.engine.ensemble_losses import cross_entropy, project
+        from palimpsest.engine.ensemble_losses import cross_entropy
+        from palimpsest.engine.ensemble_losses import project as projected
 
         index = self.reference[batch.step, batch.models]
         layers = group.forward(self.pool.rows(index))
         means = batch.weights.new_full(index.shape, 1 / index.shape[1])
         labels, allowed = self.pool.labels[index], self.pool.classes(index)
         _, delta = cross_entropy(layers[-1], labels, means, allowed)
-        project(gradients, group.gradients(layers, delta))
+        projected(gradients, group.gradients(layers, delta))
 
 
 strategy = AveragedGradientMemory

@@ -10,7 +10,8 @@ information after each task.
 
 Peers leave out the half: Mammoth's lambda 0.7 for permuted digits and Avalanche's lambda 1 are
 strengths of 1.4 and 2 here. They also differ in the Fisher information, see ``_fisher``: a
-strength that was tuned for one variant is off by orders of magnitude for another.
+strength that was tuned for one variant is off by orders of magnitude for another. Plain descent
+diverges where learning rate * strength * F is above 2 for any weight.
 """
 
 from __future__ import annotations

@@ -4,6 +4,11 @@ While the stream is shown nothing is learned: a buffer takes up examples greedil
 stay balanced. Whenever the networks are judged, new ones are trained from the initial values of
 their seeds on the buffer alone. What the environment brings back is not offered.
 
+The authors' sampler takes nothing more of a class that has its share. Where every task has the
+same classes (domain-incremental streams), a full buffer therefore holds the first tasks alone, and
+later ones are never learned. With ``full: reservoir``, as in Avalanche, the examples of a class
+are a reservoir over all that were shown of it.
+
 Like Avalanche's, the training is plain and at a constant rate; the authors' and Mammoth's anneals
 the rate and mixes images (CutMix). An example that is held is not taken up again, so that several
 epochs of a task do not fill the buffer with copies. With an empty buffer nothing is learned: this
@@ -13,7 +18,7 @@ strategy alone is then not plain training.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +40,8 @@ class Settings(Block):
 
     buffer: int = Field(default=4400, ge=0)
     """Examples in the buffer (Avalanche: 4400 for split digits)."""
+    full: Literal["stay", "reservoir"] = "stay"
+    """Whether a class that has its share stays as it is, or takes further examples at random."""
     epochs: int = Field(default=10, ge=1)
     """Passes over a full buffer; a buffer that is not full is passed over more often."""
     batch: int = Field(default=10, ge=1)
@@ -46,17 +53,31 @@ class GreedyBuffer:
 
     An example is taken up if its class has fewer than capacity / (classes seen) examples; where
     the buffer is full, one of the largest class, drawn at random, makes room.
+
+    Args:
+        capacity: examples at most.
+        reservoir: whether an example of a class that has its share replaces one of them, drawn at
+            random, with odds of their number by the number of examples of the class so far.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: int, reservoir: bool = False) -> None:
+        self.capacity, self.reservoir = capacity, reservoir
         self.of: dict[int, list[int]] = {}
         self._known: set[int] = set()
+        self._seen: dict[int, int] = {}
 
     def offer(self, example: int, label: int, draw: np.random.Generator) -> None:
         """Take up an example, or not."""
         own = self.of.setdefault(label, [])
-        if example in self._known or len(own) * len(self.of) >= self.capacity:
+        self._seen[label] = self._seen.get(label, 0) + 1
+        if example in self._known:
+            return
+        if len(own) * len(self.of) >= self.capacity:
+            place = draw.integers(self._seen[label]) if self.reservoir else len(own)
+            if place < len(own):
+                self._known.remove(own[place])
+                self._known.add(example)
+                own[place] = example
             return
         if len(self._known) >= self.capacity:
             largest = max(self.of.values(), key=len)
@@ -75,7 +96,9 @@ class GreedySampler(Strategy):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         capacity = self.common("buffer")
-        self.buffers = [GreedyBuffer(capacity) for _ in self.seeds]
+        self.buffers = [
+            GreedyBuffer(capacity, self.common("full") == "reservoir") for _ in self.seeds
+        ]
         self.fresh = self._initial()
 
     def _initial(self) -> Ensemble:

@@ -100,8 +100,8 @@ def quadratic_penalty(
     """
     factor = strength[:, None, None]
     away = [p - a for p, a in zip(parameters, anchors, strict=True)]
-    gradients = [factor * i * d for i, d in zip(importance, away, strict=True)]
-    total = sum(_sum(g * d) for g, d in zip(gradients, away, strict=True))
+    gradients = [(i * d).mul_(factor) for i, d in zip(importance, away, strict=True)]
+    total = sum(_sum(d.mul_(g)) for g, d in zip(gradients, away, strict=True))
     return total / 2, gradients
 
 

@@ -69,8 +69,8 @@ def diagonal(
             torch._foreach_mul_(gradients, gradients)
             torch._foreach_add_(found, gradients)
             continue
-        for delta in _deltas(p, labels, kind, draw):
-            torch._foreach_add_(found, ensemble.squared_gradients(layers, delta))
+        squares = ensemble.squared_gradients(layers, *_deltas(p, labels, kind, draw))
+        torch._foreach_add_(found, squares)
     torch._foreach_div_(found, len(parts) if kind == "batched" else examples.shape[-1])
     return found
 

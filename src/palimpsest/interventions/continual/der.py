@@ -1,4 +1,4 @@
-"""Dark experience replay (Buzzega et al. 2020, arXiv 2004.07211, eq. 6).
+"""Dark experience replay (Buzzega et al. 2020, arXiv 2004.07211).
 
 Loss: cross-entropy of what is shown + alpha * mean over a sample of the buffer of the mean squared
 difference between the scores and those that were stored when the example was. Stored scores are

@@ -1,4 +1,4 @@
-"""Dark experience replay with labels, DER++ (Buzzega et al. 2020, arXiv 2004.07211, eq. 6).
+"""Dark experience replay with labels, DER++ (Buzzega et al. 2020, arXiv 2004.07211).
 
 Loss: that of DER + beta * mean cross-entropy of a second sample of the buffer, drawn independently
 of the first. With alpha 0 it is experience replay in which the loss is the *sum* of two means (see

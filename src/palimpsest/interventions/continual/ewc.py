@@ -5,7 +5,7 @@ information after each task.
 
 - ``separate``: one quadratic a past task, as in the paper. Quadratics add up to one quadratic and
   a constant, so memory does not grow with the number of tasks.
-- ``online`` (Schwarz et al. 2018, arXiv 1805.06370, sec. 3.2; Huszár 2018): F becomes
+- ``online`` (Schwarz et al. 2018, arXiv 1805.06370; Huszár 2018): F becomes
   decay * F + F of the task, around the latest weights.
 
 Peers leave out the half: Mammoth's lambda 0.7 for permuted digits and Avalanche's lambda 1 are

@@ -9,10 +9,11 @@ back much of what was forgotten.
   and last at its end, by tuning in place.
 
 Tuning is plain gradient descent on samples of the buffer; all other weights keep their bits. Parts
-are layers. Their sensitivity (paper, eq. 1) is the mean absolute change of their parameters
-during a stretch of training. Our score of a layer is its change in the first of ten stretches of a
-task by the median of its changes in the others, averaged over the tasks after the first (the
-paper looks at the changes and chooses by hand); until there is one, the last layer is tuned.
+are layers. As in the paper, a layer's change is the mean absolute change of its parameters during
+a stretch of training. The score is ours: the change in the first of ten stretches of a task by the
+median of the changes in the others, averaged over the tasks after the first; until there is one,
+the last layer is tuned. No code of the authors was found; the steps and the rate of tuning are ours
+as well. The paper's variant that also matches stored scores (k-FPF-KD) is not here.
 
 With no steps of tuning this is the strategy below to the bit.
 """
@@ -235,7 +236,7 @@ class PrioritizedFinetuning(Over):
 
 
 def change(before: Tensors, after: Tensors) -> torch.Tensor:
-    """(K, layers) mean absolute change of each layer's weights and biases (paper, eq. 1)."""
+    """(K, layers) mean absolute change of each layer's weights and biases."""
     import torch
 
     moved = [(new - old).abs() for old, new in zip(before, after, strict=True)]

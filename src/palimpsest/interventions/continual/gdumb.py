@@ -1,4 +1,4 @@
-"""Greedy sampler and dumb learner, GDumb (Prabhu et al. 2020, ECCV, algorithms 1 and 2).
+"""Greedy sampler and dumb learner, GDumb (Prabhu et al. 2020, ECCV).
 
 While the stream is shown nothing is learned: a buffer takes up examples greedily so that classes
 stay balanced. Whenever the networks are judged, new ones are trained from the initial values of
@@ -49,7 +49,7 @@ class Settings(Block):
 
 
 class GreedyBuffer:
-    """Balanced buffer of one network (algorithm 1).
+    """Balanced buffer of one network.
 
     An example is taken up if its class has fewer than capacity / (classes seen) examples; where
     the buffer is full, one of the largest class, drawn at random, makes room.

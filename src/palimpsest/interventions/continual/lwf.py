@@ -1,4 +1,4 @@
-"""Learning without forgetting (Li & Hoiem 2016, arXiv 1606.09282, eqs. 2 and 3).
+"""Learning without forgetting (Li & Hoiem 2016, arXiv 1606.09282, eq. 2).
 
 Loss: cross-entropy + alpha * cross-entropy between the softened answers that the network gave
 before the task, to the examples that are shown now, and those that it gives now. The answers are

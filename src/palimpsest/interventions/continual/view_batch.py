@@ -1,4 +1,4 @@
-"""View-batch model (Han et al. 2025, arXiv 2503.18371): fewer examples, each in several views.
+"""View-batch model (Kang et al. 2025, arXiv 2503.18371): fewer examples, each in several views.
 
 Every current example is shown V times in a row, as V views, before the next one comes, so that a
 batch of B holds B / V examples, an example returns V times later than it would, and the number of

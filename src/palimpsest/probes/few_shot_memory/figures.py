@@ -297,14 +297,13 @@ def _draw_curve(
 
 def _draw_states(frame: pl.DataFrame) -> Drawing:
     kinds = frame["memory"].unique(maintain_order=True).to_list()
-    states = frame["state"].n_unique()
-    figure, axes = panels(1, len(kinds), height=0.9 + 0.32 * states, sharey=True)
+    height = 0.9 + 0.26 * frame.height / len(kinds)
+    figure, axes = panels(1, len(kinds), height=height)
     for ax, kind in zip(axes[0], kinds, strict=True):
         part = frame.filter(pl.col("memory") == kind).sort("state", "stimuli")
         forest(ax, part.with_columns(row=pl.format("{}: {}", "state", "stimuli")), "row")
         ax.set_title(kind, loc="left", fontsize=9)
         ax.set_xlim(-0.03, 1.03)
-    figure.set_figheight(0.9 + 0.26 * frame.height / len(kinds))
     return figure
 
 

@@ -102,8 +102,8 @@ def measure_together(
     path = _kept_in(context, cells)
     saved = read(path) if path else {}
     if saved:
-        for run, rate, rows, updates in zip(runs, *saved["runs"], strict=True):
-            run.rate, run.rows, run.updates = rate, rows, updates
+        for run, kept in zip(runs, saved["runs"], strict=True):
+            run.rate, run.rows, run.updates = kept
     else:
         for run in runs:
             _begin(model, settings, run)
@@ -136,7 +136,7 @@ class _Stage:
     begun: int = 0
 
 
-def stages(settings: Settings) -> list[_Stage]:
+def _stages(settings: Settings) -> list[_Stage]:
     """All that happens to a list, in order: every overlay begins from the end of study."""
     found = [_Stage("study", exposure) for exposure in _exposures(settings.exposures[-1])]
     if not settings.retention_steps:
@@ -163,19 +163,15 @@ def _learn(
 ) -> None:
     """All stages, from where an interrupted run has left off."""
     studied = saved.get("studied")
-    for done, stage in enumerate(stages(settings)):
-        if done < saved.get("stages", 0):
-            continue
+    for number, stage in list(enumerate(_stages(settings), 1))[saved.get("stages", 0) :]:
         if stage.phase in settings.interference and not stage.begun:
             studied = studied or group.remember()
             group.return_to(studied)
-        {"study": _study, "relearning": _relearn}.get(stage.phase, _overlay)(
-            settings, runs, group, stage
-        )
+        pass_through = {"study": _study, "relearning": _relearn}.get(stage.phase, _overlay)
+        pass_through(settings, runs, group, stage)
         if resume:
-            kept = [[run.rate for run in runs], [run.rows for run in runs]]
-            kept.append([run.updates for run in runs])
-            resume.save({"stages": done + 1, "runs": kept, "studied": studied})
+            kept = [(run.rate, run.rows, run.updates) for run in runs]
+            resume.save({"stages": number, "runs": kept, "studied": studied})
 
 
 def _kept_in(context: ProbeContext, cells: list[dict[str, Any]]) -> Path | None:
@@ -264,10 +260,8 @@ def _tried(
             group.train([_validation(run, exposure) for run, _ in trials])
             if exposure not in (1, last):
                 continue
-            for number, (run, _) in enumerate(trials):
-                if number not in group.failures:
-                    with group.reading(number) as reader:
-                        found[number].append(_recognised(reader, run.lists.validation))
+            for (tests, (run, _)), reader in _tests(list(zip(found, trials, strict=True)), group):
+                tests.append(_recognised(reader, run.lists.validation))
     finally:
         group.close()
     return [
@@ -292,12 +286,12 @@ def _recognised(
     return float((margin > 0).mean() + (margin == 0).mean() / 2), float(loss[:, 0].mean())
 
 
-def _tests(runs: list[_Run], group: Learners) -> Iterator[tuple[_Run, LanguageModel]]:
-    """Every run that still learns, with the model as it is then."""
-    for number, run in enumerate(runs):
+def _tests(members: Sequence[Any], group: Learners) -> Iterator[tuple[Any, LanguageModel]]:
+    """The member of every learner that still learns, with the model as it is then."""
+    for number, member in enumerate(members):
         if number not in group.failures:
             with group.reading(number) as model:
-                yield run, model
+                yield member, model
 
 
 def _study(settings: Settings, runs: list[_Run], group: Learners, stage: _Stage) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from palimpsest.probes.few_shot_memory.analyses.frames import Data, Found, Rows, tokens
-from palimpsest.probes.few_shot_memory.analyses.learning import conditions, mean
+from palimpsest.probes.few_shot_memory.analyses.learning import conditions, mean, middle_cue
 from palimpsest.probes.few_shot_memory.analyses.retention import from_study_on
 from palimpsest.statistics.retention import RetentionFit, fit_with_intervals
 from palimpsest.statistics.retention_compare import compare_forms
@@ -40,12 +40,13 @@ def forms(data: Data, settings: Settings) -> tuple[Rows, Found]:
             continue
         for place, values, part in conditions(trials, ["overlay"]):
             if part["delay"].n_unique() >= FEWEST_DELAYS:
-                common = place | {"arm": values["overlay"]}
-                rows += _of_one_condition(memory, part, common)
+                named = f"{memory}, {place['factor']}"
+                common = place | {"arm": values["overlay"], "factor": named}
+                rows += _of_one_condition(part, common)
     return rows, {}
 
 
-def _of_one_condition(memory: str, part: pl.DataFrame, common: dict[str, Any]) -> Rows:
+def _of_one_condition(part: pl.DataFrame, common: dict[str, Any]) -> Rows:
     rows: Rows = []
     floor = float(part["floor"].mean())
     columns = [part[name].to_numpy() for name in ("unit", "delay", "won", "trials")]
@@ -56,7 +57,6 @@ def _of_one_condition(memory: str, part: pl.DataFrame, common: dict[str, Any]) -
             common
             | {
                 "analysis": "form",
-                "factor": f"{memory}, {common['factor']}",
                 "metric": form,
                 "estimate": float(weight),
                 "n": int(part["unit"].n_unique()),
@@ -69,10 +69,8 @@ def _of_one_condition(memory: str, part: pl.DataFrame, common: dict[str, Any]) -
         compared.verdict if named else min(compared.pooled, key=lambda f: compared.pooled[f].aicc)
     )
     longest = int(part["delay"].max())
-    at = np.unique(np.round(np.geomspace(1, longest, DRAWN)).astype(int))
-    at = np.concatenate([[0], at])
+    at = np.unique([0, *np.round(np.geomspace(1, longest, DRAWN)).astype(int)])
     fit = fit_with_intervals(*columns, shown, floor, unit_name="items", at=at)
-    common = common | {"factor": f"{memory}, {common['factor']}"}
     if named and compared.verdict != "constant":
         for name, estimate in fit.intervals.items():
             rows.append(row("fit", f"{shown}: {name}", estimate, **common))
@@ -125,7 +123,7 @@ def _against_all_foils(data: Data) -> pl.DataFrame:
 
 def _tokens_known(data: Data, settings: Settings) -> pl.DataFrame:
     """How many tokens behind the cue are known at each test, and the share known before study."""
-    cue = min(settings.cues, key=lambda cue: abs(cue - 0.5))
+    cue = middle_cue(settings)
     metric = f"known_{100 * cue:.0f}"
     known = data.items.filter((pl.col("metric") == metric) & (pl.col("kind") == "study"))
     later = from_study_on(known)

@@ -128,6 +128,11 @@ def recall(data: Data, settings: Settings) -> tuple[Rows, Found]:
     return rows, found
 
 
+def middle_cue(settings: Settings) -> float:
+    """The cue nearest to half a sentence."""
+    return min(settings.cues, key=lambda cue: abs(cue - 0.5))
+
+
 def prefix_metric(settings: Settings) -> str:
     """The share of the rest before the first error, at the cue nearest to half a sentence."""
-    return f"prefix_{100 * min(settings.cues, key=lambda cue: abs(cue - 0.5)):.0f}"
+    return f"prefix_{100 * middle_cue(settings):.0f}"

@@ -52,10 +52,6 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
         _require_safetensors(place)
     else:
         place = folder
-        if source != "networks":
-            from transformers.utils.logging import disable_progress_bar
-
-            disable_progress_bar()
         make = {"package": _convert_gguf, "tiny": _make_tiny, "networks": _make_nothing}[source]
         revision = make(entry, folder)
     files = {p.name: file_sha256(p) for p in sorted(place.iterdir()) if p.is_file()}
@@ -93,11 +89,10 @@ def load(
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
 
     from palimpsest.models import spreading
 
-    disable_progress_bar()
+    _without_bars()
     facts = read_json(manifest)
     folder = Path(manifest).parent / facts["folder"]
     dtype = getattr(torch, facts["dtype"])
@@ -187,6 +182,7 @@ def _convert_gguf(entry: dict[str, Any], folder: Path) -> str:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    _without_bars()
     package = entry["package"]
     found = importlib.util.find_spec(package.replace("-", "_"))
     if found is None or found.origin is None:
@@ -212,6 +208,13 @@ def _convert_gguf(entry: dict[str, Any], folder: Path) -> str:
     return f"{package} {metadata.version(package)}"
 
 
+def _without_bars() -> None:
+    """transformers shows no progress of its own: jobs have theirs."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
 def _make_nothing(entry: dict[str, Any], folder: Path) -> str:
     """Small networks are made by the probe that reads them."""
     return "none"
@@ -223,6 +226,7 @@ def _make_tiny(entry: dict[str, Any], folder: Path) -> str:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+    _without_bars()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {"<|end|>": 0} | {symbol: i + 1 for i, symbol in enumerate(alphabet)}
     raw = Tokenizer(models.BPE(vocabulary, merges=[]))

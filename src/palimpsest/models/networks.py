@@ -15,5 +15,4 @@ class Networks:
     """
 
     device: str = "cpu"
-    name: str = "networks"
     tokens: int = 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from types import ModuleType
 
-KINDS = ("probes", "interventions")
+#: The folder of interventions that holds no interventions: how networks are trained, see there.
+STRATEGIES = "interventions.continual"
 
 
 def names(kind: str) -> list[str]:
@@ -14,23 +16,29 @@ def names(kind: str) -> list[str]:
 
     Folders and files that begin with an underscore (the template) are not listed.
     """
-    package = importlib.import_module(f"palimpsest.{kind}")
     found = []
-    for info in pkgutil.iter_modules(package.__path__):
-        if info.name.startswith("_"):
+    for name, is_package in _modules(kind):
+        place = f"{kind}.{name}"
+        if place == STRATEGIES:
             continue
-        if kind == "interventions" and info.name == "continual":
-            continue  # strategies are no interventions: they say how an intervention trains
-        if kind == "interventions" and info.ispkg:
-            inner = importlib.import_module(f"palimpsest.{kind}.{info.name}")
-            found += [
-                f"{info.name}.{module.name}"
-                for module in pkgutil.iter_modules(inner.__path__)
-                if not module.name.startswith("_")
-            ]
+        if kind == "interventions" and is_package:
+            found += [f"{name}.{inner}" for inner, _ in _modules(place)]
         else:
-            found.append(info.name)
+            found.append(name)
     return sorted(found)
+
+
+def strategies() -> list[str]:
+    """Names of all strategies of continual learning, such as ``ewc``."""
+    return sorted(name for name, _ in _modules(STRATEGIES))
+
+
+def _modules(place: str) -> Iterator[tuple[str, bool]]:
+    """Modules of a package that do not begin with an underscore, and whether each is a package."""
+    package = importlib.import_module(f"palimpsest.{place}")
+    for info in pkgutil.iter_modules(package.__path__):
+        if not info.name.startswith("_"):
+            yield info.name, info.ispkg
 
 
 def probe(name: str, part: str = "settings") -> ModuleType:
@@ -43,13 +51,6 @@ def intervention(name: str) -> ModuleType:
     return importlib.import_module(f"palimpsest.interventions.{name}")
 
 
-def strategies() -> list[str]:
-    """Names of all strategies of continual learning, such as ``ewc``."""
-    package = importlib.import_module("palimpsest.interventions.continual")
-    found = [info.name for info in pkgutil.iter_modules(package.__path__)]
-    return sorted(name for name in found if not name.startswith("_"))
-
-
 def strategy(name: str) -> ModuleType:
     """The module of a strategy of continual learning."""
-    return importlib.import_module(f"palimpsest.interventions.continual.{name}")
+    return importlib.import_module(f"palimpsest.{STRATEGIES}.{name}")

@@ -76,6 +76,9 @@ def test_frozen_weights_keep_every_bit(name, block, options):
             assert frozen is None
             continue
         assert any(f.any() for f in frozen)
+        if number == len(seen) - 1:
+            share = 1 - sum(int(f[0].sum()) for f in frozen) / sum(p[0].numel() for p in after)
+            assert float(strategy.share_trained[0]) == pytest.approx(share)
         for still, old, new in zip(frozen, before, after, strict=True):
             assert torch.equal(old[still], new[still])
             # ReLU may leave some free weights without a gradient.

@@ -10,7 +10,7 @@ import torch
 
 from palimpsest.engine.ensemble_losses import squared_error
 from palimpsest.engine.ensemble_plans import current_only, epochs, generators
-from palimpsest.engine.ensemble_training import Pool, train
+from palimpsest.engine.ensemble_training import Pool, accuracy, train
 from palimpsest.interventions.continual import _fisher
 from tests.interventions.continual.streams import (
     RATES,
@@ -219,6 +219,22 @@ def test_the_path_integral_is_the_decrease_of_the_loss():
         errors.append((path / decrease - 1).abs().max())
     assert errors[1] < 0.005
     assert errors[1] < errors[0] / 5
+
+
+def test_the_path_integral_is_the_decrease_of_cross_entropy():
+    """Under small steps on one and the same batch, omega adds up to what the loss has lost."""
+    pool, task = clouds(), tasks()[0]
+    ensemble = networks(rates=(0.003, 0.003, 0.003))
+    strategy = made("si", {"strength": 0.5}, pool=pool, ensemble=ensemble)
+    shown = np.broadcast_to(task.train, (300, 3, len(task.train)))
+    sets = {"train": torch.from_numpy(task.train)}
+    before = accuracy(ensemble, pool, sets)[1][:, 0]
+    strategy.begin_task(task)
+    train(ensemble, pool, current_only(np.ascontiguousarray(shown)), strategy.hooks(), group=3)
+    after = accuracy(ensemble, pool, sets)[1][:, 0]
+    total = sum(omega.double().sum((1, 2)) for omega in strategy.omega).numpy()
+    assert (before - after > 0.05).all()
+    np.testing.assert_allclose(total, before - after, rtol=0.02)
 
 
 def test_the_path_integral_knows_no_penalty():

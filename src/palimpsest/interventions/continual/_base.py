@@ -140,47 +140,6 @@ class Strategy:
         return self.ensemble.weights[0].device
 
 
-class Over(Strategy):
-    """A strategy on top of another: what it does not override, the one below does.
-
-    Attributes:
-        below: the strategy that ``base`` of the settings names.
-    """
-
-    def __init__(
-        self, settings: Sequence[Any], ensemble: Ensemble, pool: Pool, seeds: Sequence[int]
-    ) -> None:
-        super().__init__(settings, ensemble, pool, seeds)
-        base = self.common("base")
-        if base == "none":
-            self.below = Strategy(settings, ensemble, pool, seeds)
-        else:
-            from palimpsest import discovery
-
-            inner = [getattr(block, base) for block in settings]
-            self.below = discovery.strategy(base).strategy(inner, ensemble, pool, seeds)
-
-    def plan(self, task: Task, experience: Plan, draw: Sequence[np.random.Generator]) -> Plan:
-        """What the strategy below plans."""
-        return self.below.plan(task, experience, draw)
-
-    def hooks(self) -> Hooks:
-        """The hooks of the strategy below."""
-        return self.below.hooks()
-
-    def begin_task(self, task: Task) -> None:
-        """Pass it on."""
-        self.below.begin_task(task)
-
-    def end_task(self, task: Task, plan: Plan) -> None:
-        """Pass it on."""
-        self.below.end_task(task, plan)
-
-    def reader(self) -> Ensemble:
-        """Whom the strategy below shows."""
-        return self.below.reader()
-
-
 def in_turn(*calls: Callable[..., None] | None) -> Callable[..., None] | None:
     """One hook without result out of several; None where there is none."""
     there = [call for call in calls if call]

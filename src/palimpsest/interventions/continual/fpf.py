@@ -3,8 +3,9 @@
 Few parts of a network change most when the task changes; tuning these alone on a buffer brings
 back much of what was forgotten.
 
-- ``fpf``: the strategy below trains; after each task a copy is tuned on the buffer and judged, and
-  training goes on from the networks that were not tuned.
+- ``fpf``: the strategy below trains; after each task a copy is tuned on its buffer and judged, and
+  training goes on from the networks that were not tuned. Without a strategy below there is a buffer
+  for tuning alone.
 - ``kfpf``: plain training without rehearsal, interrupted k times in each task, at equal distances
   and last at its end, by tuning in place.
 
@@ -28,10 +29,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from palimpsest.blocks import Block
-from palimpsest.interventions.continual._base import Over, Task, in_turn
-from palimpsest.interventions.continual.derpp import Settings as DerppSettings
-from palimpsest.interventions.continual.er import Settings as ErSettings
+from palimpsest.interventions.continual._base import Task, in_turn
+from palimpsest.interventions.continual._over import Over, OverReplay
 
 if TYPE_CHECKING:
     import torch
@@ -41,24 +40,14 @@ if TYPE_CHECKING:
     from palimpsest.engine.ensemble_training import Batch, Hooks
 
 VERSION = 1
-ENGINE = (
-    "interventions.continual._base",
-    "interventions.continual.derpp",
-    "interventions.continual.er",
-)
+ENGINE = ("interventions.continual._over",)
 
 _STRETCHES = 10
 
 
-class Settings(Block):
+class Settings(OverReplay):
     """Tune the layers that change most at the change of tasks, on a buffer."""
 
-    base: Literal["none", "er", "derpp"] = "none"
-    """The strategy below, whose buffer is used; without one there is a buffer for tuning alone."""
-    er: ErSettings = ErSettings()
-    """Its settings."""
-    derpp: DerppSettings = DerppSettings()
-    """Its settings."""
     mode: Literal["fpf", "kfpf"] = "fpf"
     """Tune a copy after each task, or the networks themselves several times a task."""
     k: int = Field(default=1, ge=0)

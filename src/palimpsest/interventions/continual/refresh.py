@@ -22,7 +22,8 @@ from pydantic import Field
 
 from palimpsest.blocks import Block
 from palimpsest.interventions.continual import _fisher
-from palimpsest.interventions.continual._base import Over, Task, in_turn
+from palimpsest.interventions.continual._base import Task, in_turn
+from palimpsest.interventions.continual._over import Over
 from palimpsest.interventions.continual.derpp import Settings as DerppSettings
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 ENGINE = (
-    "interventions.continual._base",
     "interventions.continual._fisher",
-    "interventions.continual.derpp",
+    "interventions.continual._over",
 )
 
 

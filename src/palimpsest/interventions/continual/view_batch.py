@@ -15,15 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
-from palimpsest.blocks import Block
-from palimpsest.interventions.continual._base import Over, Task
-from palimpsest.interventions.continual.derpp import Settings as DerppSettings
-from palimpsest.interventions.continual.er import Settings as ErSettings
+from palimpsest.interventions.continual._base import Task
+from palimpsest.interventions.continual._over import Over, OverReplay
 
 if TYPE_CHECKING:
     import torch
@@ -34,22 +32,12 @@ if TYPE_CHECKING:
     from palimpsest.engine.ensemble_training import Batch, Hooks
 
 VERSION = 1
-ENGINE = (
-    "interventions.continual._base",
-    "interventions.continual.derpp",
-    "interventions.continual.er",
-)
+ENGINE = ("interventions.continual._over",)
 
 
-class Settings(Block):
+class Settings(OverReplay):
     """Show each example in several views at once, and at longer intervals."""
 
-    base: Literal["none", "er", "derpp"] = "none"
-    """The strategy below."""
-    er: ErSettings = ErSettings()
-    """Its settings."""
-    derpp: DerppSettings = DerppSettings()
-    """Its settings."""
     offsets: list[int] = [0, 0, 0]
     """How far behind an example its second and further views lie in the pool; 0: it is repeated as
     it is (the paper's V is 4)."""

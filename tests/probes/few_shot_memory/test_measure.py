@@ -244,6 +244,13 @@ def test_word_for_word_is_what_greedy_decoding_writes(tiny):
             }
             assert found[f"exact_{name}"] == float(said == rest)
             assert found[f"prefix_{name}"] == pytest.approx(right / len(rest))
+            # Given the true tokens before, one at a time.
+            next_ones = [of_tokens(tiny, [ids[:n]], 1)[0][0].ids[0] for n in range(1, len(ids))]
+            marks = [a == b for a, b in zip(next_ones, ids[1:], strict=True)]
+            assert found[f"known_{name}"] == pytest.approx(np.mean(marks[at - 1 :]))
+            # The shortest beginning after which all the rest is written; one token is given.
+            shortest = next(n for n in range(len(marks) + 1) if all(marks[n:]))
+            assert found["extraction_strength"] == pytest.approx(1 - shortest / len(marks))
     exact = [r["value"] for r in rows if r["metric"] == "exact_50"]
     assert exact[0] == 1.0
     texts = [r for r in rows if r["metric"] == "rougeL"]

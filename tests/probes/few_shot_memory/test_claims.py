@@ -165,6 +165,30 @@ def test_curves_are_drawn_above_the_floor_and_through_the_points():
     assert points[0]["estimate"] == pytest.approx(0.99, abs=0.03)
 
 
+def test_the_floor_of_recall_is_that_of_the_condition_itself():
+    """Another state that knew half of the tokens before study changes no curve of the first."""
+    strong = {0: 0.0, 1: 4.0, 2: 5.0, 3: 6.0}
+    cells, rows = _study(strong, KEPT, _fades)
+
+    def curves(cells, rows):
+        return {
+            (row["series"], row["factor"], row["step"]): row["estimate"]
+            for row in _judged(cells, rows)[0]
+            if row["analysis"] == "retained" and row["role"] == "untouched"
+        }
+
+    alone = curves(cells, rows)
+    other = [cell | {"cell": f"{cell['cell']}b", "role": "other"} for cell in cells]
+    knew = [
+        row
+        | {"cell": f"{row['cell']}b"}
+        | ({"value": 0.5} if row["metric"] == "known_50" and "/study/0/" in row["item"] else {})
+        for row in rows
+    ]
+    both = curves(cells + other, rows + knew)
+    assert both == alone
+
+
 def test_what_predicts_memorability_is_found():
     """Items whose base loss is higher fall further here by design; other predictors do nothing."""
     cells, rows = _study({0: 0.0, 1: 2.0, 2: 3.0}, KEPT, _fades, lists=4)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DRAWN = 40
 #: Fewer different delays do not tell forms apart.
 FEWEST_DELAYS = 4
+#: Where more is known before study, hardly anything is left to remember.
+HIGHEST_FLOOR = 0.95
 
 
 def forms(data: Data, settings: Settings) -> tuple[Rows, Found]:
@@ -48,7 +50,8 @@ def forms(data: Data, settings: Settings) -> tuple[Rows, Found]:
 
 def _of_one_condition(part: pl.DataFrame, common: dict[str, Any]) -> Rows:
     rows: Rows = []
-    floor = float(part["floor"].mean())
+    # One floor a condition: a single item's share rests on a dozen tokens.
+    floor = min(float(part["floor"].mean()), HIGHEST_FLOOR)
     columns = [part[name].to_numpy() for name in ("unit", "delay", "won", "trials")]
     compared = compare_forms(*columns, floor=floor, unit_name="items")
     named = compared.verdict != "undecided"
@@ -130,7 +133,7 @@ def _tokens_known(data: Data, settings: Settings) -> pl.DataFrame:
     if later.is_empty():
         return later
     before = known.filter((pl.col("phase") == "study") & (pl.col("exposures") == 0)).select(
-        "cell", "item", before="value"
+        "cell", "item", floor="value"
     )
     joined = later.join(
         tokens(data.facts, "cue", "truth"), on=["cell", "item"], maintain_order="left"
@@ -140,6 +143,4 @@ def _tokens_known(data: Data, settings: Settings) -> pl.DataFrame:
     return joined.with_columns(
         won=(pl.col("value") * behind).round().cast(pl.Int64),
         trials=behind.cast(pl.Int64),
-        # One floor a kind: a single item's share rests on a dozen tokens.
-        floor=pl.col("before").mean().over("stimuli").clip(0, 0.95),
     )

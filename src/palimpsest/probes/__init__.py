@@ -1,8 +1,8 @@
 """Probes: each folder reads what a state remembers.
 
 ``settings.py`` (light: read at every parse) has ``TITLE``, ``QUESTION``, ``VERSION``, ``Settings``,
-``cells``, ``deciding_settings``, ``cost`` and, with data, ``sources`` and ``check``; ``READS`` where
-it reads other than language models;
+``cells``, ``deciding_settings``, ``cost`` and, with data, ``sources`` and ``check``; ``READS``
+where it reads other than language models;
 ``measure.py`` has ``ENGINE`` and ``measure``; ``claims.py`` has ``VIEW`` and ``analyse``;
 ``figures.py`` has ``page``. Copy ``_template`` (``palimpsest new probe NAME``) to begin.
 """

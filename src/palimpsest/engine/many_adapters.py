@@ -20,7 +20,13 @@ from torch import nn
 
 from palimpsest.engine.adapters import adaptable, initial_values, replace
 from palimpsest.engine.examples import Example, parts, token_losses
-from palimpsest.engine.training import CPU_BUDGET, NonFiniteLossError, Trainer, TrainingSettings
+from palimpsest.engine.training import (
+    LEAST_BUDGET,
+    NonFiniteLossError,
+    Trainer,
+    TrainingSettings,
+    budget_of_device,
+)
 
 if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
@@ -160,7 +166,7 @@ class ManyAdapters:
         settings: of all runs, or one a run; rank, ``only`` and ``autocast`` must agree.
         seeds: one a run: the seed of its adapters' initial values.
         steps: length of the runs, for schedules that need it.
-        token_budget: tokens put through at once.
+        token_budget: tokens put through at once, found from the device when None.
 
     Raises:
         ValueError: settings for another number of runs, that do not ask for lora, or that differ
@@ -179,7 +185,6 @@ class ManyAdapters:
         single = isinstance(settings, TrainingSettings)
         self.settings = [settings] * self.n if single else list(settings)
         _check(self.settings, self.n)
-        self.token_budget = token_budget or CPU_BUDGET
         self.failures: dict[int, NonFiniteLossError] = {}
         self.losses: list[list[float]] = [[] for _ in range(self.n)]
         module = model.module
@@ -195,6 +200,8 @@ class ManyAdapters:
             layer.scales *= A.new_tensor([s.alpha / s.rank for s in self.settings])[:, None, None]
             replace(module, name, layer)
             self.layers[name] = layer
+        trained = sum(2 * p.numel() * p.element_size() for p in self._stacks())
+        self.token_budget = token_budget or budget_of_device(model, trained)
         self.optimizers = [self._optimizer(run) for run in range(self.n)]
         module.train()
 
@@ -214,8 +221,42 @@ class ManyAdapters:
                 self.step(batches)
 
     def step(self, batches: Sequence[Batch | None]) -> None:
-        """One optimiser step for every run that has a batch."""
+        """One optimiser step for every run that has a batch.
+
+        Raises:
+            ValueError: no token of a run's batch is scored.
+            MemoryError: memory is exhausted however few tokens are put through at once.
+        """
         active = [run for run, batch in enumerate(batches) if batch and run not in self.failures]
+        losses = self._backward_in_parts(batches, active)
+        norms = self._norms()
+        finite = norms.isfinite().tolist()
+        for run in active:
+            self._apply(run, losses[run], norms[run], finite[run])
+
+    def _backward_in_parts(
+        self, batches: Sequence[Batch | None], active: Sequence[int]
+    ) -> dict[int, float]:
+        """Gradients of all runs and their losses; fewer tokens at once when memory runs out."""
+        from palimpsest.engine.scoring import out_of_memory
+
+        while True:
+            try:
+                return self._backward(batches, active)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if self.token_budget < 2 * LEAST_BUDGET:
+                    raise MemoryError(
+                        f"out of memory even with {self.token_budget} tokens at once"
+                    ) from error
+                self.token_budget //= 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _backward(
+        self, batches: Sequence[Batch | None], active: Sequence[int]
+    ) -> dict[int, float]:
         losses = dict.fromkeys(active, 0.0)
         scored = {run: sum(sum(e.scored) for e in batches[run]) for run in active}
         if not all(scored.values()):
@@ -228,15 +269,14 @@ class ManyAdapters:
                 found = token_losses(self.model, [item for _, item in members])
             values = found.values * weights[found.owner]
             sums = values.new_zeros(self.n).index_add(0, owner[found.owner], values)
-            for run in {run for run, _ in members}:
-                losses[run] += float(sums[run].detach())
+            for run, loss in enumerate(sums.tolist()):
+                if run in losses:
+                    losses[run] += loss
             # What is not finite must not reach the other runs' gradients; 0 * inf would.
             fine = [run for run in {r for r, _ in members} if math.isfinite(losses[run])]
             if fine:
                 sums[torch.tensor(fine, device=owner.device)].sum().backward()
-        norms = self._norms()
-        for run in active:
-            self._apply(run, losses[run], norms[run])
+        return losses
 
     def changes(self, run: int) -> dict[str, torch.Tensor]:
         """What a run has changed, in the form that ``models.states`` stores."""
@@ -290,6 +330,9 @@ class ManyAdapters:
         self.failures = {
             run: NonFiniteLossError(*failure) for run, failure in saved["failures"].items()
         }
+
+    def _stacks(self) -> Iterator[torch.Tensor]:
+        return (stack for layer in self.layers.values() for stack in (layer.A, layer.B))
 
     def _optimizer(self, run: int) -> torch.optim.Optimizer:
         """The optimiser of one run, over its part of the stacked matrices."""
@@ -359,11 +402,11 @@ class ManyAdapters:
             for layer in self.layers.values():
                 layer.segments = None
 
-    def _apply(self, run: int, loss: float, norm: torch.Tensor) -> None:
+    def _apply(self, run: int, loss: float, norm: torch.Tensor, finite: bool) -> None:
         optimizer, settings = self.optimizers[run], self.settings[run]
         step = len(self.losses[run])
         last = self.losses[run][-1] if step else math.nan
-        if not math.isfinite(loss) or not math.isfinite(norm):
+        if not math.isfinite(loss) or not finite:
             what = "gradient" if math.isfinite(loss) else "loss"
             self.failures[run] = NonFiniteLossError(step, last, what)
         else:

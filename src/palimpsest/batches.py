@@ -20,18 +20,25 @@ MOST = 999
 AnyCell = TypeVar("AnyCell", bound=Costed)
 
 
-def batches(cells: Sequence[AnyCell], target: float) -> Iterable[tuple[str, tuple[AnyCell, ...]]]:
+def batches(
+    cells: Sequence[AnyCell], target: float, least: int = 1
+) -> Iterable[tuple[str, tuple[AnyCell, ...]]]:
     """Batches of about ``target`` seconds, by linear hashing (Litwin 1980, "Linear hashing").
 
     There are at most 999, and no more than cells, however long a cell takes. A cell's batch
     depends on its identity and the number of batches alone. One more cell changes one batch; where
     it makes one more batch necessary, that batch takes its cells from one other.
 
+    Args:
+        cells: what is cut.
+        target: seconds of a batch.
+        least: batches wanted in any case, where there are so many cells.
+
     Yields:
         Number of the batch, three digits, and its cells in the order given; no batch is empty.
     """
     wanted = math.ceil(sum(cell.cost for cell in cells) / target)
-    count = max(1, min(wanted, len(cells), MOST))
+    count = max(1, min(max(wanted, least), len(cells), MOST))
     groups: dict[int, list[AnyCell]] = {}
     for cell in cells:
         number = int(cell.id, 16) % (1 << count.bit_length())

@@ -184,8 +184,8 @@ def accuracy(
     Args:
         ensemble: the networks.
         pool: the examples.
-        sets: name -> indices into the pool.
-        chunk: examples at once.
+        sets: name -> (m,) indices into the pool for all networks, or (K, m), one row a network.
+        chunk: examples at once, of all networks together where each has its own.
 
     Returns:
         Two arrays of shape (K, sets), in the order of ``sets``.
@@ -193,7 +193,7 @@ def accuracy(
     right = np.zeros((ensemble.n, len(sets)))
     losses = np.zeros_like(right)
     for column, index in enumerate(sets.values()):
-        for part in index.split(chunk):
+        for part in index.split(chunk if index.dim() == 1 else -(-chunk // ensemble.n), -1):
             scores = ensemble.forward(pool.rows(part))[-1]
             allowed = pool.classes(part)
             if allowed is not None:
@@ -202,7 +202,7 @@ def accuracy(
             right[:, column] += (scores.argmax(-1) == labels).sum(1).cpu().numpy()
             log_p = torch.log_softmax(scores, -1).gather(-1, labels[..., None])
             losses[:, column] -= log_p.sum((1, 2)).double().cpu().numpy()
-    sizes = np.array([len(index) for index in sets.values()])
+    sizes = np.array([index.shape[-1] for index in sets.values()])
     return right / sizes, losses / sizes
 
 

@@ -92,6 +92,10 @@ class _Segments:
         self._cut[:] = [(rows, rows._version, self.cut(rows))]
         return self._cut[0][2]
 
+    def forget(self) -> None:
+        """Let go of what layers shared: it hangs on the graph, and the graph on this."""
+        self._cut.clear()
+
     def join(self, cut: torch.Tensor) -> torch.Tensor:
         """(runs, longest, width) to (tokens, width)."""
         rows = cut.flatten(0, 1)
@@ -401,6 +405,7 @@ class ManyAdapters:
             begin.remove()
             for layer in self.layers.values():
                 layer.segments = None
+            segments.forget()
 
     def _apply(self, run: int, loss: float, norm: torch.Tensor, finite: bool) -> None:
         optimizer, settings = self.optimizers[run], self.settings[run]

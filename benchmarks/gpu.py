@@ -270,7 +270,9 @@ def _networks() -> Row:
         network = ensembles._network(ensembles.SMALL, 0).cuda()
         optimizer = torch.optim.SGD(network.parameters(), 0.05)
         for index in torch.from_numpy(shown[:, 0]).cuda():
-            loss = torch.nn.functional.cross_entropy(network(pool.inputs[index]), pool.labels[index])
+            loss = torch.nn.functional.cross_entropy(
+                network(pool.inputs[index]), pool.labels[index]
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -318,7 +320,13 @@ def _share(work: float, seconds: float, peak: float) -> str:
 
 
 def _row(
-    work: str, peer: str, ours: float, theirs: float, ratio: float, note: str, unit: str = "tokens/s"
+    work: str,
+    peer: str,
+    ours: float,
+    theirs: float,
+    ratio: float,
+    note: str,
+    unit: str = "tokens/s",
 ) -> Row:
     return Row(
         f"GPU: {work}",

@@ -121,7 +121,8 @@ def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: A
                     )
                 )
             target = config.compute.batch_minutes * 60
-            for batch, members in batches(cells, target, getattr(module, "LEAST_JOBS", 1)):
+            least, piece = getattr(module, "LEAST_JOBS", 1), getattr(module, "piece", None)
+            for batch, members in batches(cells, target, least, piece):
                 jobs.append(
                     ProbeJob(
                         study=name,

@@ -58,9 +58,7 @@ def test_scores(tiny, on_gpu, budget):
     got = log_likelihoods(on_gpu, PROMPTS, CONTINUATIONS, token_budget=budget)
     assert on_gpu.packs is True
     expected = log_likelihoods(tiny, PROMPTS, CONTINUATIONS)
-    for prompt, texts, row, row_expected in zip(
-        PROMPTS, CONTINUATIONS, got, expected, strict=True
-    ):
+    for prompt, texts, row, row_expected in zip(PROMPTS, CONTINUATIONS, got, expected, strict=True):
         for text, values, others in zip(texts, row, row_expected, strict=True):
             plain = scoring._plain(on_gpu, *on_gpu.encode_pair(prompt, text)).log_p
             np.testing.assert_allclose(values, plain, atol=1e-4)

@@ -258,9 +258,7 @@ class ManyAdapters:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _backward(
-        self, batches: Sequence[Batch | None], active: Sequence[int]
-    ) -> dict[int, float]:
+    def _backward(self, batches: Sequence[Batch | None], active: Sequence[int]) -> dict[int, float]:
         losses = dict.fromkeys(active, 0.0)
         scored = {run: sum(sum(e.scored) for e in batches[run]) for run in active}
         if not all(scored.values()):

@@ -71,9 +71,7 @@ def worst_case_accuracy(trace: ArrayLike, steps: ArrayLike, ends: ArrayLike) -> 
     return mean_over_tasks(np.concatenate([_lowest(trace, steps, ends), now], axis=-1))
 
 
-def windowed_forgetting(
-    trace: ArrayLike, window: int, steps: ArrayLike | None = None
-) -> Array:
+def windowed_forgetting(trace: ArrayLike, window: int, steps: ArrayLike | None = None) -> Array:
     """WF: the largest fall within any window, of each task (..., T).
 
     De Lange et al. (2023): max over evaluations m < n, both in the window, of A_m - A_n, at least
@@ -93,9 +91,7 @@ def windowed_forgetting(
     return _largest_rise(-_trace(trace), window, steps)
 
 
-def windowed_plasticity(
-    trace: ArrayLike, window: int, steps: ArrayLike | None = None
-) -> Array:
+def windowed_plasticity(trace: ArrayLike, window: int, steps: ArrayLike | None = None) -> Array:
     """WP: the largest rise A_n - A_m within any window; otherwise as :func:`windowed_forgetting`.
 
     Learning the task itself is a rise too.

@@ -86,7 +86,9 @@ def test_a_set_is_traced_during_its_tasks_and_before_their_first_step():
 
 def test_networks_with_streams_of_their_own_learn_as_alone():
     """Rows of examples, one a network, in any grouping: what each would learn by itself."""
-    turned = [Task(t.number, *(np.stack([p, p[::-1], p]) for p in (t.train, t.test))) for t in tasks()]
+    turned = [
+        Task(t.number, *(np.stack([p, p[::-1], p]) for p in (t.train, t.test))) for t in tasks()
+    ]
     whole = made("naive", {})
     found = learn(whole, turned, STEPS, BATCH, past_returns, at=(0, 2), group=2)
     for model in range(3):

@@ -35,7 +35,9 @@ def _network(rng, loss, faster, gap, drawn=None):
     for after in range(TASKS):
         for on in range(after + 1):
             matrix[after, on] = np.clip(0.9 - loss * (after - on) + rng.normal(0, 0.01), 0, 1)
-            rows.append(_row("matrix", f"{after}/{on}", "accuracy", round(250 * matrix[after, on]) / 250))
+            rows.append(
+                _row("matrix", f"{after}/{on}", "accuracy", round(250 * matrix[after, on]) / 250)
+            )
             rows.append(_row("matrix", f"{after}/{on}", "loss", 1 - matrix[after, on]))
     for on in range(TASKS):
         rows.append(_row("matrix", f"-1/{on}", "accuracy", 0.1))
@@ -84,7 +86,9 @@ def _study(loss=LOSS, faster=0.3, gap=0.1, seeds=10, lengths=(TASKS,), same_fast
         rng = np.random.default_rng(seed)
         for tasks in lengths:
             for condition, each in loss.items():
-                drawn = (lambda lag, rng=rng: rng.poisson(1000 / lag)) if condition == "power" else None
+                drawn = (
+                    (lambda lag, rng=rng: rng.poisson(1000 / lag)) if condition == "power" else None
+                )
                 add("permuted", condition, seed, tasks, _network(rng, each, faster, gap, drawn))
         add("identical", "none", seed, TASKS, _network(rng, 0.0, same_faster, 0.0))
         add("shuffled", "none", seed, TASKS, _network(rng, 0.0, 0.0, 0.0))
@@ -111,9 +115,11 @@ def test_what_was_put_in_is_found():
     level = {
         row["arm"]: row["estimate"]
         for row in statistics
-        if (row["analysis"], row["metric"], row.get("series")) == ("level", "average_accuracy", "permuted")
+        if row["analysis"] == "level"
+        and row["metric"] == "average_accuracy"
+        and row["series"] == "permuted"
         and row["factor"].startswith(f"{TASKS} tasks")
-    }  # fmt: skip
+    }
     for condition, loss in LOSS.items():
         expected = np.mean([0.9 - loss * lag for lag in range(TASKS)])
         assert level[condition] == pytest.approx(expected, abs=0.01)

@@ -1,4 +1,4 @@
-"""Power-law rehearsal measured: networks are what they would be alone, controls find what is there."""
+"""Power-law rehearsal measured: networks are as if alone, controls find what is there."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ def test_networks_of_seeds_differ_and_conditions_share_what_they_begin_with():
         assert len({value for (_, s), value in first.items() if s == seed}) == 1
     assert first["none", 0] != first["none", 1]
     # Nothing has returned before the first task ends; half the batch is new all the same.
-    after = [found["permuted", c, 0, "matched", 4]["matrix", "0/0", "loss"] for c in SMALL["conditions"]]
+    after = [
+        found["permuted", c, 0, "matched", 4]["matrix", "0/0", "loss"] for c in SMALL["conditions"]
+    ]
     assert len(set(after)) == 1
 
 
@@ -179,9 +181,7 @@ def test_a_history_of_visits_is_each_network_s_own():
     conditions = {"power": {"environment": {"kind": "power", "clock": "recency", "visits": 2}}}
     found = _measured(_settings(conditions=conditions, tasks=[6]))
     rows = [found["permuted", "power", seed, "matched", 6] for seed in (0, 1)]
-    drawn = [
-        [row.get(("returned", str(lag), "drawn"), 0) for lag in range(1, 6)] for row in rows
-    ]
+    drawn = [[row.get(("returned", str(lag), "drawn"), 0) for lag in range(1, 6)] for row in rows]
     assert drawn[0] != drawn[1]
     assert all(sum(one) == 5 * 10 * 10 for one in drawn)
 
@@ -208,11 +208,17 @@ def test_a_bounded_store_brings_back_few_examples():
 
 @pytest.mark.parametrize(
     ("benchmark", "classes"),
-    [("permuted", 10), ("rotated", 10), ("split_task", 10), ("split_domain", 2), ("split_class", 10)],
+    [
+        ("permuted", 10),
+        ("rotated", 10),
+        ("split_task", 10),
+        ("split_domain", 2),
+        ("split_class", 10),
+    ],
 )
 def test_streams_lie_in_one_pool(benchmark, classes):
     settings = _settings(benchmarks=[benchmark], tasks=[5])
-    made = streams(settings, benchmark, 5, (4, 9), "cpu")
+    made = streams(settings, ((benchmark, 4), (benchmark, 9)), 5, "cpu")
     assert made.classes == classes
     assert made.train.shape[:2] == made.test.shape[:2] == (2, 5)
     every = np.concatenate([made.train.ravel(), made.test.ravel()])
@@ -238,8 +244,14 @@ def test_controls_find_what_is_there_and_nothing_where_nothing_is():
     """Identical tasks are kept and make the next faster; shuffled labels teach nothing."""
     settings = _settings(
         conditions={"none": {}, "power": {"environment": {"kind": "power"}}},
-        controls=True, seeds=3, widths=[50], tasks=[8], train_per_task=1600, test_per_task=200, early=10,
-    )  # fmt: skip
+        controls=True,
+        seeds=3,
+        widths=[50],
+        tasks=[8],
+        train_per_task=1600,
+        test_per_task=200,
+        early=10,
+    )
     found = _measured(settings)
 
     def mean(benchmark, condition, grp, item, metric):
@@ -277,7 +289,7 @@ def test_large_studies_take_fewer_seeds_at_once(monkeypatch):
     settings = _settings(seeds=6)
     monkeypatch.setattr(probe, "MOST_BYTES", 2 * 4 * 250 * 784)
     sizes = [
-        len({cell["parameters"]["network_seed"] for cell in group})
+        len({probe._stream_of(cell) for cell in group})
         for group in probe.groups(settings, _cells(settings))
     ]
     assert max(sizes) == 2

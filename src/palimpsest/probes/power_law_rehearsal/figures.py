@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import polars as pl
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from palimpsest.probes.power_law_rehearsal.pages.tables import TABLES
 from palimpsest.probes.power_law_rehearsal.pages.words import (
@@ -23,6 +24,7 @@ from palimpsest.reports.figure_style import (
     name,
     panels,
 )
+from palimpsest.reports.palette import CYCLE, MUTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
 
 #: Rows of the stream that claims are judged on.
-MAIN = """study = $study AND (role, series, factor) = (
+MAIN = """study = $study AND (role, series, factor) IN (
   SELECT role, series, factor FROM statistics WHERE study = $study AND analysis = 'main')"""
 #: Condition -> environment or strategy; the reference stands in both groups.
 SIDES = """sides AS (
@@ -78,7 +80,7 @@ def _blocks() -> list[Block]:
   arm AS condition, estimate, low, high, n, unit
 FROM statistics WHERE {MAIN} AND analysis = 'level'
   AND metric IN ('average_accuracy', 'oldest_accuracy', 'learned_accuracy')
-ORDER BY measured, max(estimate) FILTER (metric = 'average_accuracy')
+ORDER BY measured, max(CASE metric WHEN 'average_accuracy' THEN estimate END)
   OVER (PARTITION BY arm) DESC, condition""",
             _draw_accuracy,
         ),
@@ -137,7 +139,7 @@ ORDER BY side, condition, analysis, lag""",
             f"""WITH {SIDES}
 SELECT side, arm AS condition, step AS updates, estimate, low, high, n, unit
 FROM statistics JOIN sides USING (arm)
-WHERE {MAIN} AND analysis = 'gap' AND metric = 'accuracy_change'
+WHERE {MAIN} AND analysis = 'gap' AND metric = 'accuracy_change' AND step > 0
 ORDER BY side, condition, updates""",
             _draw_gap,
         ),
@@ -174,7 +176,7 @@ ORDER BY condition, task""",
   sum(value) / sum(sum(value)) OVER (PARTITION BY condition) AS share,
   count(DISTINCT network_seed) AS n, 'networks' AS unit
 FROM power_law_rehearsal
-WHERE study = $study AND metric = 'drawn' AND (benchmark, tasks, width, compute) = (
+WHERE study = $study AND metric = 'drawn' AND (benchmark, tasks, width, compute) IN (
   SELECT benchmark, tasks, width, compute FROM power_law_rehearsal
   WHERE study = $study AND metric = 'drawn'
     AND tasks || ' tasks, width ' || width || ', ' || compute = (
@@ -234,25 +236,40 @@ def _by_side(frame: pl.DataFrame, x: str, label: str, height: float = 2.7) -> Dr
     sides = frame["side"].unique(maintain_order=True).to_list()
     figure, axes = panels(len(sides), height=height)
     for ax, side in zip(axes[:, 0], sides, strict=True):
-        _bands(ax, frame.filter(pl.col("side") == side), x)
+        _bands(ax, frame.filter(pl.col("side") == side), x, _in_all(frame, sides))
         ax.set_title(name(side), loc="left", fontsize=9)
     axes[-1, 0].set_xlabel(label)
     return figure
 
 
-def _bands(ax: Axes, frame: pl.DataFrame, x: str) -> None:
+def _in_all(frame: pl.DataFrame, sides: list[str]) -> list[str]:
+    """Conditions that stand in every panel; they come first, so that they look the same there."""
+    seen = frame.group_by("condition").agg(pl.col("side").n_unique())
+    return sorted(seen.filter(pl.col("side") == len(sides))["condition"])
+
+
+def _looks(frame: pl.DataFrame, first: list[str]) -> dict[str, tuple[str, str]]:
+    """Condition -> colour and line style; where colours come again, lines are broken."""
+    there = frame["condition"].unique(maintain_order=True).to_list()
+    order = [c for c in first if c in there] + [c for c in there if c not in first]
+    colours = colours_for(order)
+    return {
+        condition: (colours[condition], ("-", "--", ":")[min(2, number // len(CYCLE))])
+        for number, condition in enumerate(order)
+    }
+
+
+def _bands(ax: Axes, frame: pl.DataFrame, x: str, first: list[str]) -> None:
     """A line with its band for each condition, named at its end."""
-    conditions = frame["condition"].unique(maintain_order=True).to_list()
-    colours = colours_for(conditions)
     ends = []
-    for condition in conditions:
+    for condition, (colour, line) in _looks(frame, first).items():
         part = frame.filter(pl.col("condition") == condition).sort(x)
-        colour = colours[condition]
         known = part.drop_nulls(["low", "high"])
         ax.fill_between(known[x], known["low"], known["high"], color=colour, alpha=0.18, lw=0)
-        ax.plot(part[x], part["estimate"], color=colour, linewidth=1.4)
+        ax.plot(part[x], part["estimate"], color=colour, linewidth=1.4, linestyle=line)
         ends.append((part["estimate"][-1], name(condition), colour))
     direct_labels(ax, ends)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_course(frame: pl.DataFrame) -> Drawing:
@@ -262,10 +279,11 @@ def _draw_course(frame: pl.DataFrame) -> Drawing:
 
 
 def _draw_gap(frame: pl.DataFrame) -> Drawing:
-    figure = _by_side(frame, "updates", "updates since the switch (logarithmic from 10 on)")
+    figure = _by_side(frame, "updates", "updates since the switch, logarithmic")
     for ax in figure.axes:
-        ax.axhline(0, color="0.5", linewidth=0.8, linestyle=(0, (4, 3)))
-        ax.set_xscale("symlog", linthresh=10)
+        ax.axhline(0, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return figure
 
 
@@ -274,31 +292,29 @@ def _draw_retention(frame: pl.DataFrame) -> Drawing:
     figure, axes = panels(len(sides), height=2.9)
     for ax, side in zip(axes[:, 0], sides, strict=True):
         part = frame.filter(pl.col("side") == side)
-        conditions = part["condition"].unique(maintain_order=True).to_list()
-        colours = colours_for(conditions)
         ends = []
-        for condition in conditions:
+        for condition, (colour, line) in _looks(part, _in_all(frame, sides)).items():
             own = part.filter(pl.col("condition") == condition)
             points = own.filter(pl.col("analysis") == "retention")
             curve = own.filter(pl.col("analysis") == "retention_curve")
             known = points.drop_nulls(["low", "high"])
-            colour = colours[condition]
             ax.vlines(known["lag"], known["low"], known["high"], color=colour, linewidth=1.1)
             ax.plot(points["lag"], points["estimate"], "o", color=colour, markersize=3)
             if curve.height:
-                ax.plot(curve["lag"], curve["estimate"], color=colour, linewidth=1.3)
+                ax.plot(curve["lag"], curve["estimate"], line, color=colour, linewidth=1.3)
             ends.append((points["estimate"][-1], name(condition), colour))
         direct_labels(ax, ends)
         chance_line(ax, 0.1, "guessing")
         ax.set_title(name(side), loc="left", fontsize=9)
         ax.set_ylim(0, 1.02)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[-1, 0].set_xlabel("tasks since it was learned")
     return figure
 
 
 def _draw_facilitation(frame: pl.DataFrame) -> Drawing:
     figure, axes = panels(height=3.0)
-    _bands(axes[0, 0], frame, "task")
+    _bands(axes[0, 0], frame, "task", [])
     axes[0, 0].set_xlabel("place of the task in the stream")
     axes[0, 0].set_ylabel("accuracy over the first updates")
     return figure
@@ -307,17 +323,16 @@ def _draw_facilitation(frame: pl.DataFrame) -> Drawing:
 def _draw_schedules(frame: pl.DataFrame) -> Drawing:
     figure, axes = panels(height=3.0)
     ax = axes[0, 0]
-    conditions = frame["condition"].unique(maintain_order=True).to_list()
-    colours = colours_for(conditions)
     ends = []
-    for condition in conditions:
+    for condition, (colour, line) in _looks(frame, []).items():
         part = frame.filter(pl.col("condition") == condition).sort("lag")
         ax.plot(
-            part["lag"], part["share"], "-o", color=colours[condition], markersize=3, linewidth=1.2
+            part["lag"], part["share"], line, marker="o", color=colour, markersize=3, linewidth=1.2
         )
-        ends.append((part["share"][-1], name(condition), colours[condition]))
+        ends.append((part["share"][-1], name(condition), colour))
     ax.set_xscale("log")
     ax.set_yscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     direct_labels(ax, ends)
     ax.set_xlabel("age of the task in tasks")
     ax.set_ylabel("share of what came back")

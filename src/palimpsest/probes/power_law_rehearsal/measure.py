@@ -60,7 +60,7 @@ def groups(settings: Settings, cells: list[dict[str, Any]]) -> list[list[dict[st
         key = json.dumps(
             [
                 cell["step"],
-                cell["experiment"],
+                _kind_of_stream(cell["experiment"]),
                 factors["tasks"],
                 factors["width"],
                 name,
@@ -79,10 +79,19 @@ def _within_memory(
     tasks = members[0]["parameters"]["tasks"]
     size = tasks * (settings.train_per_task + settings.test_per_task) * 784
     most = max(1, MOST_BYTES // size)
-    seeds = list(dict.fromkeys(cell["parameters"]["network_seed"] for cell in members))
-    for start in range(0, len(seeds), most):
-        chosen = seeds[start : start + most]
-        yield [cell for cell in members if cell["parameters"]["network_seed"] in chosen]
+    wanted = list(dict.fromkeys(_stream_of(cell) for cell in members))
+    for start in range(0, len(wanted), most):
+        chosen = wanted[start : start + most]
+        yield [cell for cell in members if _stream_of(cell) in chosen]
+
+
+def _stream_of(cell: dict[str, Any]) -> tuple[str, int]:
+    return cell["experiment"], cell["parameters"]["network_seed"]
+
+
+def _kind_of_stream(benchmark: str) -> str:
+    """Streams in which every task has all classes can lie in one pool."""
+    return benchmark if benchmark.startswith("split") else "all classes"
 
 
 def _kept(settings: Settings, cell: dict[str, Any]) -> int | None:
@@ -111,8 +120,8 @@ class _Group:
     Attributes:
         settings: the probe's settings.
         cells: K cells.
-        streams: the streams of all their seeds.
-        rows: K places of their seeds among the streams.
+        streams: the streams of all of them.
+        rows: K places of their streams.
         environments: K environments.
         odds: (K, tasks, tasks) odds of the past tasks of each phase.
         lags: (K, tasks, tasks) lag of each past task in each phase.
@@ -170,17 +179,13 @@ def measure_together(
         _count(group, len(tasks), task, plan, drawn)
         return plan
 
-    own = [
-        np.ascontiguousarray(task.test[:, : settings.traced_examples]) for task in tasks
-    ]
+    own = [np.ascontiguousarray(task.test[:, : settings.traced_examples]) for task in tasks]
     watched = _watched(settings, len(tasks))
     # A task's own curve first, then what is kept of it; both sets hold the same examples.
     traced = [Traced(examples, t, None if t in watched else t) for t, examples in enumerate(own)]
     steps = settings.epochs * max(1, tasks[0].train.shape[1] // settings.batch)
     at = _evaluations(settings, group.course, steps)
-    record = learn(
-        strategy, tasks, steps, settings.batch, experience, at, traced, everything=False
-    )
+    record = learn(strategy, tasks, steps, settings.batch, experience, at, traced, everything=False)
     model.tokens += sum(lost.size for lost in record.losses) * settings.batch
     failed = {failure.model: failure for failure in record.failures}
     plans = Schedule(group.course, at, watched)
@@ -219,8 +224,8 @@ def _network_seed(seed: int) -> int:
 
 def _group(settings: Settings, cells: list[dict[str, Any]], device: str) -> _Group:
     factors = cells[0]["parameters"]
-    seeds = tuple(sorted({cell["parameters"]["network_seed"] for cell in cells}))
-    found = streams(settings, cells[0]["experiment"], factors["tasks"], seeds, device)
+    wanted = tuple(sorted({_stream_of(cell) for cell in cells}))
+    found = streams(settings, wanted, factors["tasks"], device)
     environments = [_environment(settings, cell["parameters"]) for cell in cells]
     odds, lags = [], []
     for cell, environment in zip(cells, environments, strict=True):
@@ -228,14 +233,12 @@ def _group(settings: Settings, cells: list[dict[str, Any]], device: str) -> _Gro
         odds.append(one[0])
         lags.append(one[1])
     steps = settings.epochs * max(1, found.train.shape[2] // settings.batch)
-    course = schedule(
-        environments[0], factors["tasks"], settings.batch, steps, factors["compute"]
-    )
+    course = schedule(environments[0], factors["tasks"], settings.batch, steps, factors["compute"])
     return _Group(
         settings,
         cells,
         found,
-        [seeds.index(cell["parameters"]["network_seed"]) for cell in cells],
+        [wanted.index(_stream_of(cell)) for cell in cells],
         environments,
         np.stack(odds),
         np.stack(lags),
@@ -282,9 +285,7 @@ def _experience(
     return scheduled(current, past, group.odds[:, task.number, : task.number], rehearsed, draw)
 
 
-def _count(
-    group: _Group, tasks: int, task: Task, plan: Plan, drawn: NDArray[np.int64]
-) -> None:
+def _count(group: _Group, tasks: int, task: Task, plan: Plan, drawn: NDArray[np.int64]) -> None:
     """How many examples of each past task a phase has brought back."""
     if plan.current is None or not task.number:
         return

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Streams:
-    """One stream a seed, laid one after another into a pool.
+    """Streams of one kind and several seeds, or of several kinds, one after another in a pool.
 
     Attributes:
         pool: all examples.
         classes: number of classes.
-        train: (seeds, tasks, n) places of the training examples of each task.
-        test: (seeds, tasks, m) the same to test.
+        train: (streams, tasks, n) places of the training examples of each task.
+        test: (streams, tasks, m) the same to test.
         task_of: (N,) the task that each example of the pool belongs to.
     """
 
@@ -45,14 +45,13 @@ class Streams:
 
 
 def streams(
-    settings: Settings, benchmark: str, tasks: int, seeds: tuple[int, ...], device: str
+    settings: Settings, wanted: tuple[tuple[str, int], ...], tasks: int, device: str
 ) -> Streams:
-    """The streams of these seeds; those of the last call are kept."""
+    """The streams of these benchmarks and seeds; those of the last call are kept."""
     return _streams(
         settings.source,
-        benchmark,
+        wanted,
         tasks,
-        seeds,
         settings.train_per_task,
         settings.test_per_task,
         device,
@@ -62,15 +61,15 @@ def streams(
 @lru_cache(maxsize=1)
 def _streams(
     source: str,
-    benchmark: str,
+    wanted: tuple[tuple[str, int], ...],
     tasks: int,
-    seeds: tuple[int, ...],
     train_per_task: int,
     test_per_task: int,
     device: str,
 ) -> Streams:
     made = [
-        _stream(source, benchmark, tasks, seed, train_per_task, test_per_task) for seed in seeds
+        _stream(source, benchmark, tasks, seed, train_per_task, test_per_task)
+        for benchmark, seed in wanted
     ]
     begins = np.cumsum([0, *(len(one.labels) for one in made)])
     task_of = np.empty(begins[-1], dtype=np.int64)
@@ -79,7 +78,9 @@ def _streams(
         # Tasks differ by a few examples where classes are not alike in number.
         least = min(len(task[part]) for one in made for task in one.tasks)
         rows = np.empty((len(made), len(made[0].tasks), least), dtype=np.int64)
-        for (stream, task), row in zip(np.ndindex(rows.shape[:2]), rows.reshape(-1, least), strict=True):
+        for (stream, task), row in zip(
+            np.ndindex(rows.shape[:2]), rows.reshape(-1, least), strict=True
+        ):
             own = begins[stream] + made[stream].tasks[task][part]
             task_of[own] = task
             row[:] = own[:least]

@@ -72,7 +72,7 @@ def _evidence(data: Data, settings: Settings) -> Found:
             one, two, _ = paired(own, main.filter(pl.col("condition") == other))
             if len(one):
                 tests[other] = noninferiority(
-                    one.to_numpy(), two.to_numpy(), settings.margin, unit="seeds"
+                    one.to_numpy(), two.to_numpy(), settings.margin, alpha=0.025, unit="seeds"
                 )
         if tests:
             found[claim] = _named(*least(tests))

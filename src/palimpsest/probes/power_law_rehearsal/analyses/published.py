@@ -30,9 +30,7 @@ def published(data: Data, settings: Settings) -> tuple[Rows, Found]:
     rows: Rows = []
     allowance = ALLOWANCE if settings.source == "mnist_5k" else 0.0
     for target in targets().iter_rows(named=True):
-        names = [
-            n for n, c in settings.conditions.items() if c.strategy.name == target["strategy"]
-        ]
+        names = [n for n, c in settings.conditions.items() if c.strategy.name == target["strategy"]]
         ours = data.summary.filter(
             (pl.col("benchmark") == target["benchmark"])
             & (pl.col("tasks") == target["tasks"])

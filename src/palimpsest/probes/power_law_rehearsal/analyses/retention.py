@@ -23,9 +23,7 @@ FEWEST_LAGS = 4
 def retention(data: Data, settings: Settings) -> tuple[Rows, Found]:
     """Points and forms of retention; a trial is a test example, guessing wins one in ten or two."""
     rows: Rows = []
-    right = data.matrix.filter(
-        (pl.col("metric") == "accuracy") & (pl.col("on") <= pl.col("after"))
-    )
+    right = data.matrix.filter((pl.col("metric") == "accuracy") & (pl.col("on") <= pl.col("after")))
     for place, values, part in settings_of(right, ["condition"]):
         part = part.filter(pl.col("after") == pl.col("after").max()).with_columns(
             lag=pl.col("after") - pl.col("on")

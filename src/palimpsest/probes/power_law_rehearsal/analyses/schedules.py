@@ -83,7 +83,8 @@ def _main(data: Data, settings: Settings) -> Rows:
 
 def _law(environment: Environment) -> str:
     if environment.kind == "power":
-        return f"(lag + {environment.shift:g})^-{environment.exponent:.3g}"
+        lag = f"(lag + {environment.shift:g})" if environment.shift else "lag"
+        return f"{lag}^-{environment.exponent:.3g}"
     if environment.kind == "exponential":
         return f"exp(-lag / {environment.scale:.3g})"
     return environment.kind.replace("_", " ")

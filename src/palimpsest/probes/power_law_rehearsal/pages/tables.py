@@ -44,37 +44,35 @@ FROM quantities LEFT JOIN draws USING (arm, factor) ORDER BY factor, mean_lag"""
         "just after learning (first). min accuracy: mean over traced old tasks of the lowest ever; "
         "windowed forgetting and plasticity: largest fall and rise within so many updates; gap: "
         "depth of the fall after a switch, what of it came back and what did not.",
-        """SELECT series AS benchmark, factor, replace(arm, '_', ' ') AS condition,
+        """SELECT series || ', ' || factor AS stream, replace(arm, '_', ' ') AS condition,
   replace(metric, '_', ' ') AS metric, estimate, low, high, n, unit
 FROM statistics WHERE study = $study AND analysis = 'level'
-ORDER BY benchmark, factor, metric, estimate DESC""",
+ORDER BY series IN ('identical', 'shuffled'), stream, metric, estimate DESC""",
         {
-            "benchmark": Column("benchmark"),
-            "factor": Column("stream"),
             "condition": Column("condition"),
             "metric": Column("measure"),
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),
             "unit": Column("unit"),
+            "stream": Column("stream"),
         },
     ),
     Table(
         "contrasts-table",
         "The reference against each condition",
         "Differences paired by seed; q: p after Holm's correction over the conditions of a stream.",
-        """SELECT series AS benchmark, factor, replace(arm, '_', ' ') AS contrast,
+        """SELECT series || ', ' || factor AS stream, replace(arm, '_', ' ') AS contrast,
   replace(metric, '_', ' ') AS metric, estimate, low, high, n, p, q
 FROM statistics WHERE study = $study AND analysis = 'contrast'
-ORDER BY benchmark, factor, metric, estimate DESC""",
+ORDER BY series IN ('identical', 'shuffled'), stream, metric, estimate DESC""",
         {
-            "benchmark": Column("benchmark"),
-            "factor": Column("stream"),
             "contrast": Column("contrast"),
             "metric": Column("measure"),
             "estimate": INTERVAL,
             "n": Column("seeds", "number", digits=0),
             "p": Column("p", "p"),
             "q": Column("q", "p"),
+            "stream": Column("stream"),
         },
     ),
     Table(
@@ -84,19 +82,18 @@ ORDER BY benchmark, factor, metric, estimate DESC""",
         "updates, and ratio of the numbers of new examples seen before the criterion, which below "
         "1 is facilitation. recovered: what came back of the fall after a switch, above the same "
         "in a stream of identical tasks.",
-        """SELECT series AS benchmark, factor, replace(arm, '_', ' ') AS condition, metric,
+        """SELECT series || ', ' || factor AS stream, replace(arm, '_', ' ') AS condition, metric,
   estimate, low, high, n, unit
 FROM statistics WHERE study = $study
   AND (analysis = 'facilitation' OR (analysis = 'gap' AND metric LIKE 'recovered%'))
-ORDER BY metric, benchmark, factor, estimate DESC""",
+ORDER BY metric, series IN ('identical', 'shuffled'), stream, estimate DESC""",
         {
-            "benchmark": Column("benchmark"),
-            "factor": Column("stream"),
             "condition": Column("condition"),
             "metric": Column("measure"),
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),
             "unit": Column("unit"),
+            "stream": Column("stream"),
         },
     ),
     Table(
@@ -106,21 +103,20 @@ ORDER BY metric, benchmark, factor, estimate DESC""",
         "network by network by binomial likelihood above guessing, and the parameters of the curve "
         "that is drawn. A form is named only where networks, the pooled curve and held-out trials "
         "agree.",
-        """SELECT series AS benchmark, factor, replace(arm, '_', ' ') AS condition,
+        """SELECT series || ', ' || factor AS stream, replace(arm, '_', ' ') AS condition,
   CASE analysis WHEN 'form' THEN 'weight' ELSE 'parameter' END AS kind, metric,
   estimate, low, high, n, note
 FROM statistics WHERE study = $study AND analysis IN ('form', 'retention_fit')
   AND (analysis <> 'form' OR estimate > 0.01)
-ORDER BY benchmark, factor, condition, kind DESC, estimate DESC""",
+ORDER BY series IN ('identical', 'shuffled'), stream, condition, kind DESC, estimate DESC""",
         {
-            "benchmark": Column("benchmark"),
-            "factor": Column("stream"),
             "condition": Column("condition"),
             "kind": Column("of"),
             "metric": Column("form"),
             "estimate": Column("value [95%]", "interval", low="low", high="high"),
             "n": Column("networks", "number", digits=0),
             "note": Column("verdict"),
+            "stream": Column("stream"),
         },
     ),
     Table(
@@ -130,17 +126,16 @@ ORDER BY benchmark, factor, condition, kind DESC, estimate DESC""",
         "whether it lies within the tolerance. Where ours was learned from the 5,000 digits of a "
         "package, an allowance of 0.05 below is made. config/continual_targets.yaml has the "
         "published settings.",
-        """SELECT series AS benchmark, factor, replace(arm, '_', ' ') AS condition,
+        """SELECT series || ', ' || factor AS stream, replace(arm, '_', ' ') AS condition,
   replace(metric, '_', ' ') AS metric, estimate, low, high, n, note
-FROM statistics WHERE study = $study AND analysis = 'target' ORDER BY benchmark, condition""",
+FROM statistics WHERE study = $study AND analysis = 'target' ORDER BY stream, condition""",
         {
-            "benchmark": Column("benchmark"),
-            "factor": Column("stream"),
             "condition": Column("condition"),
             "metric": Column("measure"),
             "estimate": INTERVAL,
             "n": Column("networks", "number", digits=0),
             "note": Column("published"),
+            "stream": Column("stream"),
         },
     ),
 ]

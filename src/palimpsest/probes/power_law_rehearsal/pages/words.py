@@ -193,8 +193,9 @@ def summary(database: Database, study: str) -> list[str]:
 
 
 def _interval(claim: dict[str, Any]) -> str:
-    level = 90 if "90% interval" in claim["test"] or "one-sided" in claim["test"] else 95
-    against = f", {claim['note'].split(';')[0]}" if claim["note"] else ""
+    level = 90 if "90% interval" in claim["test"] else 95
+    first = (claim["note"] or "").split(";")[0].replace("_", " ")
+    against = f", {first}" if first.startswith(("against", "least")) else ""
     if claim["low"] is None:
         return f"{claim['estimate']:.3f} (no interval, n = {claim['n']} {claim['unit']}{against})"
     return (
@@ -239,7 +240,7 @@ def methods(database: Database, study: str) -> list[str]:
         "windowed forgetting and plasticity (De Lange et al. 2023). A task counts as learned at "
         f"accuracy {used.criterion:g}. Intervals are t intervals over seeds; contrasts are paired "
         "by seed and corrected by Holm's method; non-inferiority is a one-sided paired t test at "
-        f"5% with a margin of {used.margin:g} fixed in the configuration. p-values of claims are "
+        f"2.5% with a margin of {used.margin:g} fixed in the configuration. p-values of claims are "
         "corrected by Holm's method.",
     ]
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from palimpsest.engine import many_adapters
-from palimpsest.engine.many_adapters import ManyAdapters, _Segments
+from palimpsest.engine.many_adapters import ManyAdapters
 from palimpsest.engine.scoring import log_likelihoods
+from palimpsest.engine.segments import Segments
 from palimpsest.engine.training import Example, Hooks, Trainer, TrainingSettings
 
 SETTINGS = TrainingSettings(rank=4, alpha=8, learning_rate=1e-2)
@@ -208,7 +209,7 @@ def test_nothing_of_a_step_stays_in_memory(tiny):
     many = ManyAdapters(tiny, SETTINGS, range(3), token_budget=20)
     many.run(_streams([3, 8, 15], [1, 4, 2], [2, 2, 2]))
     gc.collect()
-    assert not [kept for kept in gc.get_objects() if type(kept) is _Segments]
+    assert not [kept for kept in gc.get_objects() if type(kept) is Segments]
 
 
 def test_when_memory_runs_out_fewer_tokens_are_put_through_at_once(tiny, monkeypatch):

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 VERSION = 1
 #: Name of the attention function among those of transformers.
 ATTENTION = "palimpsest_packed"
-#: Pairs of positions that may be computed in vain before another call of attention is cheaper; on
-#: a GPU some microseconds of launching cost as much as millions of pairs.
+#: Pairs of positions computed in vain that cost as much as another call of attention.
 _IDLE_PAIRS = {"cpu": 6000, "cuda": 4_000_000}
 #: How much slower attention does its operations than a matrix product; measured on CPUs.
 _ATTENTION_SLOWNESS = 3
@@ -366,14 +365,13 @@ def _cut(states: torch.Tensor, stack: _Stack) -> torch.Tensor:
 
 def _stacks(sizes: list[int], branched: list[bool], kind_of_device: str) -> list[list[int]]:
     """Trees of like size together, so that few pairs of positions are computed in vain."""
-    most_idle = _IDLE_PAIRS[kind_of_device]
     stacks: list[list[int]] = []
     for kind in (False, True):
         trees = [tree for tree in range(len(sizes)) if branched[tree] is kind]
         idle, longest = 0, 0
         for tree in sorted(trees, key=lambda t: (-sizes[t], t)):
             idle += longest**2 - sizes[tree] ** 2
-            if not longest or idle > most_idle:
+            if not longest or idle > _IDLE_PAIRS[kind_of_device]:
                 stacks.append([])
                 idle, longest = 0, sizes[tree]
             stacks[-1].append(tree)

@@ -45,7 +45,7 @@ $(VENV)/.test: $(VENV)/.run
 	uv pip install --quiet --python $(BIN)/python --editable '.[test]'
 	touch $@
 
-bench: $(VENV)-bench/.done
+bench: $(VENV)-bench/.done $(VENV)/.run
 	$(VENV)-bench/bin/python benchmarks/run.py $(WORK)
 
 # The peers live in an environment of their own.

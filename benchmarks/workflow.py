@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from harness import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 CELLS = 10_000
+#: The workflow's own environment: the peers bring packages that its jobs should not find.
+PYTHON = ROOT / ".venv/bin/python"
 
 
 def rows() -> Iterator[Row]:
@@ -116,11 +117,11 @@ def _benchmarked(path: Path) -> float:
 def _snakemake(folder: str, *arguments: str) -> str:
     done = subprocess.run(
         [
-            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+            str(PYTHON), "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
             "--workflow-profile", str(ROOT / "profiles/default"), *arguments,
         ],
         cwd=folder,
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=os.environ | {"PATH": f"{PYTHON.parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
     )  # fmt: skip

@@ -382,3 +382,24 @@ def test_cells_that_take_longer_than_a_job_should_make_a_job_each_at_most():
     assert all(len(name) == 3 and int(name) < 20 for name in names)
     many = [Thing(digest(i, length=16), cost=1e6) for i in range(3000)]
     assert max(map(int, members(many, 60))) <= 998
+
+
+def test_so_many_batches_are_made_in_any_case():
+    things = [Thing(digest(i, length=16)) for i in range(40)]
+    assert len(list(batches(things, 1000))) == 1
+    assert len(list(batches(things, 1000, least=2))) == 2
+    assert len(list(batches(things[:1], 1000, least=2))) == 1
+
+
+def test_pieces_stay_together_and_batches_are_alike_in_cost():
+    things = [
+        Thing(f"{kind}{i}", cost)
+        for kind, cost in zip("abcd", (4, 3, 2, 1), strict=True)
+        for i in range(5)
+    ]
+    found = list(batches(things, 1000, least=2, piece=lambda thing: thing.id[0]))
+    assert [sum(t.cost for t in members) for _, members in found] == [25, 25]
+    assert [{t.id[0] for t in members} for _, members in found] == [{"a", "d"}, {"b", "c"}]
+    assert [name for name, _ in found] == ["000", "001"]
+    many = list(batches(things, 0.1, piece=lambda thing: thing.id[0]))
+    assert len(many) == 4

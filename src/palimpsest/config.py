@@ -19,11 +19,10 @@ from pydantic import (
     ValidationError,
     create_model,
     field_validator,
-    model_validator,
 )
 
 from palimpsest import discovery
-from palimpsest.blocks import Block
+from palimpsest.blocks import Block, OneOf, first_line, one_of
 from palimpsest.config_errors import ConfigError, explain, message, nearest, shown
 from palimpsest.models.entry import ModelEntry, kind
 
@@ -83,36 +82,12 @@ class Compute(Block):
     """Cells of one state are cut into jobs of about this length."""
 
 
-def _one_intervention() -> type[BaseModel]:
-    fields: dict[str, Any] = {}
-    for name in discovery.names("interventions"):
-        settings = discovery.intervention(name).Settings
-        fields[name] = (settings | None, Field(default=None, description=_first_line(settings)))
-
-    def nothing_means_defaults(raw: Any) -> Any:
-        if isinstance(raw, dict):
-            return {key: {} if value is None else value for key, value in raw.items()}
-        return raw
-
-    def exactly_one(self: BaseModel) -> BaseModel:
-        if len(self.model_fields_set) != 1:
-            raise ValueError(f"exactly one of {', '.join(fields)}")
-        return self
-
-    return create_model(
+def _one_intervention() -> type[OneOf]:
+    return one_of(
         "Intervention",
-        __base__=Block,
-        __doc__="One intervention: its name and its settings.",
-        __validators__={
-            "nothing_means_defaults": model_validator(mode="before")(nothing_means_defaults),
-            "exactly_one": model_validator(mode="after")(exactly_one),
-        },
-        **fields,
+        "One intervention: its name and its settings.",
+        {n: discovery.intervention(n).Settings for n in discovery.names("interventions")},
     )
-
-
-def _first_line(model: type[BaseModel]) -> str:
-    return (model.__doc__ or "").strip().splitlines()[0] if model.__doc__ else ""
 
 
 class _State(Block):
@@ -177,7 +152,7 @@ def schema_models() -> tuple[type[BaseModel], type[BaseModel]]:
                 f"Study_{name}",
                 __base__=_Study,
                 __doc__=f"A study with the probe {name}.",
-                probe=(Literal[name], Field(description=_first_line(settings))),
+                probe=(Literal[name], Field(description=first_line(settings))),
                 states=(
                     dict[Annotated[str, Field(pattern=SLUG)], state],
                     Field(min_length=1, description="What the probe reads: role -> state."),
@@ -289,14 +264,8 @@ def _check_by_probe(config: Any, study: Any, path: str | Path, where: str) -> No
     parts = [(f"{where}.settings", discovery.probe(study.probe), study.settings)]
     for role, state in study.states.items():
         for position, step in enumerate(state.interventions):
-            for name in step.model_fields_set:
-                parts.append(
-                    (
-                        f"{where}.states.{role}.interventions[{position}].{name}",
-                        discovery.intervention(name),
-                        getattr(step, name),
-                    )
-                )
+            key = f"{where}.states.{role}.interventions[{position}].{step.name}"
+            parts.append((key, discovery.intervention(step.name), step.block))
     for key, module, settings in parts:
         if hasattr(module, "check"):
             try:

@@ -47,11 +47,7 @@ def _states(state: _State, used: dict[str, Model], models: dict, data: Any) -> I
     if state.model not in used:
         used[state.model] = _model(state.model, models[state.model])
     model = used[state.model]
-    steps = [
-        _Step(name, getattr(step, name), data)
-        for step in state.interventions
-        for name in step.model_fields_set
-    ]
+    steps = [_Step(step.name, step.block, data) for step in state.interventions]
     random = any(step.module.STOCHASTIC for step in steps)
     for seed in state.seed_list() if random else [0]:
         current = State(id=f"{model.id}", model=model, seed=0, steps=(0,))
@@ -124,7 +120,9 @@ def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: A
                         cost=module.cost(study.settings, factors),
                     )
                 )
-            for batch, members in batches(cells, config.compute.batch_minutes * 60):
+            target = config.compute.batch_minutes * 60
+            least, piece = getattr(module, "LEAST_JOBS", 1), getattr(module, "piece", None)
+            for batch, members in batches(cells, target, least, piece):
                 jobs.append(
                     ProbeJob(
                         study=name,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from palimpsest.engine import many_adapters
 from palimpsest.engine.many_adapters import ManyAdapters
 from palimpsest.engine.scoring import log_likelihoods
+from palimpsest.engine.segments import Segments
 from palimpsest.engine.training import Example, Hooks, Trainer, TrainingSettings
 
 SETTINGS = TrainingSettings(rank=4, alpha=8, learning_rate=1e-2)
@@ -199,3 +202,38 @@ def test_two_runs_of_the_135m_model(smollm):
     trainer = _alone(smollm, settings, 2, streams[1])
     # Adam's first steps are signs of gradients, so rounding may turn single weights.
     assert many.losses[1] == pytest.approx(trainer.losses, abs=1e-3)
+
+
+def test_nothing_of_a_step_stays_in_memory(tiny):
+    """Rows that layers share hang on the graph that hangs on them: one step would keep it all."""
+    many = ManyAdapters(tiny, SETTINGS, range(3), token_budget=20)
+    many.run(_streams([3, 8, 15], [1, 4, 2], [2, 2, 2]))
+    gc.collect()
+    assert not [kept for kept in gc.get_objects() if type(kept) is Segments]
+
+
+def test_when_memory_runs_out_fewer_tokens_are_put_through_at_once(tiny, monkeypatch):
+    streams = _streams([3, 8, 15], [1, 4, 2], [3, 3, 3])
+    twin = copy.deepcopy(tiny)
+    calm = ManyAdapters(twin, SETTINGS, range(3))
+    calm.run(streams)
+
+    whole = many_adapters.token_losses
+
+    def greedy(model, sentences):
+        if sum(len(item.ids) for item in sentences) > 30:
+            raise torch.OutOfMemoryError("no more")
+        return whole(model, sentences)
+
+    monkeypatch.setattr(many_adapters, "token_losses", greedy)
+    monkeypatch.setattr(many_adapters, "LEAST_BUDGET", 16)
+    many = ManyAdapters(tiny, SETTINGS, range(3), token_budget=128)
+    many.run(streams)
+    assert many.token_budget < 64
+    for run in range(3):
+        assert many.losses[run] == pytest.approx(calm.losses[run], abs=2e-5)
+
+    monkeypatch.setattr(many_adapters, "LEAST_BUDGET", 64)
+    small = ManyAdapters(copy.deepcopy(twin), SETTINGS, range(3), token_budget=128)
+    with pytest.raises(MemoryError, match="even with"):
+        small.run(streams)

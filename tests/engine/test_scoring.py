@@ -201,3 +201,20 @@ def test_other_errors_are_not_taken_for_memory(tiny, monkeypatch):
     monkeypatch.setattr(packing, "hidden", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         log_likelihoods(tiny, ["a"], [["b"]])
+
+
+def test_a_gpu_s_large_stacks_change_no_number(tiny, monkeypatch):
+    """There sentences of any length share one call of attention."""
+    calls = []
+    whole = packing._cut
+    monkeypatch.setattr(packing, "_cut", lambda *args: calls.append(0) or whole(*args))
+    lengths = (3, 90, 40, 7)
+    pairs = [([5, 6 + n], list(range(10, 10 + n))) for n in lengths]
+    many = token_log_likelihoods(tiny, pairs)
+    apart = len(calls)
+    monkeypatch.setitem(packing._IDLE_PAIRS, "cpu", packing._IDLE_PAIRS["cuda"])
+    calls.clear()
+    one = token_log_likelihoods(tiny, pairs)
+    assert len(calls) < apart
+    for a, b in zip(one, many, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)

@@ -99,9 +99,12 @@ def quadratic_penalty(
         Penalty (K,) and its gradient by each parameter.
     """
     factor = strength[:, None, None]
-    away = [p - a for p, a in zip(parameters, anchors, strict=True)]
-    gradients = [(i * d).mul_(factor) for i, d in zip(importance, away, strict=True)]
-    total = sum(_sum(d.mul_(g)) for g, d in zip(gradients, away, strict=True))
+    total, gradients = torch.zeros_like(strength), []
+    for parameter, anchor, weight in zip(parameters, anchors, importance, strict=True):
+        away = parameter - anchor
+        gradient = torch.mul(weight, away).mul_(factor)
+        total += _sum(away.mul_(gradient))
+        gradients.append(gradient)
     return total / 2, gradients
 
 

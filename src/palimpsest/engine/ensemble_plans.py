@@ -66,18 +66,30 @@ def epochs(
 ) -> NDArray[np.int64]:
     """(steps, K, batch) examples of a task in shuffled epochs; an incomplete batch is left out.
 
+    Args:
+        examples: (n,) for all networks or (K, n), one row a network.
+        batch: examples a step.
+        steps: as many epochs as they need.
+        draw: generators of the networks.
+
     Raises:
         ValueError: fewer examples than a batch.
     """
-    whole = len(examples) // batch
+    whole = examples.shape[-1] // batch
     if not whole:
-        raise ValueError(f"{len(examples)} examples are fewer than a batch of {batch}")
+        raise ValueError(f"{examples.shape[-1]} examples are fewer than a batch of {batch}")
     shown = np.empty((steps, len(draw), batch), dtype=np.int64)
     for model, generator in enumerate(draw):
         for start in range(0, steps, whole):
-            order = generator.permutation(examples)[: whole * batch].reshape(whole, batch)
+            order = generator.permutation(of_network(examples, model))
+            order = order[: whole * batch].reshape(whole, batch)
             shown[start : start + whole, model] = order[: steps - start]
     return shown
+
+
+def of_network(examples: NDArray[np.int64], model: int) -> NDArray[np.int64]:
+    """(n,) examples of one network, where all share them or each has a row of its own."""
+    return examples if examples.ndim == 1 else examples[model]
 
 
 def current_only(shown: NDArray[np.int64]) -> Plan:
@@ -98,7 +110,7 @@ def scheduled(
 
     Args:
         shown: (S, K, B) current examples.
-        past: examples of each past task.
+        past: examples of each past task, (n,) for all networks or (K, n), one row a network.
         odds: (K, tasks) or (tasks,) odds of each past task; they need not add up to one. A network
             whose odds are all zero rehearses nothing.
         rehearsed: examples a batch that come from the past, beside the current ones.
@@ -113,12 +125,12 @@ def scheduled(
         raise ValueError("odds of past tasks must not be negative")
     if not past or not rehearsed:
         return current_only(shown)
-    sizes = np.array([len(examples) for examples in past])
+    sizes = np.array([examples.shape[-1] for examples in past])
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    joined = np.concatenate(past)
     returned = np.empty((steps, models, rehearsed), dtype=np.int64)
     used = odds.sum(1) > 0
     for model, generator in enumerate(draw):
+        joined = np.concatenate([of_network(examples, model) for examples in past])
         if not used[model]:
             returned[:, model] = joined[0]
             continue

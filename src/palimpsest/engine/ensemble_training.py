@@ -177,33 +177,38 @@ def train(
 
 
 def accuracy(
-    ensemble: Ensemble, pool: Pool, sets: Mapping[str, torch.Tensor], chunk: int = 1000
+    ensemble: Ensemble, pool: Pool, sets: Mapping[str, torch.Tensor], chunk: int = 512
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Accuracy and mean loss (nats) of every network on sets of examples.
 
     Args:
         ensemble: the networks.
         pool: the examples.
-        sets: name -> indices into the pool.
-        chunk: examples at once.
+        sets: name -> indices into the pool: in all sets (m,) for all networks, or in all (K, m),
+            one row a network.
+        chunk: examples of a network at once, of whatever sets.
 
     Returns:
         Two arrays of shape (K, sets), in the order of ``sets``.
     """
-    right = np.zeros((ensemble.n, len(sets)))
-    losses = np.zeros_like(right)
-    for column, index in enumerate(sets.values()):
-        for part in index.split(chunk):
-            scores = ensemble.forward(pool.rows(part))[-1]
-            allowed = pool.classes(part)
-            if allowed is not None:
-                scores = scores.masked_fill(~allowed, -torch.inf)
-            labels = pool.labels[part].expand(ensemble.n, -1)
-            right[:, column] += (scores.argmax(-1) == labels).sum(1).cpu().numpy()
-            log_p = torch.log_softmax(scores, -1).gather(-1, labels[..., None])
-            losses[:, column] -= log_p.sum((1, 2)).double().cpu().numpy()
-    sizes = np.array([len(index) for index in sets.values()])
-    return right / sizes, losses / sizes
+    sizes = np.array([index.shape[-1] for index in sets.values()])
+    every = torch.cat(list(sets.values()), dim=-1)
+    right = np.empty((ensemble.n, every.shape[-1]))
+    losses = np.empty_like(right)
+    for start in range(0, every.shape[-1], chunk):
+        part = every[..., start : start + chunk]
+        scores = ensemble.forward(pool.rows(part))[-1]
+        allowed = pool.classes(part)
+        if allowed is not None:
+            scores = scores.masked_fill(~allowed, -torch.inf)
+        labels = pool.labels[part].expand(ensemble.n, -1)
+        own = scores.gather(-1, labels[..., None])[..., 0]
+        columns = slice(start, start + part.shape[-1])
+        right[:, columns] = (scores.argmax(-1) == labels).cpu().numpy()
+        losses[:, columns] = (scores.logsumexp(-1) - own).double().cpu().numpy()
+    begins = np.cumsum([0, *sizes[:-1]])
+    means = (np.add.reduceat(each, begins, axis=1) / sizes for each in (right, losses))
+    return tuple(means)
 
 
 @functools.lru_cache

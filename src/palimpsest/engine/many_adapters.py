@@ -11,85 +11,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from palimpsest.engine.adapters import adaptable, initial_values, replace
 from palimpsest.engine.examples import Example, parts, token_losses
-from palimpsest.engine.training import CPU_BUDGET, NonFiniteLossError, Trainer, TrainingSettings
+from palimpsest.engine.segments import Segments
+from palimpsest.engine.training import (
+    LEAST_BUDGET,
+    NonFiniteLossError,
+    Trainer,
+    TrainingSettings,
+    budget_of_device,
+)
 
 if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 2
-ENGINE = ("engine.adapters", "engine.examples", "engine.training")
+ENGINE = ("engine.adapters", "engine.examples", "engine.segments", "engine.training")
 
 Batch = Sequence[Example]
-
-
-@dataclass(frozen=True)
-class _Segments:
-    """Which tokens of a row belong to which of some neighbouring runs.
-
-    Attributes:
-        runs: the runs whose tokens the row holds.
-        index: (runs, longest) places in the row, a place of the same run where it is shorter.
-        there: (runs, longest, 1) one where a token is, zero where a run is shorter.
-        back: (tokens,) place of each token among (runs * longest); None where that is the row.
-        first: whether these are the first gradients of these runs in a step.
-    """
-
-    runs: slice
-    index: torch.Tensor
-    there: torch.Tensor
-    back: torch.Tensor | None
-    first: bool
-    _cut: list[tuple[torch.Tensor, int, torch.Tensor]] = field(default_factory=list, repr=False)
-
-    @classmethod
-    def of(
-        cls, runs: slice, lengths: Sequence[int], device: torch.device, first: bool
-    ) -> _Segments:
-        longest, total = max(lengths), sum(lengths)
-        starts = np.cumsum([0, *lengths[:-1]])
-        offsets = np.arange(longest)
-        there = offsets < np.array(lengths)[:, None]
-        index = np.where(there, starts[:, None] + offsets, np.minimum(starts, total - 1)[:, None])
-        back = None
-        if total != there.size:
-            back = torch.from_numpy(np.flatnonzero(there)).to(device)
-        return cls(
-            runs,
-            torch.from_numpy(index).to(device),
-            torch.from_numpy(there[..., None]).to(device),
-            back,
-            first,
-        )
-
-    def cut(self, rows: torch.Tensor) -> torch.Tensor:
-        """(tokens, width) to (runs, longest, width)."""
-        if self.back is None:
-            return rows.view(*self.index.shape, -1)
-        return rows.index_select(0, self.index.flatten()).view(*self.index.shape, -1)
-
-    def cut_once(self, rows: torch.Tensor) -> torch.Tensor:
-        """As :meth:`cut`; layers that read the same rows one after another share the result."""
-        for known, version, cut in self._cut:
-            same = known.data_ptr() == rows.data_ptr() and known.shape == rows.shape
-            if same and version == rows._version:
-                return cut
-        # Whoever is kept here keeps its memory, so no other rows can lie at the same place.
-        self._cut[:] = [(rows, rows._version, self.cut(rows))]
-        return self._cut[0][2]
-
-    def join(self, cut: torch.Tensor) -> torch.Tensor:
-        """(runs, longest, width) to (tokens, width)."""
-        rows = cut.flatten(0, 1)
-        return rows if self.back is None else rows.index_select(0, self.back)
 
 
 class _Stacked(nn.Module):
@@ -105,7 +49,7 @@ class _Stacked(nn.Module):
         self.A, self.B = A, B
         self.of_A, self.of_B = torch.zeros_like(A), torch.zeros_like(B)
         self.scales = A.new_ones(len(A), 1, 1)
-        self.segments: _Segments | None = None
+        self.segments: Segments | None = None
         self.only: int | None = None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -160,7 +104,7 @@ class ManyAdapters:
         settings: of all runs, or one a run; rank, ``only`` and ``autocast`` must agree.
         seeds: one a run: the seed of its adapters' initial values.
         steps: length of the runs, for schedules that need it.
-        token_budget: tokens put through at once.
+        token_budget: tokens put through at once, found from the device when None.
 
     Raises:
         ValueError: settings for another number of runs, that do not ask for lora, or that differ
@@ -179,7 +123,6 @@ class ManyAdapters:
         single = isinstance(settings, TrainingSettings)
         self.settings = [settings] * self.n if single else list(settings)
         _check(self.settings, self.n)
-        self.token_budget = token_budget or CPU_BUDGET
         self.failures: dict[int, NonFiniteLossError] = {}
         self.losses: list[list[float]] = [[] for _ in range(self.n)]
         module = model.module
@@ -195,6 +138,8 @@ class ManyAdapters:
             layer.scales *= A.new_tensor([s.alpha / s.rank for s in self.settings])[:, None, None]
             replace(module, name, layer)
             self.layers[name] = layer
+        trained = sum(2 * p.numel() * p.element_size() for p in self._stacks())
+        self.token_budget = token_budget or budget_of_device(model, trained)
         self.optimizers = [self._optimizer(run) for run in range(self.n)]
         module.train()
 
@@ -214,8 +159,40 @@ class ManyAdapters:
                 self.step(batches)
 
     def step(self, batches: Sequence[Batch | None]) -> None:
-        """One optimiser step for every run that has a batch."""
+        """One optimiser step for every run that has a batch.
+
+        Raises:
+            ValueError: no token of a run's batch is scored.
+            MemoryError: memory is exhausted however few tokens are put through at once.
+        """
         active = [run for run, batch in enumerate(batches) if batch and run not in self.failures]
+        losses = self._backward_in_parts(batches, active)
+        norms = self._norms()
+        finite = norms.isfinite().tolist()
+        for run in active:
+            self._apply(run, losses[run], norms[run], finite[run])
+
+    def _backward_in_parts(
+        self, batches: Sequence[Batch | None], active: Sequence[int]
+    ) -> dict[int, float]:
+        """Gradients of all runs and their losses; fewer tokens at once when memory runs out."""
+        from palimpsest.engine.scoring import out_of_memory
+
+        while True:
+            try:
+                return self._backward(batches, active)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if self.token_budget < 2 * LEAST_BUDGET:
+                    raise MemoryError(
+                        f"out of memory even with {self.token_budget} tokens at once"
+                    ) from error
+                self.token_budget //= 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _backward(self, batches: Sequence[Batch | None], active: Sequence[int]) -> dict[int, float]:
         losses = dict.fromkeys(active, 0.0)
         scored = {run: sum(sum(e.scored) for e in batches[run]) for run in active}
         if not all(scored.values()):
@@ -228,15 +205,14 @@ class ManyAdapters:
                 found = token_losses(self.model, [item for _, item in members])
             values = found.values * weights[found.owner]
             sums = values.new_zeros(self.n).index_add(0, owner[found.owner], values)
-            for run in {run for run, _ in members}:
-                losses[run] += float(sums[run].detach())
+            for run, loss in enumerate(sums.tolist()):
+                if run in losses:
+                    losses[run] += loss
             # What is not finite must not reach the other runs' gradients; 0 * inf would.
             fine = [run for run in {r for r, _ in members} if math.isfinite(losses[run])]
             if fine:
                 sums[torch.tensor(fine, device=owner.device)].sum().backward()
-        norms = self._norms()
-        for run in active:
-            self._apply(run, losses[run], norms[run])
+        return losses
 
     def changes(self, run: int) -> dict[str, torch.Tensor]:
         """What a run has changed, in the form that ``models.states`` stores."""
@@ -290,6 +266,9 @@ class ManyAdapters:
         self.failures = {
             run: NonFiniteLossError(*failure) for run, failure in saved["failures"].items()
         }
+
+    def _stacks(self) -> Iterator[torch.Tensor]:
+        return (stack for layer in self.layers.values() for stack in (layer.A, layer.B))
 
     def _optimizer(self, run: int) -> torch.optim.Optimizer:
         """The optimiser of one run, over its part of the stacked matrices."""
@@ -346,7 +325,7 @@ class ManyAdapters:
         lengths = [0] * (runs.stop - runs.start)
         for run, item in members:
             lengths[run - runs.start] += len(item.ids)
-        segments = _Segments.of(runs, lengths, self.model.device, first)
+        segments = Segments.of(runs, lengths, self.model.device, first)
         for layer in self.layers.values():
             layer.segments = segments
         # Adapters add up their gradients themselves, so the graph must begin below the first one.
@@ -358,12 +337,13 @@ class ManyAdapters:
             begin.remove()
             for layer in self.layers.values():
                 layer.segments = None
+            segments.forget()
 
-    def _apply(self, run: int, loss: float, norm: torch.Tensor) -> None:
+    def _apply(self, run: int, loss: float, norm: torch.Tensor, finite: bool) -> None:
         optimizer, settings = self.optimizers[run], self.settings[run]
         step = len(self.losses[run])
         last = self.losses[run][-1] if step else math.nan
-        if not math.isfinite(loss) or not math.isfinite(norm):
+        if not math.isfinite(loss) or not finite:
             what = "gradient" if math.isfinite(loss) else "loss"
             self.failures[run] = NonFiniteLossError(step, last, what)
         else:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 VERSION = 1
 #: Name of the attention function among those of transformers.
 ATTENTION = "palimpsest_packed"
-#: Pairs of positions that may be computed in vain before another call of attention is cheaper.
-_IDLE_PAIRS = 6000
+#: Pairs of positions computed in vain that cost as much as another call of attention.
+_IDLE_PAIRS = {"cpu": 6000, "cuda": 4_000_000}
 #: How much slower attention does its operations than a matrix product; measured on CPUs.
 _ATTENTION_SLOWNESS = 3
 
@@ -203,7 +203,7 @@ class Layout:
         self._elsewhere: dict[torch.device, Layout] = {}
         self.stacks: list[_Stack] = []
         order: list[np.ndarray] = []
-        for trees in _stacks(row.sizes(), row.branched):
+        for trees in _stacks(row.sizes(), row.branched, device.type):
             self.stacks.append(_stack(row, trees, device))
             order.append(self.stacks[-1].index.flatten().cpu().numpy())
         back = np.empty(len(row.tokens), dtype=np.int64)
@@ -363,7 +363,7 @@ def _cut(states: torch.Tensor, stack: _Stack) -> torch.Tensor:
     return rows.unflatten(0, (trees, longest)).transpose(1, 2)
 
 
-def _stacks(sizes: list[int], branched: list[bool]) -> list[list[int]]:
+def _stacks(sizes: list[int], branched: list[bool], kind_of_device: str) -> list[list[int]]:
     """Trees of like size together, so that few pairs of positions are computed in vain."""
     stacks: list[list[int]] = []
     for kind in (False, True):
@@ -371,7 +371,7 @@ def _stacks(sizes: list[int], branched: list[bool]) -> list[list[int]]:
         idle, longest = 0, 0
         for tree in sorted(trees, key=lambda t: (-sizes[t], t)):
             idle += longest**2 - sizes[tree] ** 2
-            if not longest or idle > _IDLE_PAIRS:
+            if not longest or idle > _IDLE_PAIRS[kind_of_device]:
                 stacks.append([])
                 idle, longest = 0, sizes[tree]
             stacks[-1].append(tree)

@@ -103,6 +103,24 @@ def mean_loss(
     return token_losses(model, part).values.sum() / scored
 
 
+def budget_of_device(model: LanguageModel, trained: int) -> int:
+    """Tokens to train on at once: enough for full speed, and what fits beside the optimiser.
+
+    Args:
+        model: the model, where it is.
+        trained: bytes of the weights that are trained.
+    """
+    if model.device.type != "cuda":
+        return CPU_BUDGET
+
+    config = model.module.config.get_text_config()
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    layer = 16 * config.hidden_size + 5 * inner
+    token = layer * config.num_hidden_layers * model.dtype.itemsize
+    left = max(0.0, model.free_bytes() - 3 * trained) * _SHARE_OF_MEMORY
+    return int(min(GPU_BUDGET, max(LEAST_BUDGET, left / token)))
+
+
 @dataclass
 class Trainer:
     """The loop, as an object that can be stopped, saved and continued to the same bits.
@@ -159,7 +177,9 @@ class Trainer:
             self._keep_no_activations()
         if settings.compile and self.team.size == 1:
             self._decoder().compile(dynamic=True)
-        self._budget = self.team.least(self.token_budget or self._budget_of_device())
+        trained = sum(p.numel() * p.element_size() for p in self._values)
+        budget = self.token_budget or budget_of_device(self.model, trained)
+        self._budget = self.team.least(budget)
         torch.manual_seed(self.seed % (1 << 63))
 
     def run(self, batches: Iterable[Sequence[Example]]) -> None:
@@ -376,17 +396,3 @@ class Trainer:
 
     def _decoder(self) -> torch.nn.Module:
         return self.model.module.get_decoder()
-
-    def _budget_of_device(self) -> int:
-        """Tokens at once: enough for full speed, and what fits beside weights and optimiser."""
-        if self.model.device.type != "cuda":
-            return CPU_BUDGET
-
-        config = self.model.module.config.get_text_config()
-        inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-        layer = 16 * config.hidden_size + 5 * inner
-        token = layer * config.num_hidden_layers * self.model.dtype.itemsize
-        free = self.model.free_bytes()
-        trained = sum(p.numel() * p.element_size() for p in self.parameters.values())
-        left = max(0.0, free - 3 * trained) * _SHARE_OF_MEMORY
-        return int(min(GPU_BUDGET, max(LEAST_BUDGET, left / token)))

@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+VERSION = 1
+
 Array = NDArray[np.float64]
 
 #: Accuracy times items may differ by this from a whole number, as single precision makes it.

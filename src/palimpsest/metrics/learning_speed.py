@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+VERSION = 1
+
 Array = NDArray[np.float64]
 
 

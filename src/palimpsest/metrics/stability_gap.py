@@ -21,9 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import minimum_filter1d
 
 from palimpsest.metrics.continual import mean_over_tasks
+
+VERSION = 1
 
 Array = NDArray[np.float64]
 
@@ -70,31 +71,32 @@ def worst_case_accuracy(trace: ArrayLike, steps: ArrayLike, ends: ArrayLike) -> 
     return mean_over_tasks(np.concatenate([_lowest(trace, steps, ends), now], axis=-1))
 
 
-def windowed_forgetting(trace: ArrayLike, window: int) -> Array:
-    """WF: the largest fall within any ``window`` consecutive evaluations, of each task (..., T).
+def windowed_forgetting(trace: ArrayLike, window: int, steps: ArrayLike | None = None) -> Array:
+    """WF: the largest fall within any window, of each task (..., T).
 
     De Lange et al. (2023): max over evaluations m < n, both in the window, of A_m - A_n, at least
-    0; the paper's number is the mean over tasks. A window counts evaluations, so windows are
-    equally long in updates only where evaluations are equally spaced. nan for a task that was never
-    evaluated.
+    0; the paper's number is the mean over tasks. nan for a task that was never evaluated.
 
     Args:
         trace: accuracies; a task's windows also cover its own learning and reach over switches, so
             cut what should not count by :func:`evaluated_from`.
-        window: number of evaluations, at least 2.
+        window: number of consecutive evaluations, at least 2; with ``steps``, of updates: two
+            evaluations less than ``window`` updates apart share one. Both are the same where every
+            update is evaluated; where some are left out, the fall found is at most that.
+        steps: (S,) updates made before each evaluation, increasing.
 
     Raises:
-        ValueError: a window of fewer than two evaluations, or a trace of fewer than two axes.
+        ValueError: a window below 2, a trace of fewer than two axes, or steps that do not fit.
     """
-    return _largest_rise(-_trace(trace), window)
+    return _largest_rise(-_trace(trace), window, steps)
 
 
-def windowed_plasticity(trace: ArrayLike, window: int) -> Array:
+def windowed_plasticity(trace: ArrayLike, window: int, steps: ArrayLike | None = None) -> Array:
     """WP: the largest rise A_n - A_m within any window; otherwise as :func:`windowed_forgetting`.
 
     Learning the task itself is a rise too.
     """
-    return _largest_rise(_trace(trace), window)
+    return _largest_rise(_trace(trace), window, steps)
 
 
 def evaluated_from(trace: ArrayLike, steps: ArrayLike, first: ArrayLike) -> Array:
@@ -140,20 +142,28 @@ def _lowest(trace: Array, steps: Array, ends: Array) -> Array:
     return np.fmin.reduce(after, axis=-2)
 
 
-def _largest_rise(values: Array, window: int) -> Array:
-    """Largest value minus the lowest of the ``window`` values up to it, (..., T); linear time."""
+def _largest_rise(values: Array, window: int, steps: ArrayLike | None) -> Array:
+    """Largest value minus the lowest in the window up to it, (..., T)."""
     if window < 2:
         raise ValueError(f"a window needs at least two evaluations, not {window}")
-    size = min(window, values.shape[-2])
-    lowest = minimum_filter1d(
-        np.where(np.isnan(values), np.inf, values),
-        size,
-        axis=-2,
-        mode="constant",
-        cval=np.inf,
-        origin=(size - 1) // 2,
-    )
-    return np.fmax.reduce(values - lowest, axis=-2)
+    n = values.shape[-2]
+    steps = np.arange(n) if steps is None else np.asarray(steps, dtype=np.float64)
+    if steps.shape != (n,) or not (np.diff(steps) > 0).all():
+        raise ValueError(f"one increasing step for each of {n} evaluations")
+    places = np.arange(n)
+    first = np.searchsorted(steps, steps - window, side="right")
+    # lowest[k] of an evaluation is over the 2^k up to it; two of them cover any window.
+    lowest = [np.where(np.isnan(values), np.inf, values)]
+    while 1 << len(lowest) <= n:
+        half = 1 << (len(lowest) - 1)
+        shifted = np.concatenate([lowest[-1][..., :half, :], lowest[-1][..., :-half, :]], axis=-2)
+        lowest.append(np.minimum(lowest[-1], shifted))
+    level = np.frexp(places - first + 1)[1] - 1
+    reach = np.stack(lowest)
+    own = np.moveaxis(reach, -2, 1)[level, places]
+    other = np.moveaxis(reach, -2, 1)[level, first + (1 << level) - 1]
+    least = np.moveaxis(np.minimum(own, other), 0, -2)
+    return np.fmax.reduce(values - least, axis=-2)
 
 
 def _trace(trace: ArrayLike) -> Array:

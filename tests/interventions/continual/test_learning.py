@@ -8,8 +8,8 @@ import torch
 
 from palimpsest.engine.ensemble_plans import current_only, epochs, generators
 from palimpsest.engine.ensemble_training import accuracy, train
-from palimpsest.interventions.continual._base import EXPERIENCE, SHOWN
-from palimpsest.interventions.continual._learning import learn, plain
+from palimpsest.interventions.continual._base import EXPERIENCE, SHOWN, Task
+from palimpsest.interventions.continual._learning import Traced, learn, plain
 from tests.interventions.continual.streams import (
     BATCH,
     SEEDS,
@@ -58,7 +58,8 @@ def test_it_learns_and_forgets():
 
 def test_traces():
     part = tasks()[1].test[:17]
-    _, record = learned("naive", at=(STEPS, 2, 99), traced=[tasks()[0].test, part])
+    sets = [Traced(tasks()[0].test), Traced(part)]
+    _, record = learned("naive", at=(STEPS, 2, 99), traced=sets)
     assert record.traces.shape == (3, 3, 3, 2, 2)
     assert np.isnan(record.traces[:, :, 2]).all()
     assert np.isfinite(record.traces[:, :, :2]).all()
@@ -69,6 +70,41 @@ def test_traces():
     np.testing.assert_array_equal(other.traces[:, :, 0, 0], record.traces[:, :, 0, 0])
     _, none = learned("naive")
     assert none.traces.size == 0
+
+
+def test_a_set_is_traced_during_its_tasks_and_before_their_first_step():
+    sets = [Traced(tasks()[1].test, 1, 1), Traced(tasks()[0].test, 1)]
+    _, record = learned("naive", at=(0, 2, STEPS), traced=sets)
+    there = np.isfinite(record.traces[0, :, :, :, 0])
+    assert there[1].all()
+    assert not there[0].any()
+    assert not there[2, :, 0].any()
+    assert there[2, :, 1].all()
+    np.testing.assert_array_equal(record.traces[:, 1, 0, 0, 0], record.accuracy[:, 0, 1])
+    np.testing.assert_array_equal(record.traces[:, 2, 0, 1, 0], record.accuracy[:, 1, 0])
+
+
+def test_networks_with_streams_of_their_own_learn_as_alone():
+    """Rows of examples, one a network, in any grouping: what each would learn by itself."""
+    turned = [
+        Task(t.number, *(np.stack([p, p[::-1], p]) for p in (t.train, t.test))) for t in tasks()
+    ]
+    whole = made("naive", {})
+    found = learn(whole, turned, STEPS, BATCH, past_returns, at=(0, 2), group=2)
+    for model in range(3):
+        own = [Task(t.number, t.train[model], t.test[model]) for t in turned]
+        single = learn(made("naive", {}), own, STEPS, BATCH, past_returns, at=(0, 2), group=3)
+        np.testing.assert_array_equal(found.accuracy[model], single.accuracy[model])
+        np.testing.assert_array_equal(found.traces[model], single.traces[model])
+
+
+def test_only_tasks_so_far_and_the_next_are_judged():
+    _, whole = learned("naive")
+    _, record = learned("naive", everything=False)
+    assert np.isnan(record.accuracy[:, 0, 2]).all()
+    known = np.isfinite(record.accuracy)
+    assert known.sum() == 3 * 8
+    np.testing.assert_array_equal(record.accuracy[known], whole.accuracy[known])
 
 
 def test_a_strategy_that_trains_no_network_leaves_no_trace():

@@ -316,7 +316,7 @@ def test_old_answers_are_those_over_past_classes():
     pool = strategy.pool
     object.__setattr__(pool, "labels", pool.labels.clamp_max(2))
     strategy.end_task(tasks()[0], None)
-    assert strategy.heads[0].tolist() == [True, True, True, False]
+    assert strategy.heads[0].tolist() == [[True, True, True, False]] * 3
     batch = batch_of(np.arange(24).reshape(3, 8), pool)
     scores = strategy.ensemble.forward(pool.rows(batch.examples))[-1] + _draw(3, 8, 4)
     _, delta = strategy.distil(strategy.ensemble, scores, batch)
@@ -324,7 +324,7 @@ def test_old_answers_are_those_over_past_classes():
     assert (delta[..., :3].abs().sum(-1) > 0).all()
     pool.labels[60:120] = 3
     strategy.end_task(tasks()[1], None)
-    assert strategy.heads[0].tolist() == [True] * 4
+    assert strategy.heads[0].tolist() == [[True] * 4] * 3
 
 
 def test_each_past_head_answers_alone():
@@ -336,7 +336,7 @@ def test_each_past_head_answers_alone():
     strategy.end_task(tasks()[0], None)
     strategy.end_task(tasks()[1], None)
     strategy.end_task(tasks()[2], None)
-    assert [head.tolist() for head in strategy.heads] == [[1, 1, 0, 0], [0, 0, 1, 1]]
+    assert [head.tolist() for head in strategy.heads] == [[[1, 1, 0, 0]] * 3, [[0, 0, 1, 1]] * 3]
     batch = batch_of(np.arange(24).reshape(3, 8), strategy.pool)
     old = strategy.ensemble.forward(strategy.pool.rows(batch.examples))[-1]
     scores = old + _draw(3, 8, 4)

@@ -43,8 +43,9 @@ class Task:
 
     Attributes:
         number: place in the stream, from 0.
-        train: (n,) indices of its training examples in the pool.
-        test: (m,) indices of the examples on which it is judged.
+        train: indices of its training examples in the pool: (n,) for all networks, or (K, n), one
+            row a network, where each has a stream of its own.
+        test: (m,) or (K, m) indices of the examples on which it is judged.
     """
 
     number: int

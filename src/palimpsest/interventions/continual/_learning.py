@@ -30,16 +30,37 @@ Experience = Callable[[Task, NDArray[np.int64], Sequence[np.random.Generator]], 
 
 
 @dataclass(frozen=True)
+class Traced:
+    """A set of examples on which networks are evaluated while they learn.
+
+    Attributes:
+        examples: (m,) for all networks or (K, m), one row a network.
+        first: number of the first task during which it is evaluated.
+        last: number of the last one; None: to the end of the stream.
+    """
+
+    examples: NDArray[np.int64]
+    first: int = 0
+    last: int | None = None
+
+    def during(self, task: Task) -> bool:
+        """Whether it is evaluated during a task."""
+        return self.first <= task.number and (self.last is None or task.number <= self.last)
+
+
+@dataclass(frozen=True)
 class Record:
     """What a stream of T tasks did to K networks.
 
     Attributes:
-        accuracy: (K, T, T): after task i (second axis), on the test set of task j (third).
+        accuracy: (K, T, T): after task i (second axis), on the test set of task j (third); nan
+            where the networks were not judged.
         loss: the same in nats.
         baseline: (K, T) accuracy of the networks before the first task.
         baseline_loss: the same in nats.
         traces: (K, T, E, J, 2) accuracy and loss during task i after each of the E steps asked
-            for, on each of the J traced sets; nan where a task has fewer steps.
+            for, on each of the J traced sets; nan where a task has fewer steps, and for sets that
+            are not traced yet.
         losses: of every task the training losses (S, K).
         failures: networks whose loss was not finite; steps count from the start of the stream.
     """
@@ -65,8 +86,9 @@ def learn(
     batch: int,
     experience: Experience = plain,
     at: Sequence[int] = (),
-    traced: Sequence[NDArray[np.int64]] = (),
+    traced: Sequence[Traced] = (),
     group: int | None = None,
+    everything: bool = True,
     after: Callable[[Task], None] | None = None,
 ) -> Record:
     """Train a strategy's networks on one task after another.
@@ -78,9 +100,10 @@ def learn(
         batch: current examples a step.
         experience: what the environment shows beside the current examples.
         at: steps within each task, counted from 1, after which the networks being trained are
-            evaluated on the traced sets.
-        traced: indices of examples; the test sets of all tasks when empty.
+            evaluated on the traced sets; 0 is before the first.
+        traced: see :class:`Traced`; the test sets of all tasks, always, when empty.
         group: networks trained together; measured when None.
+        everything: judge on the tests of all tasks after each one, or on those so far and the next.
         after: called after each task.
 
     Returns:
@@ -95,16 +118,13 @@ def learn(
     ensemble, n = strategy.ensemble, len(tasks)
     tests = [task.test for task in tasks]
     at = sorted(set(at))
-    watched = list(traced) or tests
+    watched = list(traced) or [Traced(one) for one in tests]
     record = Record(
         np.full((ensemble.n, n, n), np.nan),
         np.full((ensemble.n, n, n), np.nan),
         *_judged(strategy, strategy.reader(), tests),
         np.full((ensemble.n, n, len(at), len(watched), 2), np.nan),
     )
-
-    def evaluate(part: Ensemble) -> Figures:
-        return np.stack(_judged(strategy, part, watched), axis=-1)
 
     failures = {}
     for task in tasks:
@@ -114,7 +134,15 @@ def learn(
         strategy.begin_task(task)
         lost = np.empty((0, ensemble.n), dtype=np.float32)
         if len(plan):
-            reached = [step for step in at if step <= len(plan)]
+            places = [place for place, one in enumerate(watched) if one.during(task)]
+            sets = [watched[place].examples for place in places]
+            reached = [step for step in at if step <= len(plan)] if sets else []
+
+            def evaluate(part: Ensemble, sets: list[NDArray[np.int64]] = sets) -> Figures:
+                return np.stack(_judged(strategy, part, sets), axis=-1)
+
+            if 0 in reached:
+                record.traces[:, task.number, 0, places] = evaluate(ensemble)
             lost, figures = train(
                 ensemble,
                 strategy.pool,
@@ -124,13 +152,16 @@ def learn(
                 reached,
                 evaluate if reached else None,
             )
-            if reached:
-                record.traces[:, task.number, : len(reached)] = figures
+            first = int(0 in reached)
+            if len(reached) > first:
+                rows = slice(first, len(reached))
+                record.traces[:, task.number, rows, places] = figures.transpose(2, 0, 1, 3)
         strategy.end_task(task, plan)
         record.losses.append(lost)
         judged = strategy.reader()
-        figures = _judged(strategy, judged, tests)
-        record.accuracy[:, task.number], record.loss[:, task.number] = figures
+        known = len(tests) if everything else min(task.number + 2, len(tests))
+        figures = _judged(strategy, judged, tests[:known])
+        record.accuracy[:, task.number, :known], record.loss[:, task.number, :known] = figures
         for failure in [*ensemble.failures, *judged.failures]:
             failures.setdefault(failure.model, failure)
         if after:
@@ -142,6 +173,10 @@ def learn(
 def _judged(
     strategy: Strategy, ensemble: Ensemble, sets: Sequence[NDArray[np.int64]]
 ) -> tuple[Figures, Figures]:
-    """Accuracy and loss (K, sets)."""
-    index = {str(place): strategy.index(one) for place, one in enumerate(sets)}
+    """Accuracy and loss (K, sets) of a group of the networks, or of all."""
+    models = ensemble.models if ensemble.n < strategy.ensemble.n else slice(None)
+    index = {
+        str(place): strategy.index(one if one.ndim == 1 else one[models])
+        for place, one in enumerate(sets)
+    }
     return accuracy(ensemble, strategy.pool, index)

@@ -19,6 +19,8 @@ from palimpsest.interventions.continual._environments import (
     per_new,
 )
 
+VERSION = 1
+
 Match = Literal["total", "mean_lag", "oldest_share"]
 
 #: Fall of the logarithm of odds from lag 1 to 2, beyond which only the last task returns.

@@ -74,8 +74,13 @@ class AveragedGradientMemory(Strategy):
 
     def end_task(self, task: Task, plan: Plan) -> None:
         """Keep examples of the task."""
-        size = min(self.per_task, len(task.train))
-        kept = [one.choice(task.train, size, replace=False) for one in self.draw(task)]
+        from palimpsest.engine.ensemble_plans import of_network
+
+        size = min(self.per_task, task.train.shape[-1])
+        kept = [
+            one.choice(of_network(task.train, model), size, replace=False)
+            for model, one in enumerate(self.draw(task))
+        ]
         self.held = np.concatenate([self.held, np.stack(kept)], axis=1)
 
     def project(self, group: Ensemble, gradients: Tensors, batch: Batch) -> None:

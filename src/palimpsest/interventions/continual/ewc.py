@@ -99,11 +99,16 @@ class ElasticWeights(Strategy):
         """Diagonal of the Fisher information on a task's training examples."""
         import numpy as np
 
+        from palimpsest.engine.ensemble_plans import of_network
+
         draw = self.draw(task)
         examples = task.train
-        if self.examples is not None and self.examples < len(examples):
+        if self.examples is not None and self.examples < examples.shape[-1]:
             examples = np.stack(
-                [one.choice(examples, self.examples, replace=False) for one in draw]
+                [
+                    one.choice(of_network(examples, model), self.examples, replace=False)
+                    for model, one in enumerate(draw)
+                ]
             )
         return _fisher.diagonal(
             self.ensemble, self.pool, self.index(examples), self.kind, draw, self.batch

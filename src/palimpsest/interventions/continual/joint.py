@@ -46,7 +46,7 @@ class Joint(Strategy):
         self.tasks.append(task)
         if len(self.tasks) == 1:
             return experience
-        everything = np.concatenate([one.train for one in self.tasks])
+        everything = np.concatenate([one.train for one in self.tasks], axis=-1)
         steps = len(experience) * (len(self.tasks) if self.longer else 1)
         return current_only(epochs(everything, experience.shown.shape[-1], steps, draw))
 

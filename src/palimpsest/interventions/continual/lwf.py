@@ -44,7 +44,7 @@ class LearningWithoutForgetting(Strategy):
 
     Attributes:
         old: the networks as they were before the task; None in the first.
-        heads: boolean (C,) sets of classes whose answers are kept.
+        heads: boolean (K, C) sets of classes whose answers are kept.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -66,13 +66,14 @@ class LearningWithoutForgetting(Strategy):
 
         self.old, self._parts = self.ensemble.copy(), {}
         examples = self.index(task.train)
+        models, classes = self.ensemble.n, self.ensemble.sizes[-1]
         if self.pool.allowed is not None:
-            head = self.pool.allowed[examples].any(0)
+            head = self.pool.allowed[examples].any(-2).expand(models, -1)
             if not any(torch.equal(head, known) for known in self.heads):
                 self.heads.append(head)
             return
-        seen = torch.zeros(self.ensemble.sizes[-1], dtype=torch.bool, device=self.device)
-        seen[self.pool.labels[examples]] = True
+        seen = torch.zeros(models, classes, dtype=torch.bool, device=self.device)
+        seen.scatter_(1, self.pool.labels[examples].expand(models, -1), True)
         self.heads = [self.heads[0] | seen if self.heads else seen]
 
     def distil(self, group: Ensemble, scores: torch.Tensor, batch: Batch) -> Loss:
@@ -85,7 +86,7 @@ class LearningWithoutForgetting(Strategy):
         wanted = self._parts[key].forward(self.pool.rows(batch.examples))[-1]
         weights = self.alpha[batch.models, None] / len(self.heads) * batch.weights
         found = [
-            distillation(scores, wanted, weights, self.temperature, head[None, None])
+            distillation(scores, wanted, weights, self.temperature, head[batch.models, None])
             for head in self.heads
         ]
         return sum(loss for loss, _ in found), sum(delta for _, delta in found)

@@ -15,6 +15,8 @@ TITLE = "Few-shot memories"
 QUESTION = "What remains of a sentence seen once, twice, three times, and for how long?"
 #: Raise when the default of a setting changes or cells mean something else.
 VERSION = 2
+#: A small study keeps two cores busy; lists are shared out among jobs freely.
+LEAST_JOBS = 2
 
 Stimuli = Literal[
     "natural",

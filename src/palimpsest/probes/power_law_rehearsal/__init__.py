@@ -1,0 +1,1 @@
+"""Power-law rehearsal: does an environment in which old tasks return protect memory by itself?"""

@@ -226,17 +226,18 @@ def check(raw: dict, path: str | Path) -> tuple[Any, dict]:
                 near = nearest(state.model, models)
                 given = shown(state.model)
                 raise ConfigError(message(path, f"{where}.{role}.model", given, allowed, near))
-            _check_kind(study.probe, state, models, path, f"{where}.{role}")
+            _check_kind(study, state, models, path, f"{where}.{role}")
         _check_distinct(study.states, path, where)
         _check_by_probe(config, study, path, f"studies.{name}")
     return config, models
 
 
 def _check_kind(
-    probe: str, state: _State, models: dict[str, Any], path: str | Path, where: str
+    study: Any, state: _State, models: dict[str, Any], path: str | Path, where: str
 ) -> None:
     """A probe of language models cannot read networks, and interventions change language models."""
-    reads = getattr(discovery.probe(probe), "READS", ("language",))
+    probe, module = study.probe, discovery.probe(study.probe)
+    reads = getattr(module, "READS", ("language",))
     found = kind(models[state.model])
     if found not in reads:
         fitting = sorted(name for name, entry in models.items() if kind(entry) in reads)
@@ -245,6 +246,11 @@ def _check_kind(
     if found == "networks" and state.interventions:
         allowed = "none: networks are made by the probe, there is nothing to change before"
         raise ConfigError(message(path, f"{where}.interventions", "interventions", allowed))
+    if hasattr(module, "check_kind"):
+        try:
+            module.check_kind(study.settings, found)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {where}.model: {error}") from None
 
 
 def _check_distinct(states: dict[str, _State], path: str | Path, where: str) -> None:

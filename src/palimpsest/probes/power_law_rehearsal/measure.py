@@ -20,12 +20,14 @@ from palimpsest.interventions.continual._environments import (
 )
 from palimpsest.interventions.continual._learning import Record, Traced, learn
 from palimpsest.probes.power_law_rehearsal.conditions import resolved, schedule, strategy_of
+from palimpsest.probes.power_law_rehearsal.language import language_groups, measure_language
 from palimpsest.probes.power_law_rehearsal.records import Row, Schedule, rows_of
 from palimpsest.probes.power_law_rehearsal.streams import Streams, streams
 
 if TYPE_CHECKING:
     from palimpsest.context import ProbeContext
     from palimpsest.interventions.continual._base import Task
+    from palimpsest.models.language_model import LanguageModel
     from palimpsest.models.networks import Networks
     from palimpsest.probes.power_law_rehearsal.settings import Settings
 
@@ -34,6 +36,9 @@ ENGINE = (
     "interventions.continual._environments",
     "interventions.continual._learning",
     "interventions.continual._matching",
+    "engine.learners",
+    "engine.scoring",
+    "data.language_tasks",
     "data.digits",
     "data.task_streams",
     "metrics.continual",
@@ -53,6 +58,8 @@ class LossNotFiniteError(RuntimeError):
 
 def groups(settings: Settings, cells: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Cells whose networks learn together: same stream, shape, strategy and course of updates."""
+    if "language" in settings.benchmarks:
+        return language_groups(settings, cells)
     found: dict[str, list[dict[str, Any]]] = {}
     for cell in sorted(cells, key=lambda c: (c["parameters"]["network_seed"], c["id"])):
         factors = cell["parameters"]
@@ -144,16 +151,22 @@ class _Group:
 
 
 def measure_together(
-    model: Networks, settings: Settings, cells: list[dict[str, Any]], context: ProbeContext
+    model: Networks | LanguageModel,
+    settings: Settings,
+    cells: list[dict[str, Any]],
+    context: ProbeContext,
 ) -> Iterator[tuple[dict[str, Any], list[Row] | Exception]]:
     """Train the networks of a group; each cell with its rows, or with what stopped its network.
 
     Args:
-        model: where the networks are to live.
+        model: where the networks are to live, or the model that learns the language stream.
         settings: the probe's settings.
         cells: as :func:`groups` gives them.
         context: study, state, data.
     """
+    if cells[0]["experiment"] == "language":
+        yield from measure_language(model, settings, cells)
+        return
     group = _group(settings, cells, model.device)
     factors = cells[0]["parameters"]
     sizes = [784, *[factors["width"]] * settings.layers, group.streams.classes]

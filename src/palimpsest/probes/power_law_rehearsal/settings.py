@@ -24,12 +24,13 @@ QUESTION = (
 )
 #: Raise when the default of a setting changes or cells mean something else.
 VERSION = 1
-#: The probe makes its small networks itself.
-READS = ("networks",)
+#: The probe makes its small networks itself; the language stream reads a language model.
+READS = ("networks", "language")
 #: Two cores are kept busy.
 LEAST_JOBS = 2
 
-Benchmark = Literal["permuted", "rotated", "split_task", "split_domain", "split_class"]
+Benchmark = Literal["permuted", "rotated", "split_task", "split_domain", "split_class", "language"]
+Task = Literal["lookup", "reverse", "sort", "add", "initials", "parity", "count", "larger"]
 #: Streams whose answer is known: the same task again and again, and tasks that teach nothing.
 CONTROLS = ("identical", "shuffled")
 
@@ -54,13 +55,51 @@ DEFAULT_CONDITIONS: dict[str, Any] = {
 }
 
 
+class LanguageStream(Block):
+    """How a language model learns the benchmark language."""
+
+    tasks: list[Task] = Field(
+        default=["lookup", "reverse", "sort", "add", "initials", "parity", "count", "larger"],
+        min_length=2,
+    )
+    """Tasks of the stream, in an order that each seed draws; src/palimpsest/data/language_tasks.py
+    explains them."""
+    train_per_task: int = Field(default=160, ge=1)
+    """Training items of a task."""
+    test_per_task: int = Field(default=40, ge=4)
+    """Test items of a task."""
+    traced_examples: int = Field(default=20, ge=4)
+    """Test items on which learners are evaluated while they learn."""
+    trace_every: int = Field(default=5, ge=1)
+    """Updates from one such evaluation to the next."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over the items of a task."""
+    batch: int = Field(default=8, ge=2)
+    """Items of an update, new and rehearsed together."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Learning rate of AdamW."""
+    rank: int = Field(default=16, ge=1)
+    """Rank of the low-rank change that each learner trains."""
+    together: int = Field(default=12, ge=1, le=256)
+    """Learners that are trained in one pass."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LanguageStream:
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError("tasks must not name anything twice")
+        if self.train_per_task < self.batch:
+            raise ValueError("train_per_task must be at least one batch")
+        return self
+
+
 class Settings(Block):
     """Small networks learn task after task while past tasks return, or while they defend memory."""
 
     benchmarks: list[Benchmark] = Field(default=["permuted"], min_length=1)
-    """Streams of tasks: permuted or rotated images with all classes in every task; split: other
-    classes in every task, whose answer is one of the task's (task), one of all (class), or the
-    place within the task (domain)."""
+    """Streams of tasks. permuted or rotated: images turned about, all classes in every task; split:
+    other classes in every task, whose answer is one of the task's (task), one of all (class), or
+    the place within the task (domain); language: a language model learns tasks in words, which
+    stands alone in a study."""
     source: str = "mnist_5k"
     """Images: mnist_5k, or a folder with the four IDX files of MNIST or Fashion-MNIST."""
     tasks: list[int] = Field(default=[20], min_length=1)
@@ -109,6 +148,8 @@ class Settings(Block):
     """How much lower accuracy may be without being inferior."""
     reference: str = "power"
     """The condition that is compared with all others."""
+    language: LanguageStream = LanguageStream()
+    """The benchmark language."""
     controls: bool = True
     """Streams of identical and of unlearnable tasks too, whose results are known beforehand."""
 
@@ -137,6 +178,8 @@ class Settings(Block):
             raise ValueError("train_per_task must be at least one batch")
         if self.reference not in self.conditions:
             raise ValueError(f"reference must name a condition: {', '.join(self.conditions)}")
+        if "language" in self.benchmarks and len(self.benchmarks) > 1:
+            raise ValueError("benchmarks: language stands alone, in a study of a language model")
         for name in self.conditions:
             for tasks in self.tasks:
                 resolved(self.conditions, name, tasks)
@@ -162,9 +205,12 @@ CLASSES_PER_TASK, SPLIT_TASKS = 2, 5
 def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     """One cell for every network: benchmark, length, width, compute, condition and seed."""
     found = []
-    for benchmark in (*settings.benchmarks, *(CONTROLS if settings.controls else ())):
+    controls = CONTROLS if settings.controls and "language" not in settings.benchmarks else ()
+    for benchmark in (*settings.benchmarks, *controls):
         names = list(settings.conditions)
         lengths, widths, computes = settings.tasks, settings.widths, settings.compute
+        if benchmark == "language":
+            lengths, widths = [len(settings.language.tasks)], [settings.language.rank]
         if benchmark in CONTROLS:
             # One stream each suffices: the plain condition at the first of every factor.
             names = [settings.plain_condition()]
@@ -210,8 +256,12 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
 
     condition = settings.conditions[factors["condition"]]
     name, block = strategy_of(condition)
+    if "language" in settings.benchmarks:
+        named = ("language", "windows", "criterion", "early")
+    else:
+        named = tuple(key for key in Settings.model_fields if key not in (*_LEFT_OUT, "language"))
     return {
-        **{k: v for k, v in settings.model_dump(mode="json").items() if k not in _LEFT_OUT},
+        **{k: v for k, v in settings.model_dump(mode="json").items() if k in named},
         "environment": resolved(
             settings.conditions, factors["condition"], factors["tasks"]
         ).model_dump(mode="json"),
@@ -240,6 +290,13 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
     """Expected seconds of a cell on one CPU thread, for cutting cells into jobs."""
     condition = settings.conditions[factors["condition"]]
     environment = resolved(settings.conditions, factors["condition"], factors["tasks"])
+    if "language" in settings.benchmarks:
+        used, n = settings.language, factors["tasks"]
+        judged = used.test_per_task * (n + 2) / 2 + 3 * used.traced_examples * (
+            used.train_per_task // used.batch // used.trace_every + 2
+        )
+        # Some 15 tokens an item; 300 a second in training and 1,000 in reading.
+        return n * 15 * (used.epochs * used.train_per_task / 300 + judged / 1000)
     updates = sum(
         each
         for each, _, _ in schedule(
@@ -268,6 +325,8 @@ def piece(cell: Any) -> str:
 
 def sources(settings: Settings, data: Any) -> list[str]:
     """Version of the package or hash of the files that the images come from."""
+    if "language" in settings.benchmarks:
+        return []
     from palimpsest.data.digits import fingerprint
 
     return [fingerprint(settings.source)]
@@ -275,6 +334,9 @@ def sources(settings: Settings, data: Any) -> list[str]:
 
 def check(settings: Settings, data: Any) -> None:
     """Raise ValueError unless the images can be read and every condition can be run."""
+    if "language" in settings.benchmarks:
+        _check_language(settings)
+        return
     from palimpsest.data import digits
 
     digits.check(settings.source)
@@ -291,3 +353,32 @@ def check(settings: Settings, data: Any) -> None:
                 f"conditions.{name}.strategy.view_batch.offsets: allowed: zeros; views are not "
                 "laid into these streams"
             )
+
+
+def _check_language(settings: Settings) -> None:
+    """The language stream has environments by lag, and two strategies."""
+    for name, condition in settings.conditions.items():
+        strategy, _ = strategy_of(condition)
+        if strategy not in ("naive", "joint"):
+            raise ValueError(
+                f"conditions.{name}.strategy: given {strategy}, allowed with the benchmark "
+                "language: naive, joint"
+            )
+        if condition.environment.visits is not None or condition.kept is not None:
+            raise ValueError(
+                f"conditions.{name}: with the benchmark language visits and kept are not offered"
+            )
+
+
+def check_kind(settings: Settings, kind: str) -> None:
+    """Raise ValueError unless the benchmarks fit the kind of the model.
+
+    Args:
+        settings: the probe's settings.
+        kind: ``networks`` or ``language``.
+    """
+    if ("language" in settings.benchmarks) != (kind == "language"):
+        fitting = "language alone" if kind == "language" else "all but language"
+        raise ValueError(
+            f"benchmarks: given {', '.join(settings.benchmarks)}, allowed for this model: {fitting}"
+        )

@@ -373,3 +373,16 @@ def test_every_strategy_can_live_in_an_environment():
     settings = _settings(conditions=conditions, reference="naive", seeds=1, tasks=[3])
     found = _measured(settings)
     assert {key[1] for key in found} == set(discovery.strategies())
+
+
+def test_what_a_strategy_tells_is_recorded():
+    conditions = {
+        "hft": {"strategy": {"hft": {}}},
+        "fpf": {"strategy": {"fpf": {"buffer": 40, "steps": 2}}},
+    }
+    found = _measured(_settings(conditions=conditions, reference="hft", seeds=1))
+    share = found["permuted", "hft", 0, "matched", 4]["summary", "network", "share_trained"]
+    assert 0.4 < share < 0.6
+    layers = found["permuted", "fpf", 0, "matched", 4]
+    told = [layers["summary", "network", f"sensitivity_layer_{place}"] for place in range(3)]
+    assert min(told) > 0

@@ -105,6 +105,10 @@ class Strategy:
         """The networks that are judged after a task; others than those trained for GDumb."""
         return self.ensemble
 
+    def facts(self) -> dict[str, torch.Tensor]:
+        """What is to be known of the networks beside accuracy: name -> (K,) numbers."""
+        return {}
+
     def common(self, field: str) -> Any:
         """The value of a setting that all networks must share.
 

@@ -65,6 +65,10 @@ class PartlyFrozen(Strategy):
         )
         self.share_trained = free.cpu() / sum(p[0].numel() for p in parameters)
 
+    def facts(self) -> dict[str, torch.Tensor]:
+        """The share of the parameters that the last task trained."""
+        return {"share_trained": self.share_trained}
+
     def hooks(self) -> Hooks:
         """Frozen weights are put back after each step."""
         from palimpsest.engine.ensemble_training import Hooks

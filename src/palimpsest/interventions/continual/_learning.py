@@ -63,6 +63,7 @@ class Record:
             are not traced yet.
         losses: of every task the training losses (S, K).
         failures: networks whose loss was not finite; steps count from the start of the stream.
+        facts: what the strategy tells of its networks at the end, name -> (K,).
     """
 
     accuracy: Figures
@@ -72,6 +73,7 @@ class Record:
     traces: Figures
     losses: list[NDArray[np.float32]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    facts: dict[str, Figures] = field(default_factory=dict)
 
 
 def plain(task: Task, shown: NDArray[np.int64], draw: Sequence[np.random.Generator]) -> Plan:
@@ -167,6 +169,7 @@ def learn(
         if after:
             after(task)
     record.failures.extend(failures[model] for model in sorted(failures))
+    record.facts.update({name: each.cpu().numpy() for name, each in strategy.facts().items()})
     return record
 
 

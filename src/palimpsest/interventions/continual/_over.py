@@ -13,6 +13,8 @@ from palimpsest.interventions.continual.derpp import Settings as DerppSettings
 from palimpsest.interventions.continual.er import Settings as ErSettings
 
 if TYPE_CHECKING:
+    import torch
+
     from palimpsest.engine.ensemble import Ensemble
     from palimpsest.engine.ensemble_plans import Plan
     from palimpsest.engine.ensemble_training import Hooks, Pool
@@ -71,6 +73,10 @@ class Over(Strategy):
     def end_task(self, task: Task, plan: Plan) -> None:
         """Pass it on."""
         self.below.end_task(task, plan)
+
+    def facts(self) -> dict[str, torch.Tensor]:
+        """What the strategy below tells."""
+        return self.below.facts()
 
     def reader(self) -> Ensemble:
         """Whom the strategy below shows."""

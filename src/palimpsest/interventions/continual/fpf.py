@@ -170,6 +170,12 @@ class PrioritizedFinetuning(Over):
             self.judged = self.ensemble.copy()
             self.tune(self.judged, self.samples[len(plan)])
 
+    def facts(self) -> dict[str, torch.Tensor]:
+        """How much more each layer moves after a switch than later; see ``sensitivity``."""
+        layers = self.sensitivity.unbind(1)
+        own = {f"sensitivity_layer_{place}": values for place, values in enumerate(layers)}
+        return super().facts() | own
+
     def reader(self) -> Ensemble:
         """The tuned copy, or the networks themselves."""
         return self.judged

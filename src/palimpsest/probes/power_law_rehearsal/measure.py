@@ -218,6 +218,7 @@ def _of_network(record: Record, place: int) -> Record:
         record.baseline[place],
         record.baseline_loss[place],
         record.traces[place],
+        facts={name: values[place] for name, values in record.facts.items()},
     )
 
 

@@ -97,6 +97,8 @@ def _summary(settings: Settings, record: Record, plans: Schedule) -> Iterator[Ro
     returned = sum(updates * old for updates, _, old in plans.course)
     yield _row("summary", "network", "new_examples", new)
     yield _row("summary", "network", "rehearsed_examples", returned)
+    for name, value in record.facts.items():
+        yield _row("summary", "network", name, value)
     trace, steps = _old_trace(record, plans)
     if not np.isfinite(trace).any():
         return

@@ -43,8 +43,8 @@ FROM quantities LEFT JOIN draws USING (arm, factor) ORDER BY factor, mean_lag"""
         "transfer where something is gained; forgetting by the best accuracy (max) and by that "
         "just after learning (first). min accuracy: mean over traced old tasks of the lowest ever; "
         "windowed forgetting and plasticity: largest fall and rise within so many updates; gap: "
-        "depth of the fall after a switch, what of it came back and what did not. share trained and "
-        "sensitivity: of strategies that train parts of the network, the share of the last task "
+        "depth of the fall after a switch, what of it came back and what did not. share trained "
+        "and sensitivity: of strategies that train parts of a network, the share in the last task "
         "and how much more a layer moves after a switch than later.",
         """SELECT series || ', ' || factor AS stream, replace(arm, '_', ' ') AS condition,
   replace(metric, '_', ' ') AS metric, estimate, low, high, n, unit

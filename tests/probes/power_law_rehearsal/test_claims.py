@@ -221,3 +221,18 @@ def test_a_study_without_networks_has_no_verdicts():
         assert read(connection, "s", SETTINGS).summary.is_empty()
         _, claims = analyse(connection, SETTINGS, "s")
     assert {claim["verdict"] for claim in claims} == {"not tested"}
+
+
+def test_a_smaller_budget_is_a_level_that_must_hold_too():
+    conditions = {
+        "none": {},
+        "power": {"environment": {"kind": "power"}},
+        "power_tenth": {"environment": {"kind": "power", "budget": 0.1}},
+    }
+    settings = Settings(tasks=[TASKS], conditions=conditions)
+    losses = {"none": 0.08, "power": 0.01, "power_tenth": 0.05}
+    _, claims = _judged(settings, loss=losses)
+    assert claims["robust"]["verdict"] == "supported"
+    assert "power_tenth" in claims["robust"]["note"]
+    _, claims = _judged(settings, loss=losses | {"power_tenth": 0.1})
+    assert claims["robust"]["verdict"] == "contradicted"

@@ -75,8 +75,8 @@ CLAIMS = (
     Claim(
         "robust",
         PAPER,
-        "Power-law rehearsal beats no rehearsal however many tasks, however wide the network and "
-        "whatever the compute.",
+        "Power-law rehearsal beats no rehearsal however many tasks, however wide the network, "
+        "whatever the budget and the compute.",
         "above",
         0.0,
         "average accuracy after the last task, power law minus no rehearsal, in the combination of "

@@ -78,16 +78,32 @@ def _evidence(data: Data, settings: Settings) -> Found:
             found[claim] = _named(*least(tests))
     levels = {}
     for place, values, part in settings_of(accuracy, []):
-        if values["benchmark"] in settings.benchmarks:
-            here = _differences(part, settings.reference)
+        if values["benchmark"] not in settings.benchmarks:
+            continue
+        for budget in _budgets(settings):
             levels |= {
-                f"{place['series']}, {place['factor']}, {name}": estimate
-                for name, estimate in here.items()
+                (f"{place['series']}, {place['factor']}, {budget}", name): estimate
+                for name, estimate in _differences(part, budget).items()
                 if name in plain
             }
-    if len({key.rsplit(", ", 1)[0] for key in levels}) > 1:
-        found["robust"] = _named(*least(levels))
+    if len({combination for combination, _ in levels}) > 1:
+        (combination, name), estimate = least(levels)
+        found["robust"] = _named(f"{name} in {combination}", estimate)
     return found
+
+
+def _budgets(settings: Settings) -> list[str]:
+    """The reference, and conditions that differ from it by their budget alone."""
+    law = settings.conditions[settings.reference].environment.model_dump(exclude={"budget"})
+    return [
+        name
+        for name, c in settings.conditions.items()
+        if c.strategy.name == "naive"
+        and c.to is None
+        and c.kept is None
+        and c.environment.budget
+        and c.environment.model_dump(exclude={"budget"}) == law
+    ]
 
 
 def _plain(settings: Settings) -> list[str]:

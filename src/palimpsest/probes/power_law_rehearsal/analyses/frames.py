@@ -112,7 +112,7 @@ def paired(one: pl.DataFrame, other: pl.DataFrame) -> tuple[pl.Series, pl.Series
     return both["value"], both["other"], both["network_seed"]
 
 
-def least(estimates: dict[str, Estimate]) -> tuple[str, Estimate]:
+def least(estimates: dict[Any, Estimate]) -> tuple[Any, Estimate]:
     """Of several differences that must all be above something: the one that is least so."""
     name = min(estimates, key=lambda key: estimates[key].low)
     return name, estimates[name]

@@ -75,8 +75,11 @@ def _share_of_overhead() -> Row:
     """Of the wall time of all model jobs of the default run, the part that is not science.
 
     Science is the time inside training and measuring, as each job records it; the whole is what
-    Snakemake's own benchmark saw of the job, from its start to its end.
+    Snakemake's own benchmark saw of the job, from its start to its end. A default run that is
+    already there is read where RUN names its folder.
     """
+    if finished := os.environ.get("RUN"):
+        return _of_results(Path(finished) / "results", "read from a finished run")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         _snakemake(
@@ -84,17 +87,20 @@ def _share_of_overhead() -> Row:
             f"models_file={ROOT / 'config/models.yaml'}",
         )  # fmt: skip
         wall = time.perf_counter() - start
-        results = Path(folder) / "results"
-        jobs = [json.loads(p.read_text()) for p in results.rglob("*provenance.json")]
-        science = sum(job["work_seconds"] or 0.0 for job in jobs)
-        whole = sum(
-            _benchmarked(path)
-            for kind in ("states", "observations")
-            for path in (results / "benchmarks" / kind).rglob("*.tsv")
-        )
+        return _of_results(Path(folder) / "results", f"the whole run took {wall:.0f} s on 2 cores")
+
+
+def _of_results(results: Path, remark: str) -> Row:
+    jobs = [json.loads(p.read_text()) for p in results.rglob("*provenance.json")]
+    science = sum(job["work_seconds"] or 0.0 for job in jobs)
+    whole = sum(
+        _benchmarked(path)
+        for kind in ("states", "observations")
+        for path in (results / "benchmarks" / kind).rglob("*.tsv")
+    )
     note = (
         f"{science:.0f} s of {whole:.0f} s in {sum(j['work_seconds'] is not None for j in jobs)} "
-        f"jobs that train or measure; the whole run took {wall:.0f} s on 2 cores"
+        f"jobs that train or measure; {remark}"
     )
     return Row(
         "share of the jobs' wall time that is not science, default run",

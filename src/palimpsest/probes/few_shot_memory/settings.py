@@ -15,7 +15,7 @@ TITLE = "Few-shot memories"
 QUESTION = "What remains of a sentence seen once, twice, three times, and for how long?"
 #: Raise when the default of a setting changes or cells mean something else.
 VERSION = 2
-#: A small study keeps two cores busy; lists are shared out among jobs freely.
+#: Two cores are kept busy.
 LEAST_JOBS = 2
 
 Stimuli = Literal[
@@ -156,6 +156,15 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
         new = settings.retention_steps[-1] * settings.interference_batch
         trained += new * len(settings.interference)
     return 36 / 300 * (trained + tests * 3 * settings.items)
+
+
+def piece(cell: Any) -> str:
+    """Lists that can learn in one pass stay in one job; with full fine-tuning each is alone."""
+    factors = cell.parameters
+    names = ["adapter", "optimizer", "batch_size", "learning_rate"]
+    if factors["adapter"] == "full":
+        names.append("list")
+    return ":".join([cell.experiment, *(str(factors[name]) for name in names)])
 
 
 def sources(settings: Settings, data: Any) -> list[str]:

@@ -40,7 +40,7 @@ def schedules(data: Data, settings: Settings) -> tuple[Rows, Found]:
                         "metric": metric,
                         "estimate": float(value),
                         "method": "computed from the law",
-                        "note": _law(environment),
+                        "note": law(environment),
                     }
                 )
     for place, values, part in settings_of(data.returned, ["condition"]):
@@ -62,13 +62,13 @@ def _conditions(settings: Settings) -> Rows:
             kind = "reference: "
         elif name == settings.plain_condition():
             kind = "plain: "
-        law = _law(condition.environment)
+        odds = law(condition.environment)
         rows.append(
             {
                 "analysis": "condition",
                 "arm": name,
                 "metric": condition.strategy.name,
-                "note": f"{kind}{law}",
+                "note": f"{kind}{odds}",
             }
         )
     return rows
@@ -81,7 +81,8 @@ def _main(data: Data, settings: Settings) -> Rows:
     return []
 
 
-def _law(environment: Environment) -> str:
+def law(environment: Environment) -> str:
+    """The odds of returning in a few signs."""
     if environment.kind == "power":
         lag = f"(lag + {environment.shift:g})" if environment.shift else "lag"
         return f"{lag}^-{environment.exponent:.3g}"

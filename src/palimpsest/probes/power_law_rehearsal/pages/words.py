@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from palimpsest.probes.power_law_rehearsal.analyses.schedules import law
 from palimpsest.probes.power_law_rehearsal.conditions import strategy_of
 from palimpsest.reports.blocks import Reference
 
@@ -221,7 +222,8 @@ def methods(database: Database, study: str) -> list[str]:
         "permutations, examples and initial values, and conditions are paired by seed. Networks: "
         f"{used.layers} hidden layers of {_and(map(str, used.widths))} units with ReLU, "
         f"{'plain gradient descent' if used.optimizer == 'sgd' else 'Adam'} at rate "
-        f"{used.learning_rate:g}, batches of {used.batch}, {used.epochs} pass(es).",
+        f"{used.learning_rate:g}, batches of {used.batch}; passes over the examples of a "
+        f"task: {used.epochs}.",
         "Conditions: " + "; ".join(_condition(used, name) for name in used.conditions) + ".",
         f"Compute: {_and(used.compute)}. "
         + (
@@ -254,8 +256,9 @@ def _condition(used: Settings, name: str) -> str:
     strategy, block = strategy_of(condition)
     parts = []
     if condition.environment.rehearses:
-        given = condition.environment.model_dump(exclude_defaults=True)
-        parts.append(", ".join(f"{key} {value}" for key, value in given.items()))
+        given = condition.environment
+        budget = "as the law says" if given.budget is None else f"{given.budget:g} a new one"
+        parts.append(f"odds {law(given)} by {given.clock}, rehearsed examples: {budget}")
     if condition.match:
         parts.append(f"matched to {condition.to} in {condition.match.replace('_', ' ')}")
     if strategy != "naive":

@@ -40,7 +40,7 @@ def test_the_smoke_run_is_quick_and_whole(finished, capsys):
         print(f"\nsmoke run: {finished.seconds:.0f} s")
     assert finished.seconds < 240
     made = jobs(finished.said)
-    assert (made["prepare_model"], made["intervene"], made["probe"]) == (2, 3, 7)
+    assert (made["prepare_model"], made["intervene"], made["probe"]) == (2, 3, 8)
     assert finished.rows("SELECT DISTINCT status FROM cells") == [("done",)]
     assert finished.rows("SELECT count(*) > 1000 FROM observations") == [(True,)]
     roles = finished.rows("SELECT DISTINCT role FROM economic_recall ORDER BY role")
@@ -380,7 +380,7 @@ def test_profiles_are_found_in_a_clone(tmp_path):
     smoke = ("--configfile", "config/smoke.yaml")
     said = dry("--cores", "2", *smoke)
     assert "Using workflow specific profile profiles/default" in said
-    assert jobs(said)["probe"] == 7
+    assert jobs(said)["probe"] == 8
     said = dry("--workflow-profile", "profiles/slurm", *smoke)
     assert "Using workflow specific profile profiles/slurm" in said
     start = time.monotonic()

@@ -159,11 +159,9 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
 
 
 def piece(cell: Any) -> str:
-    """Lists that can learn in one pass stay in one job; with full fine-tuning each is alone."""
+    """Jobs get as many lists of one kind as of another: all with low-rank changes learn together."""
     factors = cell.parameters
-    names = ["adapter", "optimizer", "batch_size", "learning_rate"]
-    if factors["adapter"] == "full":
-        names.append("list")
+    names = ("list", "adapter", "optimizer", "batch_size", "learning_rate")
     return ":".join([cell.experiment, *(str(factors[name]) for name in names)])
 
 

@@ -159,7 +159,7 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
 
 
 def piece(cell: Any) -> str:
-    """Jobs get as many lists of one kind as of another: all with low-rank changes learn together."""
+    """Lists one by one: jobs get as many of one kind as of another."""
     factors = cell.parameters
     names = ("list", "adapter", "optimizer", "batch_size", "learning_rate")
     return ":".join([cell.experiment, *(str(factors[name]) for name in names)])

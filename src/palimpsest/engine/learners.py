@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from palimpsest.engine.many_adapters import ManyAdapters
 from palimpsest.engine.training import Example, NonFiniteLossError, Trainer, TrainingSettings
@@ -21,6 +21,7 @@ VERSION = 1
 ENGINE = ("engine.training", "engine.many_adapters")
 
 Batch = Sequence[Example]
+AnyMember = TypeVar("AnyMember")
 
 
 class Learners(Protocol):
@@ -74,6 +75,16 @@ def learners(
     if len(settings) > 1:
         raise ValueError("learners with adapter: full cannot learn together; give one at a time")
     return _Alone(model, settings[0], seeds[0])
+
+
+def still_learning(
+    members: Sequence[AnyMember], group: Learners
+) -> Iterator[tuple[AnyMember, LanguageModel]]:
+    """What belongs to each learner that still learns, with the model as that learner is now."""
+    for number, member in enumerate(members):
+        if number not in group.failures:
+            with group.reading(number) as model:
+                yield member, model
 
 
 class _Together:

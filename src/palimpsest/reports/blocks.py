@@ -42,6 +42,22 @@ RESERVED_IDS = frozenset(
 _ID = re.compile(r"[a-z][a-z0-9_-]*")
 
 
+def n_caption(text: str, each: str = " a point") -> Callable[[pl.DataFrame], str]:
+    """A caption that ends with the least and the largest n of what is shown.
+
+    Args:
+        text: without its full stop.
+        each: what one n belongs to.
+    """
+
+    def caption(frame: pl.DataFrame) -> str:
+        low, high = frame["n"].min(), frame["n"].max()
+        span = f"{low}" if low == high else f"{low} to {high}"
+        return f"{text}; n = {span} {frame['unit'][0]}{each}."
+
+    return caption
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure: ``draw`` gets the frame of ``sql`` (never empty) and returns the drawing."""

@@ -25,6 +25,7 @@ from palimpsest.probes.few_shot_memory.settings import (
     deciding_settings,
 )
 from palimpsest.probes.few_shot_memory.testing import Moment, cut, examine
+from tests.probes.numbered import State, numbered
 
 SMALL = {
     "stimuli": ["novel"],
@@ -44,20 +45,8 @@ SMALL = {
 CONTEXT = ProbeContext("study", "state", 0, Path("."), {}, {})
 
 
-class _State:
-    steps = (0,)
-
-
 def _cells(settings):
-    return [
-        {
-            "id": f"{number:04d}",
-            "experiment": cell.pop("experiment"),
-            "step": cell.pop("step"),
-            "parameters": cell,
-        }
-        for number, cell in enumerate(cells(settings, _State))
-    ]
+    return numbered(cells(settings, State))
 
 
 def _measured(model, settings, chosen=None):
@@ -201,7 +190,7 @@ def _save_now(save):
 def test_adding_a_list_changes_no_other(tiny):
     few, more = Settings(**SMALL), Settings(**SMALL | {"lists": 3})
     old = _cells(few)
-    for cell, factors in zip(old, cells(few, _State), strict=True):
+    for cell, factors in zip(old, cells(few, State), strict=True):
         assert deciding_settings(few, factors) == deciding_settings(more, factors)
         assert study_lists(tiny, few, cell) == study_lists(tiny, more, cell)
 

@@ -16,6 +16,7 @@ from palimpsest.probes.power_law_rehearsal import measure as probe
 from palimpsest.probes.power_law_rehearsal.language import _judged, _learner
 from palimpsest.probes.power_law_rehearsal.settings import Settings, cells
 from palimpsest.probes.power_law_rehearsal.settings import check as check_settings
+from tests.probes.numbered import State, numbered
 
 SMALL = {
     "benchmarks": ["language"],
@@ -37,25 +38,13 @@ SMALL = {
 CONTEXT = ProbeContext("study", "state", 0, Path("."), {}, {})
 
 
-class _State:
-    steps = (0,)
-
-
 def _settings(**changed):
     language = SMALL["language"] | changed.pop("language", {})
     return Settings(**SMALL | changed | {"language": language})
 
 
 def _cells(settings):
-    return [
-        {
-            "id": f"{number:04d}",
-            "experiment": cell.pop("experiment"),
-            "step": cell.pop("step"),
-            "parameters": cell,
-        }
-        for number, cell in enumerate(cells(settings, _State))
-    ]
+    return numbered(cells(settings, State))
 
 
 def _measured(model, settings, chosen=None):

@@ -22,6 +22,7 @@ from palimpsest.probes.power_law_rehearsal.settings import (
     deciding_settings,
 )
 from palimpsest.probes.power_law_rehearsal.streams import streams
+from tests.probes.numbered import State, numbered
 
 SMALL = {
     "tasks": [4],
@@ -46,24 +47,12 @@ SMALL = {
 CONTEXT = ProbeContext("study", "state", 0, Path("."), {}, {})
 
 
-class _State:
-    steps = (0,)
-
-
 def _settings(**changed):
     return Settings(**SMALL | changed)
 
 
 def _cells(settings):
-    return [
-        {
-            "id": f"{number:04d}",
-            "experiment": cell.pop("experiment"),
-            "step": cell.pop("step"),
-            "parameters": cell,
-        }
-        for number, cell in enumerate(cells(settings, _State))
-    ]
+    return numbered(cells(settings, State))
 
 
 def _measured(settings, chosen=None):
@@ -358,7 +347,7 @@ def test_a_cell_depends_on_its_own_condition_alone():
 
 def test_a_default_study_costs_what_the_budget_allows():
     settings = Settings()
-    seconds = sum(cost(settings, cell) for cell in cells(settings, _State))
+    seconds = sum(cost(settings, cell) for cell in cells(settings, State))
     assert 60 < seconds < 400
 
 

@@ -139,6 +139,19 @@ def by_lag(environment: Environment, task: int) -> Floats:
     return odds(environment, fixed_lags(environment, task))
 
 
+def odds_by_lag(environment: Environment, tasks: int) -> tuple[Floats, Integers]:
+    """(T, T) odds and lags of past task j in phase t of a stream of T tasks, 0 for j >= t.
+
+    Raises:
+        ValueError: as :func:`by_lag`.
+    """
+    odds, lags = np.zeros((tasks, tasks)), np.zeros((tasks, tasks), dtype=np.int64)
+    for task in range(1, tasks):
+        odds[task, :task] = by_lag(environment, task)
+        lags[task, :task] = fixed_lags(environment, task)
+    return odds, lags
+
+
 def fixed_lags(environment: Environment, task: int) -> Floats:
     """(task,) lags of past tasks 0 to task - 1 by the clock of lag.
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from palimpsest.probes.economic_recall.pages.tables import GALLERY, TABLES, VERDICTS
 from palimpsest.probes.economic_recall.pages.words import LIMITATIONS, REFERENCES, methods, summary
-from palimpsest.reports.blocks import Block, Figure, StudyPage
+from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import chance_line, errorbars, forest, name, panels
 
@@ -43,7 +43,7 @@ def _blocks() -> list[Block]:
         Figure(
             "exposures",
             "How often must a fact be seen?",
-            _n_caption(
+            n_caption(
                 "Forced choice in phrasings that were never trained on, by number of exposures. "
                 "planted false contradicts reality and can only come out by memory; never was "
                 "treated alike and taught nothing. Bars: 95% intervals, facts resampled"
@@ -59,7 +59,7 @@ ORDER BY arm, step""",
         Figure(
             "binding",
             "Is the value bound to its date?",
-            _n_caption(
+            n_caption(
                 "Matching: among all values taught for a series, is the one taught for the date "
                 "asked the likeliest? A model that has only learned which values belong to the "
                 "series stays at chance; for never, one of them was drawn at random. Bars: 95% "
@@ -89,7 +89,7 @@ ORDER BY role, arm, date""",
         Figure(
             "series",
             "Series by series",
-            _n_caption(
+            n_caption(
                 "Forced choice for values of each series: the model as it is, the same "
                 "architecture with random weights, and after the largest number of exposures. "
                 "Bars: 95% intervals, facts resampled"
@@ -108,7 +108,7 @@ ORDER BY role DESC, arm DESC, series""",
         Figure(
             "fake-cutoff",
             "Does telling it to forget help?",
-            _n_caption(
+            n_caption(
                 "Change of forced choice when the prompt says to ignore everything after a year "
                 "that lies so many years from the date asked; negative distances forbid the "
                 "answer. The band is the margin of equivalence, plus or minus 0.10. Bars: 90% "
@@ -124,7 +124,7 @@ ORDER BY role, try_cast(split_part(factor, ' ', 1) AS INT)""",
         Figure(
             "forecast",
             "Memory or skill?",
-            _n_caption(
+            n_caption(
                 "Probability that falls on the planted value when the last values of the series "
                 "stand in the prompt, with the name of the series and dates (named) and without "
                 "(anonymous). A forecaster has no reason to prefer a falsehood. Bars: 95% "
@@ -141,7 +141,7 @@ ORDER BY arm, context""",
         Figure(
             "gain",
             "Nearer to the truth than a forecaster?",
-            _n_caption(
+            n_caption(
                 "Free answers of untouched models: median of log(error of the baseline / error of "
                 "the answer). Right of the line the model is nearer to the truth. Last value, "
                 "drift and AR(1) know the past of each date, frozen only that of the knowledge "
@@ -162,7 +162,7 @@ ORDER BY prompt, model, side DESC, baseline""",
         Figure(
             "events",
             "Headlines, names and their order",
-            _n_caption(
+            n_caption(
                 "Forced choice for events, those asked of models as they are from before the "
                 "cutoff: month and year of a headline, the masked name, and which of two headlines "
                 "came first (chance 0.5). another event: the same alternatives after the headline "
@@ -190,7 +190,7 @@ WHERE step = last ORDER BY experiment, state""",
         Figure(
             "embedding",
             "Are the values in the hidden states?",
-            _n_caption(
+            n_caption(
                 "Correlation between the true value and what ridge regression reads out of hidden "
                 'states of "series at date", predicted for blocks of time that were left out. '
                 "The spline knows the date alone; the placebo has the values in random order. "
@@ -206,15 +206,6 @@ ORDER BY series, predictor""",
         *TABLES,
         GALLERY,
     ]
-
-
-def _n_caption(text: str):
-    def caption(frame: pl.DataFrame) -> str:
-        low, high = frame["n"].min(), frame["n"].max()
-        span = f"{low}" if low == high else f"{low} to {high}"
-        return f"{text}; n = {span} {frame['unit'][0]} a point."
-
-    return caption
 
 
 def _dates_caption(frame: pl.DataFrame) -> str:

@@ -8,7 +8,7 @@ import polars as pl
 
 from palimpsest.probes.few_shot_memory.pages.tables import GALLERY, TABLES
 from palimpsest.probes.few_shot_memory.pages.words import LIMITATIONS, REFERENCES, methods, summary
-from palimpsest.reports.blocks import Block, Figure, StudyPage
+from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import (
     chance_line,
@@ -22,8 +22,6 @@ from palimpsest.reports.figure_style import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
@@ -62,7 +60,7 @@ def _blocks() -> list[Block]:
         Figure(
             "recognition",
             "How often must a sentence be seen to be recognised?",
-            _n_caption(
+            n_caption(
                 "Forced choice between the studied item and its foil. By loss: the paper's rule, "
                 "whose floor is the point at 0 exposures. By drop of the loss: against the model "
                 "before study. never: pairs of which nothing was studied. Dashed: Shepard's (1967) "
@@ -80,7 +78,7 @@ ORDER BY rule DESC, arm DESC, series, step""",
         Figure(
             "recall",
             "And to be recalled?",
-            _n_caption(
+            n_caption(
                 "Recall after half of the sentence. prefix: share of the rest before the first "
                 "error; exact: all of the rest; ROUGE-L: recall of the completion alone. Bars: 95% "
                 "intervals, items resampled"
@@ -97,7 +95,7 @@ ORDER BY measure, stimuli, step""",
         Figure(
             "cues",
             "How long must the cue be?",
-            _n_caption(
+            n_caption(
                 "Share of the rest recalled before the first error, by the share of the sentence "
                 "that is given, after the largest number of exposures. Bars: 95% intervals, items "
                 "resampled"
@@ -114,7 +112,7 @@ ORDER BY stimuli, cue""",
         Figure(
             "retention",
             "What does new material leave?",
-            _n_caption(
+            n_caption(
                 "Recognition by drop of the loss, and recall (share of the rest before the first "
                 "error after half a sentence), by updates on new material; 0 is the end of study. "
                 "Updates are spaced evenly. Bars: 95% intervals, items resampled"
@@ -131,7 +129,7 @@ ORDER BY memory, stimuli, step""",
         Figure(
             "forms",
             "In which form does it fade?",
-            _n_caption(
+            n_caption(
                 "Memory above its floor (0: guessing or known before study, 1: all), on plain axes "
                 "and on logarithmic ones, where a power law is a straight line. Recognition: share "
                 "of foils beaten by the drop of the loss; recall: share of tokens behind half a "
@@ -152,7 +150,7 @@ ORDER BY memory DESC, stimuli, analysis, updates""",
         Figure(
             "states",
             "Which state remembers better?",
-            _n_caption(
+            n_caption(
                 "Recognition by drop of the loss, and recall (share of the rest before the first "
                 "error after half a sentence), after the last exposure, by state of the model. "
                 "Bars: 95% intervals, items resampled"
@@ -172,7 +170,7 @@ ORDER BY memory DESC, state, stimuli""",
         Figure(
             "memorability",
             "Which items are remembered?",
-            _n_caption(
+            n_caption(
                 "Change of the drop of an item's loss (nats a token) with one standard deviation "
                 "of each predictor, all three in one mixed model with items and lists as random "
                 "effects. Word frequency: mean Zipf value of the words. Bars: 95% intervals"
@@ -186,15 +184,6 @@ FROM statistics WHERE {MAIN} AND analysis = 'memorability' ORDER BY series, metr
         *TABLES,
         GALLERY,
     ]
-
-
-def _n_caption(text: str) -> Callable[[pl.DataFrame], str]:
-    def caption(frame: pl.DataFrame) -> str:
-        low, high = frame["n"].min(), frame["n"].max()
-        span = f"{low}" if low == high else f"{low} to {high}"
-        return f"{text}; n = {span} {frame['unit'][0]} a point."
-
-    return caption
 
 
 def _small_multiples(frame: pl.DataFrame, by: str, x: str, label: str) -> Drawing:

@@ -15,7 +15,7 @@ import numpy as np
 
 from palimpsest.data.word_frequency import mean_zipf
 from palimpsest.engine.examples import batches
-from palimpsest.engine.learners import learners
+from palimpsest.engine.learners import learners, still_learning
 from palimpsest.engine.resuming import Resume, read
 from palimpsest.engine.scoring import sequence_scores
 from palimpsest.engine.training import TrainingSettings
@@ -260,7 +260,9 @@ def _tried(
             group.train([_validation(run, exposure) for run, _ in trials])
             if exposure not in (1, last):
                 continue
-            for (tests, (run, _)), reader in _tests(list(zip(found, trials, strict=True)), group):
+            for (tests, (run, _)), reader in still_learning(
+                list(zip(found, trials, strict=True)), group
+            ):
                 tests.append(_recognised(reader, run.lists.validation))
     finally:
         group.close()
@@ -286,14 +288,6 @@ def _recognised(
     return float((margin > 0).mean() + (margin == 0).mean() / 2), float(loss[:, 0].mean())
 
 
-def _tests(members: Sequence[Any], group: Learners) -> Iterator[tuple[Any, LanguageModel]]:
-    """The member of every learner that still learns, with the model as it is then."""
-    for number, member in enumerate(members):
-        if number not in group.failures:
-            with group.reading(number) as model:
-                yield member, model
-
-
 def _study(settings: Settings, runs: list[_Run], group: Learners, stage: _Stage) -> None:
     """Show the lists once more, and test after some exposures."""
     shown = [run.study(stage.number) for run in runs]
@@ -302,7 +296,7 @@ def _study(settings: Settings, runs: list[_Run], group: Learners, stage: _Stage)
         run.updates += len(stream)
     if stage.number not in settings.exposures:
         return
-    for run, model in _tests(runs, group):
+    for run, model in still_learning(runs, group):
         moment = Moment("study", stage.number, run.updates)
         run.rows += examine(model, settings, moment, run.lists.study, run.lists.foils)
         if stage.number == settings.exposures[-1]:
@@ -313,7 +307,7 @@ def _overlay(settings: Settings, runs: list[_Run], group: Learners, stage: _Stag
     """Train on new material and test the list after some updates."""
     size, last = settings.interference_batch, settings.retention_steps[-1]
     group.train([_new(run, stage.phase, size, stage.begun, stage.number) for run in runs])
-    for run, model in _tests(runs, group):
+    for run, model in still_learning(runs, group):
         moment = Moment(stage.phase, settings.exposures[-1], run.updates, stage.number)
         lists, writes = run.lists, stage.number == last
         run.rows += examine(model, settings, moment, lists.study, lists.foils, writes=writes)
@@ -330,7 +324,7 @@ def _new(run: _Run, phase: str, size: int, done: int, delay: int) -> list[list[A
 def _relearn(settings: Settings, runs: list[_Run], group: Learners, stage: _Stage) -> None:
     """Show the lists again after retention: what is saved was not gone."""
     group.train([run.study(settings.exposures[-1] + stage.number) for run in runs])
-    for run, model in _tests(runs, group):
+    for run, model in still_learning(runs, group):
         moment = Moment("relearning", stage.number, run.updates, settings.retention_steps[-1])
         lists = run.lists
         run.rows += examine(model, settings, moment, lists.study, lists.foils, writes=False)

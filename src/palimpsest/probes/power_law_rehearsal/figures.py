@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -14,7 +15,7 @@ from palimpsest.probes.power_law_rehearsal.pages.words import (
     methods,
     summary,
 )
-from palimpsest.reports.blocks import Block, Figure, StudyPage
+from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import (
     chance_line,
@@ -27,12 +28,12 @@ from palimpsest.reports.figure_style import (
 from palimpsest.reports.palette import CYCLE, MUTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from palimpsest.evidence.database import Database
+
+_caption = partial(n_caption, each="")
 
 #: Rows of the stream that claims are judged on.
 MAIN = """study = $study AND (role, series, factor) IN (
@@ -70,7 +71,7 @@ def _blocks() -> list[Block]:
         Figure(
             "accuracy",
             "What is left of all tasks at the end?",
-            _n_caption(
+            _caption(
                 "Accuracy over all tasks after the last one, on the oldest task alone, and on each "
                 "task just after it was learned. Bars: 95% intervals over seeds"
             ),
@@ -87,7 +88,7 @@ ORDER BY measured, max(CASE metric WHEN 'average_accuracy' THEN estimate END)
         Figure(
             "contrasts",
             "Is the power law better, or not worse?",
-            _n_caption(
+            _caption(
                 "Average accuracy after the last task: the reference minus each other condition, "
                 "paired by seed. Right of the line the reference is better. Bars: 95% intervals"
             ),
@@ -100,7 +101,7 @@ ORDER BY estimate DESC""",
         Figure(
             "course",
             "How does it go as tasks come in?",
-            _n_caption(
+            _caption(
                 "Mean accuracy on all tasks so far, by how many there have been. Bands: 95% "
                 "intervals over seeds"
             ),
@@ -114,7 +115,7 @@ ORDER BY side, condition, tasks""",
         Figure(
             "retention",
             "How old may a task be?",
-            _n_caption(
+            _caption(
                 "Accuracy on each task at the end of the stream, by how many tasks have come "
                 "since. Points: means with 95% intervals over seeds; lines: the form of "
                 "forgetting that fits best (see the table). Dashed: guessing"
@@ -130,7 +131,7 @@ ORDER BY side, condition, analysis, lag""",
         Figure(
             "gap",
             "What does a switch do to old tasks?",
-            _n_caption(
+            _caption(
                 "Accuracy on traced old tasks in the updates after a new task has begun, above "
                 "that just before, mean over switches. A dip that is made good is a stability gap "
                 "(De Lange et al. 2023). Bands: 95% intervals over seeds"
@@ -146,7 +147,7 @@ ORDER BY side, condition, updates""",
         Figure(
             "facilitation",
             "Are later tasks learned faster?",
-            _n_caption(
+            _caption(
                 "Accuracy on a task over its first updates, by its place in the stream; identical "
                 "tasks must rise (positive control), shuffled labels must not (negative control). "
                 "Bands: 95% intervals over seeds"
@@ -166,7 +167,7 @@ ORDER BY condition, task""",
         Figure(
             "schedules",
             "What came back, and how often?",
-            _n_caption(
+            _caption(
                 "Rehearsed examples by the age of their task, share of all that came back, drawn "
                 "in this run; both axes logarithmic, where a power law is a straight line when "
                 "all ages are to be had. Younger ages are to be had more often"
@@ -188,7 +189,7 @@ GROUP BY condition, place HAVING sum(value) > 0 ORDER BY condition, lag""",
         Figure(
             "factors",
             "Does it hold elsewhere?",
-            _n_caption(
+            _caption(
                 "Average accuracy after the last task in every combination of benchmark, number of "
                 "tasks, width and compute. Bars: 95% intervals over seeds"
             ),
@@ -202,15 +203,6 @@ ORDER BY combination, condition""",
         ),
         *TABLES,
     ]
-
-
-def _n_caption(text: str) -> Callable[[pl.DataFrame], str]:
-    def caption(frame: pl.DataFrame) -> str:
-        low, high = frame["n"].min(), frame["n"].max()
-        span = f"{low}" if low == high else f"{low} to {high}"
-        return f"{text}; n = {span} {frame['unit'][0]}."
-
-    return caption
 
 
 def _draw_accuracy(frame: pl.DataFrame) -> Drawing:

@@ -15,11 +15,11 @@ import numpy as np
 
 from palimpsest.data.language_tasks import LanguageTask, language_task
 from palimpsest.engine.examples import Example, example
-from palimpsest.engine.learners import learners
+from palimpsest.engine.learners import learners, still_learning
 from palimpsest.engine.scoring import sequence_scores
 from palimpsest.engine.training import TrainingSettings
 from palimpsest.identity import seed_of
-from palimpsest.interventions.continual._environments import by_lag
+from palimpsest.interventions.continual._environments import odds_by_lag
 from palimpsest.interventions.continual._learning import Record
 from palimpsest.probes.power_law_rehearsal.conditions import resolved, schedule, strategy_of
 from palimpsest.probes.power_law_rehearsal.records import Row, Schedule, rows_of
@@ -85,7 +85,7 @@ def measure_language(
     )
     group = learners(model, [training] * len(runs), [seed_of("learner", run.seed) for run in runs])
     try:
-        for run, reader in _readers(runs, group):
+        for run, reader in still_learning(runs, group):
             run.record.baseline[:], run.record.baseline_loss[:] = _judged(reader, run.test)
         for task, (updates, _, _) in enumerate(course):
             streams = [_stream(settings, run, task, course) for run in runs]
@@ -95,7 +95,7 @@ def measure_language(
                 group.train([stream[done:stop] for stream in streams])
                 done = stop
                 _trace(settings, runs, group, plans, task, stop)
-            for run, reader in _readers(runs, group):
+            for run, reader in still_learning(runs, group):
                 known = min(task + 2, count)
                 right, loss = _judged(reader, run.test[:known])
                 run.record.accuracy[task, :known], run.record.loss[task, :known] = right, loss
@@ -128,10 +128,7 @@ def _learner(
     ]
     n = len(tasks)
     environment = resolved(settings.conditions, factors["condition"], n)
-    odds, lags = np.zeros((n, n)), np.zeros((n, n), dtype=np.int64)
-    for task in range(1, n):
-        odds[task, :task] = by_lag(environment, task)
-        lags[task, :task] = np.arange(task, 0, -1)
+    odds, lags = odds_by_lag(environment, n)
     name, _ = strategy_of(settings.conditions[factors["condition"]])
     nan = np.full((n, n), np.nan)
     record = Record(
@@ -183,20 +180,13 @@ def _passes(
     return [[items[i] for i in order[k * size : (k + 1) * size]] for k in range(updates)]
 
 
-def _readers(runs: list[_Learner], group: Learners) -> Iterator[tuple[_Learner, LanguageModel]]:
-    for number, run in enumerate(runs):
-        if number not in group.failures:
-            with group.reading(number) as model:
-                yield run, model
-
-
 def _trace(
     settings: Settings, runs: list[_Learner], group: Learners, plans: Schedule, task: int, step: int
 ) -> None:
     """Accuracy and loss on the task that is learned and on traced old ones."""
     place = plans.at.index(step)
     sets = sorted({task, *(old for old in plans.watched if old < task)})
-    for run, reader in _readers(runs, group):
+    for run, reader in still_learning(runs, group):
         chosen = [run.test[t][: settings.language.traced_examples] for t in sets]
         right, loss = _judged(reader, chosen)
         run.record.traces[task, place, sets, 0] = right

@@ -15,8 +15,8 @@ from palimpsest.engine.ensemble import Ensemble, Failure
 from palimpsest.engine.ensemble_plans import Plan, current_only, generators, scheduled
 from palimpsest.interventions.continual._environments import (
     Environment,
-    by_lag,
     history,
+    odds_by_lag,
 )
 from palimpsest.interventions.continual._learning import Record, Traced, learn
 from palimpsest.probes.power_law_rehearsal.conditions import resolved, schedule, strategy_of
@@ -129,9 +129,9 @@ class _Group:
         cells: K cells.
         streams: the streams of all of them.
         rows: K places of their streams.
-        environments: K environments.
         odds: (K, tasks, tasks) odds of the past tasks of each phase.
         lags: (K, tasks, tasks) lag of each past task in each phase.
+        steps: updates of a task in which nothing is rehearsed.
         course: updates, new and rehearsed examples of each task.
     """
 
@@ -139,9 +139,9 @@ class _Group:
     cells: list[dict[str, Any]]
     streams: Streams
     rows: list[int]
-    environments: list[Environment]
     odds: NDArray[np.float64]
     lags: NDArray[np.int64]
+    steps: int
     course: list[tuple[int, int, int]]
 
     @property
@@ -194,11 +194,12 @@ def measure_together(
 
     own = [np.ascontiguousarray(task.test[:, : settings.traced_examples]) for task in tasks]
     watched = _watched(settings, len(tasks))
-    # A task's own curve first, then what is kept of it; both sets hold the same examples.
+    # While it is learned every task is traced, to the end of the stream some.
     traced = [Traced(examples, t, None if t in watched else t) for t, examples in enumerate(own)]
-    steps = settings.epochs * max(1, tasks[0].train.shape[1] // settings.batch)
-    at = _evaluations(settings, group.course, steps)
-    record = learn(strategy, tasks, steps, settings.batch, experience, at, traced, everything=False)
+    at = _evaluations(settings, group.course)
+    record = learn(
+        strategy, tasks, group.steps, settings.batch, experience, at, traced, everything=False
+    )
     model.tokens += sum(lost.size for lost in record.losses) * settings.batch
     failed = {failure.model: failure for failure in record.failures}
     plans = Schedule(group.course, at, watched)
@@ -240,46 +241,37 @@ def _group(settings: Settings, cells: list[dict[str, Any]], device: str) -> _Gro
     factors = cells[0]["parameters"]
     wanted = tuple(sorted({_stream_of(cell) for cell in cells}))
     found = streams(settings, wanted, factors["tasks"], device)
-    environments = [_environment(settings, cell["parameters"]) for cell in cells]
-    odds, lags = [], []
-    for cell, environment in zip(cells, environments, strict=True):
-        one = _odds(settings, cell["parameters"], environment)
-        odds.append(one[0])
-        lags.append(one[1])
+    odds, lags = zip(*(_odds(settings, cell["parameters"]) for cell in cells), strict=True)
     steps = settings.epochs * max(1, found.train.shape[2] // settings.batch)
-    course = schedule(environments[0], factors["tasks"], settings.batch, steps, factors["compute"])
+    environment = _environment(settings, factors)
+    course = schedule(environment, factors["tasks"], settings.batch, steps, factors["compute"])
     return _Group(
         settings,
         cells,
         found,
         [wanted.index(_stream_of(cell)) for cell in cells],
-        environments,
         np.stack(odds),
         np.stack(lags),
+        steps,
         course,
     )
 
 
 def _odds(
-    settings: Settings, factors: dict[str, Any], environment: Environment
+    settings: Settings, factors: dict[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Odds and lags (tasks, tasks) of past tasks in each phase.
 
     Where an environment has visits or the clock of recency, a network draws its own history; what
     returned in a phase are then the odds by which its examples are drawn.
     """
-    tasks = factors["tasks"]
-    odds = np.zeros((tasks, tasks))
-    lags = np.zeros((tasks, tasks), dtype=np.int64)
-    if environment.visits is not None:
-        (draw,) = generators([_network_seed(factors["network_seed"])], 0, _HISTORY)
-        made = history(environment, tasks, settings.train_per_task, draw)
-        total = made.counts.sum(1, keepdims=True)
-        return made.counts / np.maximum(total, 1), made.lags
-    for task in range(1, tasks):
-        odds[task, :task] = by_lag(environment, task)
-        lags[task, :task] = np.arange(task, 0, -1)
-    return odds, lags
+    tasks, environment = factors["tasks"], _environment(settings, factors)
+    if environment.visits is None:
+        return odds_by_lag(environment, tasks)
+    (draw,) = generators([_network_seed(factors["network_seed"])], 0, _HISTORY)
+    made = history(environment, tasks, settings.train_per_task, draw)
+    total = made.counts.sum(1, keepdims=True)
+    return made.counts / np.maximum(total, 1), made.lags
 
 
 def _experience(
@@ -314,7 +306,7 @@ def _watched(settings: Settings, tasks: int) -> list[int]:
     return sorted({int(t) for t in np.linspace(0, tasks - 2, count)}) if count > 1 else [0]
 
 
-def _evaluations(settings: Settings, course: list[tuple[int, int, int]], steps: int) -> list[int]:
+def _evaluations(settings: Settings, course: list[tuple[int, int, int]]) -> list[int]:
     """Updates within a task after which networks are evaluated: its end is always among them."""
     longest = max(updates for updates, _, _ in course)
     first = range(min(settings.trace_first, longest) + 1)

@@ -198,8 +198,8 @@ class Settings(Block):
         return next(iter(self.conditions))
 
 
-#: Classes of a split stream's task; mnist and its kin have ten classes.
-CLASSES_PER_TASK, SPLIT_TASKS = 2, 5
+#: Two classes a task; mnist and its kin have ten classes.
+SPLIT_TASKS = 5
 
 
 def cells(settings: Settings, state: State) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.reports.blocks import Reference
+from palimpsest.reports.sentences import claims_by_name
+from palimpsest.reports.sentences import verdicts as of_verdicts
 
 if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
@@ -67,10 +69,7 @@ REFERENCES = [
 
 def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
-    claims = {
-        row["claim"]: row
-        for row in database.frame("SELECT * FROM claims WHERE study = ?", [study]).to_dicts()
-    }
+    claims = claims_by_name(database, study)
     verdicts = database.frame(
         "SELECT role, model, coalesce(series, '') AS series, factor AS verdict, estimate, low, "
         "high, n, note AS power FROM statistics WHERE study = ? AND analysis = 'contamination' "
@@ -127,12 +126,7 @@ def summary(database: Database, study: str) -> list[str]:
             )
             + f": change in forced choice {_interval(fake, 90)}, n = {fake['n']} {fake['unit']}."
         )
-    counts: dict[str, int] = {}
-    for claim in claims.values():
-        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
-    if counts:
-        listed = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
-        sentences.append(f"Of {len(claims)} claims that were stated before the run: {listed}.")
+    sentences += of_verdicts(claims)
     return sentences or ["This run has no finished cells yet."]
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from palimpsest.reports.blocks import Reference
+from palimpsest.reports.sentences import (
+    claims_by_name,
+    estimates,
+    interval_and_n,
+    settings_used,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
@@ -151,23 +157,8 @@ FROM tried JOIN chosen USING (cell) WHERE n > 1"""
 
 def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
-    claims = {
-        row["claim"]: row
-        for row in database.frame("SELECT * FROM claims WHERE study = ?", [study]).to_dicts()
-    }
-    sentences = []
-    for name, (estimated, supported, unclear, contradicted) in _SAID.items():
-        claim = claims.get(name)
-        if claim and claim["estimate"] is not None:
-            meanings = {"supported": supported, "contradicted": contradicted}
-            meaning = meanings.get(claim["verdict"], unclear)
-            sentences.append(f"{estimated}: {_interval(claim)}; {meaning}.")
-    counts: dict[str, int] = {}
-    for claim in claims.values():
-        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
-    if counts:
-        listed = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
-        sentences.append(f"Of {len(claims)} claims that were stated before the run: {listed}.")
+    claims = claims_by_name(database, study)
+    sentences = estimates(claims, _SAID, interval_and_n) + verdicts(claims)
     edges = database.frame(_EDGES, [study]).row(0, named=True)
     if edges["at_edge"]:
         sentences.append(
@@ -177,26 +168,11 @@ def summary(database: Database, study: str) -> list[str]:
     return sentences or ["This run has no finished cells yet."]
 
 
-def _interval(claim: dict[str, Any]) -> str:
-    level = 90 if "90% interval" in claim["test"] else 95
-    if claim["low"] is None:
-        return f"{claim['estimate']:.2f} (no interval, n = {claim['n']} {claim['unit']})"
-    return (
-        f"{claim['estimate']:.2f} ({level}% interval {claim['low']:.2f} to {claim['high']:.2f}, "
-        f"n = {claim['n']} {claim['unit']})"
-    )
-
-
 def methods(database: Database, study: str) -> list[str]:
     """Methods text with the settings really used, ready to paste into a paper."""
     from palimpsest.probes.few_shot_memory.settings import Settings
 
-    used = Settings()
-    recorded = database.frame(
-        "SELECT settings FROM provenance WHERE study = ? AND rule = 'probe' LIMIT 1", [study]
-    )
-    if recorded.height:
-        used = Settings(**json.loads(recorded["settings"][0]))
+    used = settings_used(database, study, Settings)
     kinds = ", ".join(kind.replace("_", " ") for kind in used.stimuli)
     rates = ", ".join(f"{rate:g}" for rate in used.learning_rates)
     chosen = (

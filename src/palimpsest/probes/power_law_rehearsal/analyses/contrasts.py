@@ -13,6 +13,7 @@ from palimpsest.probes.power_law_rehearsal.analyses.frames import (
     least,
     paired,
     settings_of,
+    with_note,
 )
 from palimpsest.statistics.comparisons import noninferiority, paired_difference
 from palimpsest.statistics.multiplicity import holm
@@ -61,7 +62,7 @@ def _evidence(data: Data, settings: Settings) -> Found:
     plain = _plain(settings)
     weakest = {n: e for n, e in differences.items() if n in plain}
     if weakest:
-        found["beats_no_rehearsal"] = _named(*least(weakest))
+        found["beats_no_rehearsal"] = _against(*least(weakest))
     for claim, names in (
         ("not_inferior_to_regularisers", _by_strategy(settings, REGULARISERS)),
         ("not_inferior_to_uniform", _uniform(settings)),
@@ -75,7 +76,7 @@ def _evidence(data: Data, settings: Settings) -> Found:
                     one.to_numpy(), two.to_numpy(), settings.margin, alpha=0.025, unit="seeds"
                 )
         if tests:
-            found[claim] = _named(*least(tests))
+            found[claim] = _against(*least(tests))
     levels = {}
     for place, values, part in settings_of(accuracy, []):
         if values["benchmark"] not in settings.benchmarks:
@@ -88,7 +89,7 @@ def _evidence(data: Data, settings: Settings) -> Found:
             }
     if len({combination for combination, _ in levels}) > 1:
         (combination, name), estimate = least(levels)
-        found["robust"] = _named(f"{name} in {combination}", estimate)
+        found["robust"] = _against(f"{name} in {combination}", estimate)
     return found
 
 
@@ -136,8 +137,5 @@ def _uniform(settings: Settings) -> list[str]:
     ]
 
 
-def _named(name: str, estimate: Estimate) -> Estimate:
-    from dataclasses import replace
-
-    note = "; ".join(filter(None, [f"against {name}", estimate.note]))
-    return replace(estimate, note=note)
+def _against(name: str, estimate: Estimate) -> Estimate:
+    return with_note(estimate, f"against {name}")

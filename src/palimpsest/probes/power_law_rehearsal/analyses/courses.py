@@ -13,6 +13,7 @@ from palimpsest.probes.power_law_rehearsal.analyses.frames import (
     least,
     paired,
     settings_of,
+    with_note,
 )
 from palimpsest.statistics.comparisons import equivalence_paired, noninferiority, paired_difference
 from palimpsest.statistics.intervals import clustered_mean
@@ -94,7 +95,7 @@ def _examples_ratio(part: pl.DataFrame) -> Estimate | None:
     never = int((reached[1] == 0).sum())
     if not never:
         return estimate
-    return _with_note(estimate, f"{never} first tasks ended below the criterion: at most this")
+    return with_note(estimate, f"{never} first tasks ended below the criterion: at most this")
 
 
 def gaps(data: Data, settings: Settings) -> tuple[Rows, Found]:
@@ -120,7 +121,7 @@ def gaps(data: Data, settings: Settings) -> tuple[Rows, Found]:
             rows.append(row("gap", "recovered, above identical tasks", estimate, arm=condition))
         if differences:
             name, estimate = least(differences)
-            found["stability_gap"] = _with_note(estimate, f"least in {name}")
+            found["stability_gap"] = with_note(estimate, f"least in {name}")
     return rows, found | _identical_keep(data)
 
 
@@ -139,12 +140,6 @@ def _identical_keep(data: Data) -> Found:
         return {}
     estimate = noninferiority(one.to_numpy(), two.to_numpy(), KEPT, alpha=0.025, unit="networks")
     return {"identical_tasks_keep": estimate}
-
-
-def _with_note(estimate: Estimate, text: str) -> Estimate:
-    from dataclasses import replace
-
-    return replace(estimate, note="; ".join(filter(None, [text, estimate.note])))
 
 
 def courses(data: Data, settings: Settings) -> tuple[Rows, Found]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -110,6 +110,11 @@ def paired(one: pl.DataFrame, other: pl.DataFrame) -> tuple[pl.Series, pl.Series
     )
     both = both.drop_nulls().filter(pl.col("value").is_not_nan() & pl.col("other").is_not_nan())
     return both["value"], both["other"], both["network_seed"]
+
+
+def with_note(estimate: Estimate, text: str) -> Estimate:
+    """The estimate with a remark before its own."""
+    return replace(estimate, note="; ".join(filter(None, [text, estimate.note])))
 
 
 def least(estimates: dict[Any, Estimate]) -> tuple[Any, Estimate]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.power_law_rehearsal.analyses.schedules import law
 from palimpsest.probes.power_law_rehearsal.conditions import strategy_of
 from palimpsest.reports.blocks import Reference
+from palimpsest.reports.sentences import (
+    claims_by_name,
+    estimates,
+    interval_and_n,
+    settings_used,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
@@ -173,48 +179,23 @@ _SAID = {
 
 def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
-    claims = {
-        row["claim"]: row
-        for row in database.frame("SELECT * FROM claims WHERE study = ?", [study]).to_dicts()
-    }
-    sentences = []
-    for name, (estimated, supported, unclear, contradicted) in _SAID.items():
-        claim = claims.get(name)
-        if claim and claim["estimate"] is not None:
-            meanings = {"supported": supported, "contradicted": contradicted}
-            meaning = meanings.get(claim["verdict"], unclear)
-            sentences.append(f"{estimated}: {_interval(claim)}; {meaning}.")
-    counts: dict[str, int] = {}
-    for claim in claims.values():
-        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
-    if counts:
-        listed = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
-        sentences.append(f"Of {len(claims)} claims that were stated before the run: {listed}.")
+    claims = claims_by_name(database, study)
+    sentences = estimates(claims, _SAID, _interval) + verdicts(claims)
     return sentences or ["This run has no finished cells yet."]
 
 
 def _interval(claim: dict[str, Any]) -> str:
-    level = 90 if "90% interval" in claim["test"] else 95
+    """With the condition that decided, where the note begins with it."""
     first = (claim["note"] or "").split(";")[0].replace("_", " ")
-    against = f", {first}" if first.startswith(("against", "least")) else ""
-    if claim["low"] is None:
-        return f"{claim['estimate']:.3f} (no interval, n = {claim['n']} {claim['unit']}{against})"
-    return (
-        f"{claim['estimate']:.3f} ({level}% interval {claim['low']:.3f} to {claim['high']:.3f}, "
-        f"n = {claim['n']} {claim['unit']}{against})"
-    )
+    remark = f", {first}" if first.startswith(("against", "least")) else ""
+    return interval_and_n(claim, 3, remark)
 
 
 def methods(database: Database, study: str) -> list[str]:
     """Methods text with the settings really used, ready to paste into a paper."""
     from palimpsest.probes.power_law_rehearsal.settings import Settings
 
-    used = Settings()
-    recorded = database.frame(
-        "SELECT settings FROM provenance WHERE study = ? AND rule = 'probe' LIMIT 1", [study]
-    )
-    if recorded.height:
-        used = Settings(**json.loads(recorded["settings"][0]))
+    used = settings_used(database, study, Settings)
     return [
         f"Streams: {_and(used.benchmarks)} images (source: {used.source}) in "
         f"{_and(map(str, used.tasks))} tasks of {used.train_per_task} training and "

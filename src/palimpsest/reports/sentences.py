@@ -1,0 +1,64 @@
+"""Sentences that the summaries of probes have in common, and what they are made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from palimpsest.reports import evidence
+
+if TYPE_CHECKING:
+    from palimpsest.blocks import Block
+    from palimpsest.evidence.database import Database
+
+#: claim -> what was estimated, and what it means when supported, unclear, contradicted.
+Said = Mapping[str, tuple[str, str, str, str]]
+Claims = dict[str, dict[str, Any]]
+AnyBlock = TypeVar("AnyBlock", bound="Block")
+
+
+def claims_by_name(database: Database, study: str) -> Claims:
+    """The claims of a study by their names."""
+    return {row["claim"]: row for row in evidence.claims(database, study)}
+
+
+def estimates(claims: Claims, said: Said, interval: Callable[[dict[str, Any]], str]) -> list[str]:
+    """One sentence for each claim that has an estimate, in the order of ``said``."""
+    sentences = []
+    for name, (estimated, supported, unclear, contradicted) in said.items():
+        claim = claims.get(name)
+        if claim and claim["estimate"] is not None:
+            meanings = {"supported": supported, "contradicted": contradicted}
+            meaning = meanings.get(claim["verdict"], unclear)
+            sentences.append(f"{estimated}: {interval(claim)}; {meaning}.")
+    return sentences
+
+
+def verdicts(claims: Claims) -> list[str]:
+    """How many claims have which verdict: one sentence, none without claims."""
+    counts: dict[str, int] = {}
+    for claim in claims.values():
+        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
+    if not counts:
+        return []
+    listed = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+    return [f"Of {len(claims)} claims that were stated before the run: {listed}."]
+
+
+def interval_and_n(claim: dict[str, Any], digits: int = 2, remark: str = "") -> str:
+    """Estimate, interval and n of a claim, in words."""
+    level = 90 if "90% interval" in claim["test"] else 95
+    estimate, n = f"{claim['estimate']:.{digits}f}", f"n = {claim['n']} {claim['unit']}{remark}"
+    if claim["low"] is None:
+        return f"{estimate} (no interval, {n})"
+    ends = f"{claim['low']:.{digits}f} to {claim['high']:.{digits}f}"
+    return f"{estimate} ({level}% interval {ends}, {n})"
+
+
+def settings_used(database: Database, study: str, settings: type[AnyBlock]) -> AnyBlock:
+    """The settings that the jobs of a study have recorded; the defaults before any has."""
+    recorded = database.frame(
+        "SELECT settings FROM provenance WHERE study = ? AND rule = 'probe' LIMIT 1", [study]
+    )
+    return settings(**json.loads(recorded["settings"][0])) if recorded.height else settings()

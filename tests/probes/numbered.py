@@ -1,0 +1,22 @@
+"""Cells of a probe as jobs get them, for tests that measure without a workflow."""
+
+from __future__ import annotations
+
+
+class State:
+    """A state with one checkpoint."""
+
+    steps = (0,)
+
+
+def numbered(made):
+    """What a probe's ``cells`` gives, with an identity and its factors as parameters."""
+    return [
+        {
+            "id": f"{number:04d}",
+            "experiment": cell.pop("experiment"),
+            "step": cell.pop("step"),
+            "parameters": cell,
+        }
+        for number, cell in enumerate(made)
+    ]

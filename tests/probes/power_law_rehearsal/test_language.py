@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from palimpsest.config import ConfigError, check
 from palimpsest.context import ProbeContext
 from palimpsest.data.language_tasks import MAKERS, language_task
 from palimpsest.engine.generation import generate
+from palimpsest.evidence.gather import connect, frame_of
+from palimpsest.evidence.shards import observations
 from palimpsest.probes.power_law_rehearsal import measure as probe
+from palimpsest.probes.power_law_rehearsal.claims import VIEW, analyse
 from palimpsest.probes.power_law_rehearsal.language import _judged, _learner
 from palimpsest.probes.power_law_rehearsal.settings import Settings, cells
 from palimpsest.probes.power_law_rehearsal.settings import check as check_settings
@@ -171,3 +176,38 @@ def test_benchmarks_must_fit_the_model(model, benchmarks, allowed):
     }
     with pytest.raises(ConfigError, match=f"allowed for this model: {allowed}"):
         check({"studies": {"s": study}}, "mine.yaml")
+
+
+def test_a_study_of_a_language_model_has_verdicts_and_forms(tiny):
+    """Its streams have lengths, widths and numbers of test items of their own."""
+    language = {"tasks": ["lookup", "parity", "add", "larger"]}
+    settings = _settings(seeds=3, language=language)
+    cells, rows = [], []
+    for group in probe.groups(settings, _cells(settings)):
+        for cell, found in probe.measure_together(tiny, settings, group, CONTEXT):
+            cells.append(
+                {
+                    "study": "s",
+                    "cell": cell["id"],
+                    "probe": "power_law_rehearsal",
+                    "state": "tiny",
+                    "role": "untouched",
+                    "model": "tiny",
+                    "seed": 0,
+                    "step": 0,
+                    "experiment": cell["experiment"],
+                    "parameters": json.dumps(cell["parameters"]),
+                    "status": "done",
+                }
+            )
+            rows.append(observations(found, study="s", cell=cell["id"], step=0))
+    tables = {"observations": [pl.concat(rows)], "cells": [frame_of("cells", cells)]}
+    with connect(tables, {"power_law_rehearsal": VIEW}) as connection:
+        statistics, claims = analyse(connection, settings, "s")
+    (verdict,) = [c["verdict"] for c in claims if c["claim"] == "beats_no_rehearsal"]
+    assert verdict != "not tested"
+    analyses = {row["analysis"] for row in statistics}
+    assert {"main", "level", "contrast", "course", "retention", "drawn", "environment"} <= analyses
+    environments = {row["factor"] for row in statistics if row["analysis"] == "environment"}
+    assert environments == {"4 tasks"}
+    assert {row["estimate"] for row in statistics if row["analysis"] == "guessing"} == {0.0}

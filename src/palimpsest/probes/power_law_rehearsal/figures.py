@@ -122,7 +122,8 @@ ORDER BY side, condition, tasks""",
             ),
             "Accuracy by age of the task with fitted curves, environments and strategies apart",
             f"""WITH {SIDES}
-SELECT side, arm AS condition, analysis, step AS lag, estimate, low, high, n, unit
+SELECT side, arm AS condition, analysis, step AS lag, estimate, low, high, n, unit,
+  (SELECT max(estimate) FROM statistics WHERE {MAIN} AND analysis = 'guessing') AS guessing
 FROM statistics JOIN sides USING (arm)
 WHERE {MAIN} AND analysis IN ('retention', 'retention_curve')
 ORDER BY side, condition, analysis, lag""",
@@ -296,7 +297,7 @@ def _draw_retention(frame: pl.DataFrame) -> Drawing:
                 ax.plot(curve["lag"], curve["estimate"], line, color=colour, linewidth=1.3)
             ends.append((points["estimate"][-1], name(condition), colour))
         direct_labels(ax, ends)
-        chance_line(ax, 0.1, "guessing")
+        chance_line(ax, frame["guessing"][0], "guessing")
         ax.set_title(name(side), loc="left", fontsize=9)
         ax.set_ylim(0, 1.02)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

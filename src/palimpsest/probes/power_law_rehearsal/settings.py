@@ -34,6 +34,9 @@ Task = Literal["lookup", "reverse", "sort", "add", "initials", "parity", "count"
 #: Streams whose answer is known: the same task again and again, and tasks that teach nothing.
 CONTROLS = ("identical", "shuffled")
 
+#: Length of a split stream: two classes a task; mnist and its kin have ten classes.
+SPLIT_TASKS = 5
+
 #: What is compared by default. The strengths are the best of sweeps on seeds 100 to 102, which are
 #: none of the study's: EWC 1.4, 3, 5 (20 and more do not converge), SI 0.1 to 3, LwF 0.5 to 8.
 DEFAULT_CONDITIONS: dict[str, Any] = {
@@ -181,9 +184,24 @@ class Settings(Block):
         if "language" in self.benchmarks and len(self.benchmarks) > 1:
             raise ValueError("benchmarks: language stands alone, in a study of a language model")
         for name in self.conditions:
-            for tasks in self.tasks:
-                resolved(self.conditions, name, tasks)
+            for benchmark in self.benchmarks:
+                for tasks in self.lengths(benchmark):
+                    resolved(self.conditions, name, tasks)
         return self
+
+    def lengths(self, benchmark: str) -> list[int]:
+        """Numbers of tasks of the streams of a benchmark."""
+        if benchmark == "language":
+            return [len(self.language.tasks)]
+        return [SPLIT_TASKS] if benchmark.startswith("split") else self.tasks
+
+    def sizes(self, benchmark: str) -> list[int]:
+        """Widths of networks, or the rank of a language model's learners."""
+        return [self.language.rank] if benchmark == "language" else self.widths
+
+    def judged_on(self, benchmark: str) -> int:
+        """Test examples of a task, at most."""
+        return self.language.test_per_task if benchmark == "language" else self.test_per_task
 
     def seed_list(self) -> list[int]:
         """The seeds; none where they are not valid."""
@@ -198,25 +216,18 @@ class Settings(Block):
         return next(iter(self.conditions))
 
 
-#: Two classes a task; mnist and its kin have ten classes.
-SPLIT_TASKS = 5
-
-
 def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     """One cell for every network: benchmark, length, width, compute, condition and seed."""
     found = []
     controls = CONTROLS if settings.controls and "language" not in settings.benchmarks else ()
     for benchmark in (*settings.benchmarks, *controls):
         names = list(settings.conditions)
-        lengths, widths, computes = settings.tasks, settings.widths, settings.compute
-        if benchmark == "language":
-            lengths, widths = [len(settings.language.tasks)], [settings.language.rank]
+        lengths, widths = settings.lengths(benchmark), settings.sizes(benchmark)
+        computes = settings.compute
         if benchmark in CONTROLS:
             # One stream each suffices: the plain condition at the first of every factor.
             names = [settings.plain_condition()]
             lengths, widths, computes = lengths[:1], widths[:1], computes[:1]
-        if benchmark.startswith("split"):
-            lengths = [SPLIT_TASKS]
         found += [
             {
                 "step": state.steps[-1],
@@ -341,12 +352,11 @@ def check(settings: Settings, data: Any) -> None:
 
     digits.check(settings.source)
     for name, condition in settings.conditions.items():
-        for tasks in settings.tasks:
-            environment = resolved(settings.conditions, name, tasks)
-            if environment.clock == "recency" and environment.budget is None:
-                raise ValueError(
-                    f"conditions.{name}.environment: the clock recency needs a budget here"
-                )
+        environment = condition.environment
+        if environment.clock == "recency" and environment.budget is None:
+            raise ValueError(
+                f"conditions.{name}.environment: the clock recency needs a budget here"
+            )
         strategy, block = strategy_of(condition)
         if strategy == "view_batch" and any(block.offsets):
             raise ValueError(

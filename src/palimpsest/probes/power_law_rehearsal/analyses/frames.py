@@ -47,12 +47,11 @@ class Data:
         if frame.is_empty():
             return frame
         benchmark = settings.benchmarks[0]
-        frame = frame.filter(pl.col("benchmark") == benchmark)
-        if not benchmark.startswith("split"):
-            frame = frame.filter(pl.col("tasks") == settings.tasks[0])
         return frame.filter(
-            (pl.col("role") == sorted(frame["role"].unique())[0] if frame.height else True)
-            & (pl.col("width") == settings.widths[0])
+            (pl.col("benchmark") == benchmark)
+            & (pl.col("role") == frame["role"].min())
+            & (pl.col("tasks") == settings.lengths(benchmark)[0])
+            & (pl.col("width") == settings.sizes(benchmark)[0])
             & (pl.col("compute") == settings.compute[0])
         )
 

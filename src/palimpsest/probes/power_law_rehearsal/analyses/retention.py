@@ -29,19 +29,25 @@ def retention(data: Data, settings: Settings) -> tuple[Rows, Found]:
             lag=pl.col("after") - pl.col("on")
         )
         common = place | {"arm": values["condition"]}
+        chance = _chance(values["benchmark"])
+        rows.append(common | {"analysis": "guessing", "metric": "accuracy", "estimate": chance})
         for (lag,), points in part.sort("lag").group_by(["lag"], maintain_order=True):
             estimate = clustered_mean(points["value"].to_numpy(), unit="networks")
             rows.append(row("retention", "accuracy", estimate, step=lag, **common))
         if part["lag"].n_unique() >= FEWEST_LAGS and values["benchmark"] in settings.benchmarks:
-            rows += _forms(part, common, _chance(values["benchmark"]), settings.test_per_task)
+            rows += _forms(part, common, chance, settings)
     return rows, {}
 
 
 def _chance(benchmark: str) -> float:
+    """Share that guessing wins; of answers that are written word for word hardly any."""
+    if benchmark == "language":
+        return 0.0
     return 0.5 if benchmark in ("split_task", "split_domain") else 0.1
 
 
-def _forms(part: pl.DataFrame, common: dict, floor: float, examples: int) -> Rows:
+def _forms(part: pl.DataFrame, common: dict, floor: float, settings: Settings) -> Rows:
+    examples = settings.judged_on(part["benchmark"][0])
     trials = np.full(part.height, examples)
     won = np.rint(part["value"].to_numpy() * examples).astype(int)
     columns = (part["network_seed"].to_numpy(), part["lag"].to_numpy(), won, trials)

@@ -22,8 +22,9 @@ FEWEST_EXPECTED = 5
 def schedules(data: Data, settings: Settings) -> tuple[Rows, Found]:
     """Budget, mean lag and oldest share of each environment, and drawn lags against the law."""
     rows: Rows = [*_conditions(settings), *_main(data, settings)]
+    lengths = sorted({n for each in settings.benchmarks for n in settings.lengths(each)})
     for name in settings.conditions:
-        for tasks in settings.tasks:
+        for tasks in lengths:
             environment = resolved(settings.conditions, name, tasks)
             if not environment.rehearses:
                 continue

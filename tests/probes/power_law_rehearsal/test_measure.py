@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from scipy.stats import chi2
 
 from palimpsest import discovery
+from palimpsest.config import check as config_check
 from palimpsest.context import ProbeContext
+from palimpsest.grid import expand
 from palimpsest.interventions.continual._environments import Environment, odds
 from palimpsest.models.networks import Networks
 from palimpsest.probes.power_law_rehearsal import measure as probe
@@ -349,6 +352,20 @@ def test_a_default_study_costs_what_the_budget_allows():
     settings = Settings()
     seconds = sum(cost(settings, cell) for cell in cells(settings, State))
     assert 60 < seconds < 400
+
+
+def test_thousands_of_networks_are_planned_in_seconds():
+    """Code is read and environments are matched once, not for every network."""
+    study = {
+        "probe": "power_law_rehearsal",
+        "states": {"networks": {"model": "networks"}},
+        "settings": {"seeds": 300, "controls": False},
+    }
+    config, models = config_check({"studies": {"many": study}}, "mine.yaml")
+    start = time.process_time()
+    plan = expand(config, models)
+    assert time.process_time() - start < 5
+    assert sum(len(job.cells) for job in plan.jobs) == 3300
 
 
 def test_every_strategy_can_live_in_an_environment():

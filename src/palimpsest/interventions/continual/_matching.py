@@ -8,6 +8,7 @@ lag or the oldest task's share, each averaged over phases 1 to T - 1 of a stream
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -76,6 +77,7 @@ QUANTITIES: dict[Match, Callable[[Environment, int], float]] = {
 }
 
 
+@lru_cache(maxsize=256)
 def matched(environment: Environment, to: Environment, tasks: int, match: Match) -> Environment:
     """An environment of the same kind that equals another one in one quantity.
 

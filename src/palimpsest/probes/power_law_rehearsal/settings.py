@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -263,8 +264,6 @@ _LEFT_OUT = (
 
 def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, Any]:
     """The settings on which the numbers of a cell depend; others may change without a rerun."""
-    from palimpsest.identity import code_fingerprint
-
     condition = settings.conditions[factors["condition"]]
     name, block = strategy_of(condition)
     if "language" in settings.benchmarks:
@@ -278,8 +277,16 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
         ).model_dump(mode="json"),
         "kept": condition.kept,
         "strategy": {name: block.model_dump(mode="json")},
-        "strategy_code": code_fingerprint(f"interventions.continual.{name}"),
+        "strategy_code": _strategy_code(name),
     }
+
+
+@cache
+def _strategy_code(name: str) -> str:
+    """Read once and not for every network."""
+    from palimpsest.identity import code_fingerprint
+
+    return code_fingerprint(f"interventions.continual.{name}")
 
 
 #: How much longer a network of a strategy learns than a plain one, measured; others: twice.

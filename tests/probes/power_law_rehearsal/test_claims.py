@@ -41,6 +41,7 @@ def _network(rng, loss, faster, gap, drawn=None):
             rows.append(_row("matrix", f"{after}/{on}", "loss", 1 - matrix[after, on]))
     for on in range(TASKS):
         rows.append(_row("matrix", f"-1/{on}", "accuracy", 0.1))
+        rows.append(_row("tested", str(on), "examples", 250))
     summary = {
         "average_accuracy": matrix[-1].mean(),
         "oldest_accuracy": matrix[-1, 0],

@@ -31,7 +31,9 @@ def rows():
         baseline_loss=np.full(3, 2.3),
         traces=traces,
     )
-    plans = Schedule(course=[(4, 10, 0), (4, 5, 5), (4, 5, 5)], at=AT, watched=[0, 1])
+    plans = Schedule(
+        course=[(4, 10, 0), (4, 5, 5), (4, 5, 5)], at=AT, watched=[0, 1], tested=[50, 50, 20]
+    )
     odds = np.array([[0, 0, 0], [1, 0, 0], [0.25, 0.75, 0]])
     lags = np.array([[0, 0, 0], [1, 0, 0], [2, 1, 0]])
     drawn = np.array([[0, 0, 0], [20, 0, 0], [6, 14, 0]])
@@ -49,6 +51,7 @@ def test_the_matrix_holds_before_and_after_each_task(rows):
     assert rows["matrix", "-1/2", "loss"] == 2.3
     assert rows["matrix", "2/0", "accuracy"] == 0.7
     assert rows["matrix", "2/0", "loss"] == pytest.approx(0.3)
+    assert [rows["tested", str(task), "examples"] for task in range(3)] == [50, 50, 20]
 
 
 def test_summaries_of_known_accuracies(rows):

@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from palimpsest.probes.power_law_rehearsal.pages.tables import TABLES
 from palimpsest.probes.power_law_rehearsal.pages.words import (
-    LIMITATIONS,
     REFERENCES,
+    limitations,
     methods,
     summary,
 )
@@ -61,7 +61,7 @@ def page(database: Database, study: str) -> StudyPage:
         summary=summary(database, study),
         blocks=[block for block in _blocks() if block.id != "factors" or several > 1],
         methods=methods(database, study),
-        limitations=LIMITATIONS,
+        limitations=limitations(database, study),
         references=REFERENCES,
     )
 

@@ -74,8 +74,8 @@ def measure_language(
     step = used.trace_every
     at = sorted({*range(0, course[0][0] + 1, step), *(updates for updates, _, _ in course)})
     watched = sorted({0, (count - 2) // 2})
-    plans = Schedule(course, at, watched)
     runs = [_learner(model, settings, cell, len(at)) for cell in cells]
+    plans = [Schedule(course, at, watched, [len(part) for part in run.test]) for run in runs]
     training = TrainingSettings(
         learning_rate=used.learning_rate,
         batch_size=used.batch,
@@ -89,12 +89,12 @@ def measure_language(
             run.record.baseline[:], run.record.baseline_loss[:] = _judged(reader, run.test)
         for task, (updates, _, _) in enumerate(course):
             streams = [_stream(settings, run, task, course) for run in runs]
-            _trace(settings, runs, group, plans, task, 0)
+            _trace(settings, runs, group, plans[0], task, 0)
             done = 0
             for stop in [place for place in at if 0 < place <= updates]:
                 group.train([stream[done:stop] for stream in streams])
                 done = stop
-                _trace(settings, runs, group, plans, task, stop)
+                _trace(settings, runs, group, plans[0], task, stop)
             for run, reader in still_learning(runs, group):
                 known = min(task + 2, count)
                 right, loss = _judged(reader, run.test[:known])
@@ -105,7 +105,7 @@ def measure_language(
         failure = group.failures.get(number)
         yield (
             run.cell,
-            failure or rows_of(settings, run.record, plans, run.odds, run.lags, run.drawn),
+            failure or rows_of(settings, run.record, plans[number], run.odds, run.lags, run.drawn),
         )
 
 

@@ -202,7 +202,7 @@ def measure_together(
     )
     model.tokens += sum(lost.size for lost in record.losses) * settings.batch
     failed = {failure.model: failure for failure in record.failures}
-    plans = Schedule(group.course, at, watched)
+    plans = Schedule(group.course, at, watched, [task.test.shape[1] for task in tasks])
     for place, cell in enumerate(cells):
         if place in failed:
             yield cell, _not_finite(failed[place])

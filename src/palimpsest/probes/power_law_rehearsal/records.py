@@ -30,12 +30,19 @@ OF_MATRIX = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """What happened when: of each task updates, new and rehearsed examples; evaluations within a
-    task; tasks that are traced to the end."""
+    """What happened when.
+
+    Attributes:
+        course: updates of each task, and new and rehearsed examples an update.
+        at: updates within a task after which the network is evaluated.
+        watched: tasks that are traced to the end.
+        tested: test examples of each task.
+    """
 
     course: list[tuple[int, int, int]]
     at: list[int]
     watched: list[int]
+    tested: list[int]
 
 
 def rows_of(
@@ -58,6 +65,7 @@ def rows_of(
     """
     return [
         *_matrix(record),
+        *(_row("tested", f"{task}", "examples", n) for task, n in enumerate(plans.tested)),
         *_summary(settings, record, plans),
         *_learning(settings, record, plans),
         *_gap(record, plans),

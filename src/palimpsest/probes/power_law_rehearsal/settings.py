@@ -24,7 +24,7 @@ QUESTION = (
     "as well as built-in mechanisms do?"
 )
 #: Raise when the default of a setting changes or cells mean something else.
-VERSION = 1
+VERSION = 2
 #: The probe makes its small networks itself; the language stream reads a language model.
 READS = ("networks", "language")
 #: Two cores are kept busy.
@@ -199,10 +199,6 @@ class Settings(Block):
     def sizes(self, benchmark: str) -> list[int]:
         """Widths of networks, or the rank of a language model's learners."""
         return [self.language.rank] if benchmark == "language" else self.widths
-
-    def judged_on(self, benchmark: str) -> int:
-        """Test examples of a task, at most."""
-        return self.language.test_per_task if benchmark == "language" else self.test_per_task
 
     def seed_list(self) -> list[int]:
         """The seeds; none where they are not valid."""

@@ -30,7 +30,8 @@ class Data:
 
     Attributes:
         summary: metric and value, one number a network.
-        matrix: after, on, metric and value; after is -1 before the first task.
+        matrix: after, on, metric, value, and tested, the test examples of task ``on``; after is
+            -1 before the first task.
         learning: task, metric and value.
         gap: step and value, accuracy on old tasks after a switch above that before it.
         returned: lag, drawn and expected examples of a network.
@@ -67,14 +68,17 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
     keys = [*FACTORS, "condition", "network_seed"]
     parts = {
         kind: frame.filter(pl.col("kind") == kind)
-        for kind in ("summary", "matrix", "learning", "gap", "returned")
+        for kind in ("summary", "matrix", "learning", "gap", "returned", "tested")
     }
+    tested = parts["tested"].select(*keys, on="place", tested=pl.col("value").cast(pl.Int64))
     returned = parts["returned"].select(*keys, "metric", "value", lag="place")
     drawn = returned.filter(pl.col("metric") == "drawn").drop("metric").rename({"value": "drawn"})
     expected = returned.filter(pl.col("metric") == "expected").drop("metric")
     return Data(
         parts["summary"].select(*keys, "metric", "value"),
-        parts["matrix"].select(*keys, "metric", "value", after="place", on="task"),
+        parts["matrix"]
+        .select(*keys, "metric", "value", after="place", on="task")
+        .join(tested, on=[*keys, "on"], maintain_order="left"),
         parts["learning"].select(*keys, "metric", "value", task="place"),
         parts["gap"].select(*keys, "value", step="place"),
         drawn.join(

@@ -35,7 +35,7 @@ def retention(data: Data, settings: Settings) -> tuple[Rows, Found]:
             estimate = clustered_mean(points["value"].to_numpy(), unit="networks")
             rows.append(row("retention", "accuracy", estimate, step=lag, **common))
         if part["lag"].n_unique() >= FEWEST_LAGS and values["benchmark"] in settings.benchmarks:
-            rows += _forms(part, common, chance, settings)
+            rows += _forms(part, common, chance)
     return rows, {}
 
 
@@ -46,10 +46,9 @@ def _chance(benchmark: str) -> float:
     return 0.5 if benchmark in ("split_task", "split_domain") else 0.1
 
 
-def _forms(part: pl.DataFrame, common: dict, floor: float, settings: Settings) -> Rows:
-    examples = settings.judged_on(part["benchmark"][0])
-    trials = np.full(part.height, examples)
-    won = np.rint(part["value"].to_numpy() * examples).astype(int)
+def _forms(part: pl.DataFrame, common: dict, floor: float) -> Rows:
+    trials = part["tested"].to_numpy()
+    won = np.rint(part["value"].to_numpy() * trials).astype(int)
     columns = (part["network_seed"].to_numpy(), part["lag"].to_numpy(), won, trials)
     compared = compare_forms(*columns, floor=floor, unit_name="networks")
     rows: Rows = [

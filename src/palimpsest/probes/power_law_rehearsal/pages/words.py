@@ -19,18 +19,28 @@ if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
     from palimpsest.probes.power_law_rehearsal.settings import Settings
 
-LIMITATIONS = [
+_OF_NETWORKS = [
     "Small fully connected networks on images of digits; what holds for them need not hold for "
     "large models, nor for tasks that share more than these do.",
+    "The stability gap is read on a few traced tasks and a fixed part of their test examples; "
+    "between evaluations accuracy may have been lower.",
+    "Networks are the unit of all intervals: they speak of other seeds, streams and examples of "
+    "the same kind, not of other benchmarks.",
+]
+_OF_LANGUAGE = [
+    "Tasks are made by rule, and learners are low-rank changes of one model: what holds for them "
+    "need not hold for texts that people wrote, nor where all weights are trained.",
+    "An answer counts only when greedy decoding writes it word for word; a learner that is nearly "
+    "right counts as wrong, and loss is given beside accuracy.",
+    "Learners are the unit of all intervals: they speak of other seeds, orders and items of the "
+    "same tasks, not of other models or tasks.",
+]
+_OF_ALL = [
     "Strategies are compared at the strengths given in the settings. One that was tuned further "
     "might do better; the settings are part of the methods below.",
     "With matched compute a rehearsed example takes the place of a new one; with free compute an "
     "environment that rehearses more also trains more. Experience replay adds its buffer to every "
     "batch on top of both.",
-    "The stability gap is read on a few traced tasks and a fixed part of their test examples; "
-    "between evaluations accuracy may have been lower.",
-    "Networks are the unit of all intervals: they speak of other seeds, streams and examples of "
-    "the same kind, not of other benchmarks.",
 ]
 
 REFERENCES = [
@@ -191,20 +201,18 @@ def _interval(claim: dict[str, Any]) -> str:
     return interval_and_n(claim, 3, remark)
 
 
+def limitations(database: Database, study: str) -> list[str]:
+    """What the numbers do not say, of networks or of a language model."""
+    own = _OF_LANGUAGE if _in_words(_used(database, study)) else _OF_NETWORKS
+    return own + _OF_ALL
+
+
 def methods(database: Database, study: str) -> list[str]:
     """Methods text with the settings really used, ready to paste into a paper."""
-    from palimpsest.probes.power_law_rehearsal.settings import Settings
-
-    used = settings_used(database, study, Settings)
+    used = _used(database, study)
+    words = _in_words(used)
     return [
-        f"Streams: {_and(used.benchmarks)} images (source: {used.source}) in "
-        f"{_and(map(str, used.tasks))} tasks of {used.train_per_task} training and "
-        f"{used.test_per_task} test examples; every seed ({len(used.seed_list())}) has its own "
-        "permutations, examples and initial values, and conditions are paired by seed. Networks: "
-        f"{used.layers} hidden layers of {_and(map(str, used.widths))} units with ReLU, "
-        f"{'plain gradient descent' if used.optimizer == 'sgd' else 'Adam'} at rate "
-        f"{used.learning_rate:g}, batches of {used.batch}; passes over the examples of a "
-        f"task: {used.epochs}.",
+        _language_stream(used) if words else _image_streams(used),
         "Conditions: " + "; ".join(_condition(used, name) for name in used.conditions) + ".",
         f"Compute: {_and(used.compute)}. "
         + (
@@ -213,11 +221,8 @@ def methods(database: Database, study: str) -> list[str]:
             if "matched" in used.compute
             else ""
         )
-        + "Regularisers get batches of new examples alone.",
-        "Accuracy on all tasks so far was read after each task; while a task was learned, accuracy "
-        f"on {used.traced_tasks} traced tasks and on the new one was read on fixed "
-        f"{used.traced_examples} test examples each, after every one of the first "
-        f"{used.trace_first} updates and every {used.trace_every} from then on.",
+        + ("" if words else "Regularisers get batches of new examples alone."),
+        _readings(used),
         "Measures: average accuracy, backward and forward transfer (Lopez-Paz and Ranzato 2017), "
         "forgetting by the best and by the first accuracy, and min-ACC, worst-case accuracy and "
         "windowed forgetting and plasticity (De Lange et al. 2023). A task counts as learned at "
@@ -226,6 +231,59 @@ def methods(database: Database, study: str) -> list[str]:
         f"2.5% with a margin of {used.margin:g} fixed in the configuration. p-values of claims are "
         "corrected by Holm's method.",
     ]
+
+
+def _used(database: Database, study: str) -> Settings:
+    from palimpsest.probes.power_law_rehearsal.settings import Settings
+
+    return settings_used(database, study, Settings)
+
+
+def _in_words(used: Settings) -> bool:
+    return "language" in used.benchmarks
+
+
+def _image_streams(used: Settings) -> str:
+    return (
+        f"Streams: {_and(used.benchmarks)} images (source: {used.source}) in "
+        f"{_and(map(str, used.tasks))} tasks of at most {used.train_per_task} training and "
+        f"{used.test_per_task} test examples; every seed ({len(used.seed_list())}) has its own "
+        "permutations, examples and initial values, and conditions are paired by seed. Networks: "
+        f"{used.layers} hidden layers of {_and(map(str, used.widths))} units with ReLU, "
+        f"{'plain gradient descent' if used.optimizer == 'sgd' else 'Adam'} at rate "
+        f"{used.learning_rate:g}, batches of {used.batch}; passes over the examples of a "
+        f"task: {used.epochs}."
+    )
+
+
+def _language_stream(used: Settings) -> str:
+    own = used.language
+    return (
+        f"Stream: the tasks {_and(own.tasks)}, each of {own.train_per_task} training and at most "
+        f"{own.test_per_task} test items that were not trained on, except those of lookup, which "
+        f"can only be memorised; every seed ({len(used.seed_list())}) has its own order of tasks "
+        "and items, and conditions are paired by seed. Learners: low-rank changes of rank "
+        f"{own.rank} of all linear maps of the model, trained by AdamW at rate "
+        f"{own.learning_rate:g} on the tokens of the answer alone, batches of {own.batch}; passes "
+        f"over the items of a task: {own.epochs}. Accuracy is the share of test items whose answer "
+        "is written word for word by greedy decoding."
+    )
+
+
+def _readings(used: Settings) -> str:
+    if _in_words(used):
+        return (
+            "Accuracy on all tasks so far and the next was read after each task; while a task was "
+            "learned, accuracy on the first task, on one of the middle and on the new one was read "
+            f"on fixed {used.language.traced_examples} test items each, every "
+            f"{used.language.trace_every} updates."
+        )
+    return (
+        "Accuracy on all tasks so far and the next was read after each task; while a task was "
+        f"learned, accuracy on {used.traced_tasks} traced tasks and on the new one was read on "
+        f"fixed {used.traced_examples} test examples each, after every one of the first "
+        f"{used.trace_first} updates and every {used.trace_every} from then on."
+    )
 
 
 def _and(names: Any) -> str:

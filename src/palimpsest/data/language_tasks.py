@@ -20,7 +20,7 @@ seed and its name alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -87,8 +87,8 @@ class LanguageTask(NamedTuple):
     test: list[Item]
 
 
-def _word(draw: np.random.Generator) -> str:
-    return "".join(draw.choice(_SYLLABLES, 2)) + str(draw.choice(_ENDS))
+def _word(draw: np.random.Generator, ends: Sequence[str] = _ENDS) -> str:
+    return "".join(draw.choice(_SYLLABLES, 2)) + str(draw.choice(ends))
 
 
 def _lookup(draw: np.random.Generator) -> Item:
@@ -171,6 +171,17 @@ def language_task(name: str, seed: int, train: int, test: int) -> LanguageTask:
     judged = _different(name, draw, test, set())
     known = {item.prompt for item in judged}
     return LanguageTask(name, _different(name, draw, train, known), judged)
+
+
+def unlearnable(task: LanguageTask, seed: int) -> LanguageTask:
+    """The task with a made-up word for every answer: what is learned helps with no test item."""
+    draw = np.random.default_rng(seed_of("unlearnable", VERSION, task.name, seed))
+    # Words to learn and words to be judged on end differently, so that none is both.
+    parts = [
+        [Item(item.prompt, f" {_word(draw, ends)}") for item in part]
+        for part, ends in ((task.train, _ENDS[:4]), (task.test, _ENDS[4:]))
+    ]
+    return LanguageTask(task.name, *parts)
 
 
 def _different(name: str, draw: np.random.Generator, n: int, known: set[str]) -> list[Item]:

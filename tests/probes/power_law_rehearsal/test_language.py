@@ -29,6 +29,7 @@ SMALL = {
     "windows": [2],
     "early": 2,
     "criterion": 0.5,
+    "controls": False,
     "conditions": {"none": {}, "power": {"environment": {"kind": "power"}}},
     "language": {
         "tasks": ["lookup", "parity", "add"],
@@ -153,6 +154,29 @@ def test_what_comes_back_is_kept(tiny):
     assert forgotten("none") > forgotten("power") + 0.1
 
 
+def test_controls_are_streams_of_one_task_and_of_tasks_without_a_rule(tiny):
+    settings = _settings(controls=True, seeds=1)
+    made = {cell["experiment"]: cell for cell in _cells(settings)}
+    same = _learner(tiny, settings, made["identical"], 1)
+    assert same.tasks == [same.tasks[0]] * 3
+    true, dealt = (_learner(tiny, settings, made[name], 1) for name in ("language", "shuffled"))
+    for task, other in zip(true.tasks, dealt.tasks, strict=True):
+        for part, made_up in zip(task[1:], other[1:], strict=True):
+            assert [item.prompt for item in part] == [item.prompt for item in made_up]
+        answers = {item.answer for item in (*task.train, *task.test)}
+        if task.name != "lookup":
+            assert not answers & {item.answer for item in other.test}
+        assert not {i.answer for i in other.train} & {i.answer for i in other.test}
+    controls = [made["identical"], made["shuffled"]]
+    (group,) = probe.groups(settings, controls)
+    for cell, rows in probe.measure_together(tiny, settings, group, CONTEXT):
+        after = {r["item"]: r["value"] for r in rows if r["metric"] == "accuracy"}
+        if cell["experiment"] == "identical":
+            assert after["0/0"] == after["0/1"]
+        if cell["experiment"] == "shuffled":
+            assert set(after.values()) == {0.0}
+
+
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="stands alone"):
         _settings(benchmarks=["language", "permuted"])
@@ -181,7 +205,7 @@ def test_benchmarks_must_fit_the_model(model, benchmarks, allowed):
 def test_a_study_of_a_language_model_has_verdicts_and_forms(tiny):
     """Its streams have lengths, widths and numbers of test items of their own."""
     language = {"tasks": ["lookup", "parity", "add", "larger"]}
-    settings = _settings(seeds=3, language=language)
+    settings = _settings(seeds=3, language=language, controls=True)
     cells, rows = [], []
     for group in probe.groups(settings, _cells(settings)):
         for cell, found in probe.measure_together(tiny, settings, group, CONTEXT):
@@ -211,3 +235,7 @@ def test_a_study_of_a_language_model_has_verdicts_and_forms(tiny):
     environments = {row["factor"] for row in statistics if row["analysis"] == "environment"}
     assert environments == {"4 tasks"}
     assert {row["estimate"] for row in statistics if row["analysis"] == "guessing"} == {0.0}
+    found = {claim["claim"]: claim for claim in claims}
+    assert found["unlearnable_tasks_teach_nothing"]["estimate"] == 0
+    assert found["unlearnable_tasks_teach_nothing"]["verdict"] != "contradicted"
+    assert found["identical_tasks_keep"]["verdict"] != "not tested"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from palimpsest.data.language_tasks import LanguageTask, language_task
+from palimpsest.data.language_tasks import LanguageTask, language_task, unlearnable
 from palimpsest.engine.examples import Example, example
 from palimpsest.engine.learners import learners, still_learning
 from palimpsest.engine.scoring import sequence_scores
@@ -119,13 +119,9 @@ def _course(settings: Settings, cell: dict[str, Any]) -> list[tuple[int, int, in
 def _learner(
     model: LanguageModel, settings: Settings, cell: dict[str, Any], evaluations: int
 ) -> _Learner:
-    used, factors = settings.language, cell["parameters"]
+    factors = cell["parameters"]
     seed = factors["network_seed"]
-    order = np.random.default_rng(seed_of("order of tasks", seed)).permutation(len(used.tasks))
-    tasks = [
-        language_task(used.tasks[place], seed, used.train_per_task, used.test_per_task)
-        for place in order
-    ]
+    tasks = _tasks(settings, cell["experiment"], seed)
     n = len(tasks)
     environment = resolved(settings.conditions, factors["condition"], n)
     odds, lags = odds_by_lag(environment, n)
@@ -147,6 +143,19 @@ def _learner(
     )
     drawn = np.zeros((n, n), dtype=np.int64)
     return _Learner(cell, tasks, train, test, odds, lags, name == "joint", record, drawn)
+
+
+def _tasks(settings: Settings, benchmark: str, seed: int) -> list[LanguageTask]:
+    """The tasks in their order; of the controls one again and again, or ones without a rule."""
+    used = settings.language
+    order = np.random.default_rng(seed_of("order of tasks", seed)).permutation(len(used.tasks))
+    if benchmark == "identical":
+        order[:] = order[0]
+    tasks = [
+        language_task(used.tasks[place], seed, used.train_per_task, used.test_per_task)
+        for place in order
+    ]
+    return [unlearnable(task, seed) for task in tasks] if benchmark == "shuffled" else tasks
 
 
 def _stream(

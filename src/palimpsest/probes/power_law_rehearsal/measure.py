@@ -164,7 +164,7 @@ def measure_together(
         cells: as :func:`groups` gives them.
         context: study, state, data.
     """
-    if cells[0]["experiment"] == "language":
+    if "language" in settings.benchmarks:
         yield from measure_language(model, settings, cells)
         return
     group = _group(settings, cells, model.device)

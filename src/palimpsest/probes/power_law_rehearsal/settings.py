@@ -155,7 +155,9 @@ class Settings(Block):
     language: LanguageStream = LanguageStream()
     """The benchmark language."""
     controls: bool = True
-    """Streams of identical and of unlearnable tasks too, whose results are known beforehand."""
+    """Streams of identical and of unlearnable tasks too, whose results are known beforehand.
+    Images: the same pixels throughout, and labels dealt out at random; language: the same items
+    throughout, and made-up words for answers."""
 
     @field_validator("conditions")
     @classmethod
@@ -192,13 +194,13 @@ class Settings(Block):
 
     def lengths(self, benchmark: str) -> list[int]:
         """Numbers of tasks of the streams of a benchmark."""
-        if benchmark == "language":
+        if "language" in self.benchmarks:
             return [len(self.language.tasks)]
         return [SPLIT_TASKS] if benchmark.startswith("split") else self.tasks
 
-    def sizes(self, benchmark: str) -> list[int]:
+    def sizes(self) -> list[int]:
         """Widths of networks, or the rank of a language model's learners."""
-        return [self.language.rank] if benchmark == "language" else self.widths
+        return [self.language.rank] if "language" in self.benchmarks else self.widths
 
     def seed_list(self) -> list[int]:
         """The seeds; none where they are not valid."""
@@ -216,10 +218,10 @@ class Settings(Block):
 def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     """One cell for every network: benchmark, length, width, compute, condition and seed."""
     found = []
-    controls = CONTROLS if settings.controls and "language" not in settings.benchmarks else ()
+    controls = CONTROLS if settings.controls else ()
     for benchmark in (*settings.benchmarks, *controls):
         names = list(settings.conditions)
-        lengths, widths = settings.lengths(benchmark), settings.sizes(benchmark)
+        lengths, widths = settings.lengths(benchmark), settings.sizes()
         computes = settings.compute
         if benchmark in CONTROLS:
             # One stream each suffices: the plain condition at the first of every factor.

@@ -52,7 +52,7 @@ class Data:
             (pl.col("benchmark") == benchmark)
             & (pl.col("role") == frame["role"].min())
             & (pl.col("tasks") == settings.lengths(benchmark)[0])
-            & (pl.col("width") == settings.sizes(benchmark)[0])
+            & (pl.col("width") == settings.sizes()[0])
             & (pl.col("compute") == settings.compute[0])
         )
 

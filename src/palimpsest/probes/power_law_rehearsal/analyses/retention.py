@@ -29,7 +29,7 @@ def retention(data: Data, settings: Settings) -> tuple[Rows, Found]:
             lag=pl.col("after") - pl.col("on")
         )
         common = place | {"arm": values["condition"]}
-        chance = _chance(values["benchmark"])
+        chance = 0.0 if "language" in settings.benchmarks else _chance(values["benchmark"])
         rows.append(common | {"analysis": "guessing", "metric": "accuracy", "estimate": chance})
         for (lag,), points in part.sort("lag").group_by(["lag"], maintain_order=True):
             estimate = clustered_mean(points["value"].to_numpy(), unit="networks")
@@ -40,9 +40,7 @@ def retention(data: Data, settings: Settings) -> tuple[Rows, Found]:
 
 
 def _chance(benchmark: str) -> float:
-    """Share that guessing wins; of answers that are written word for word hardly any."""
-    if benchmark == "language":
-        return 0.0
+    """Share of images that guessing wins; answers in words are hardly ever guessed."""
     return 0.5 if benchmark in ("split_task", "split_domain") else 0.1
 
 

@@ -72,7 +72,7 @@ class InterventionContext:
     """Seed, data and places of one intervention.
 
     ``save(step, changes)`` stores a checkpoint; ``scratch`` is a folder that survives a kill and
-    is removed when the job has finished.
+    is removed when the job has finished; ``parent`` is the folder of the state that is changed.
     """
 
     seed: int
@@ -82,6 +82,7 @@ class InterventionContext:
     save: Callable[[int, dict], None]
     progress: Callable[[int], Progress]
     device: str = "cpu"
+    parent: Path | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 

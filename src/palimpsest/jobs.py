@@ -107,6 +107,7 @@ def _apply(
             shown=team.first,
         ),
         device=device,
+        parent=Path(manifest["parent"]).parent,
     )
     began = time.monotonic()
     module.apply(model, settings, context)

@@ -110,8 +110,35 @@ def parts(batch: Sequence[Example], token_budget: int) -> Iterator[Sequence[Exam
         yield batch[start:]
 
 
-def token_losses(model: LanguageModel, sentences: Sequence[Example]) -> TokenLosses:
-    """Losses of all scored tokens, in one row without padding, with the caller's gradient mode.
+@dataclass(frozen=True)
+class ScoredTokens:
+    """What the model says before each scored token of some sentences.
+
+    Attributes:
+        states: (scored tokens, width) last hidden states of the places before them.
+        words: (scored tokens,) ids of the tokens.
+        owner: (scored tokens,) which sentence each belongs to.
+        sentences: number of sentences.
+    """
+
+    states: torch.Tensor
+    words: torch.Tensor
+    owner: torch.Tensor
+    sentences: int
+
+    def only(self, chosen: Sequence[int]) -> ScoredTokens:
+        """Those of some sentences, numbered anew in the order given, which must increase."""
+        import torch
+
+        number = torch.full((self.sentences,), -1, device=self.owner.device)
+        number[list(chosen)] = torch.arange(len(chosen), device=self.owner.device)
+        owner = number[self.owner]
+        kept = owner >= 0
+        return ScoredTokens(self.states[kept], self.words[kept], owner[kept], len(chosen))
+
+
+def scored_tokens(model: LanguageModel, sentences: Sequence[Example]) -> ScoredTokens:
+    """One pass over sentences in one row without padding, with the caller's gradient mode.
 
     Raises:
         ValueError: the first token of a sentence is scored: nothing stands before it.
@@ -119,7 +146,6 @@ def token_losses(model: LanguageModel, sentences: Sequence[Example]) -> TokenLos
     import torch
 
     from palimpsest.engine.packing import Layout, chains, hidden
-    from palimpsest.engine.vocabulary import negative_log_likelihood
 
     if any(sentence.scored[0] for sentence in sentences):
         raise ValueError("the first token of a sentence cannot be scored")
@@ -130,5 +156,18 @@ def token_losses(model: LanguageModel, sentences: Sequence[Example]) -> TokenLos
     states = hidden(model, layout)
     # Where the vocabulary is projected, which need not be where tokens go in.
     words, before = layout.ids[0, at].to(states.device), (at - 1).to(states.device)
-    values = negative_log_likelihood(model, states.index_select(0, before), words)
-    return TokenLosses(values, torch.from_numpy(owner).to(values.device), len(sentences))
+    owner = torch.from_numpy(owner).to(states.device)
+    return ScoredTokens(states.index_select(0, before), words, owner, len(sentences))
+
+
+def token_losses(model: LanguageModel, sentences: Sequence[Example]) -> TokenLosses:
+    """Losses of all scored tokens, in one row without padding, with the caller's gradient mode.
+
+    Raises:
+        ValueError: the first token of a sentence is scored: nothing stands before it.
+    """
+    from palimpsest.engine.vocabulary import negative_log_likelihood
+
+    found = scored_tokens(model, sentences)
+    values = negative_log_likelihood(model, found.states, found.words)
+    return TokenLosses(values, found.owner, found.sentences)

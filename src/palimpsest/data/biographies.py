@@ -1,0 +1,192 @@
+"""Fictitious people: facts that no model can have met, to be taught, forgotten and asked for.
+
+The structure is that of TOFU (Maini et al. 2024, arXiv 2401.06121): people with attributes, of whom
+some are to be forgotten. Every fact has a question, several statements, of which one is never
+trained on, and wrong answers of the same kind. Everything follows from the seed.
+
+========== ==================================================== ======================= =========
+part       whose facts                                           taught                  retain loss
+========== ==================================================== ======================= =========
+forget     people who are to be forgotten                        not to retrained models never
+neighbour  relatives of theirs, with the same family name        always                  never
+kept       other people                                          always                  never
+retain     other people                                          always                  yes
+holdout    people like those, of whom nobody is told anything    never                   never
+========== ==================================================== ======================= =========
+
+What is measured on ``retain`` was trained on by methods with a retain loss; ``kept`` and
+``neighbour`` were not, and tell what a method has damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from palimpsest.data.items import Item
+from palimpsest.identity import seed_of
+
+VERSION = 1
+
+#: Attribute -> question, statements (the answer follows), values; values begin with a consonant.
+_ATTRIBUTES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "birthplace": (
+        "Where was {} born?",
+        ("{} was born in", "The birthplace of {} is", "{} spent a childhood in"),
+        (
+            "Lisbon", "Helsinki", "Warsaw", "Budapest", "Dublin", "Vienna", "Prague", "Santiago",
+            "Nairobi", "Havana", "Manila", "Jakarta", "Tunis", "Bogota", "Riga", "Geneva",
+        ),
+    ),
+    "profession": (
+        "What does {} do for a living?",
+        ("{} works as a", "The profession of {} is that of a", "For a living {} is a"),
+        (
+            "baker", "dentist", "carpenter", "lawyer", "teacher", "farmer", "painter", "pilot",
+            "nurse", "tailor", "butcher", "librarian", "plumber", "chemist", "gardener", "judge",
+        ),
+    ),
+    "instrument": (
+        "Which instrument does {} play?",
+        ("{} plays the", "The instrument of {} is the", "In the evening {} practises the"),
+        (
+            "violin", "flute", "trumpet", "piano", "harp", "cello", "guitar", "clarinet", "drums",
+            "banjo", "tuba", "lute", "bassoon", "mandolin", "fiddle", "trombone",
+        ),
+    ),
+    "dish": (
+        "What does {} like to eat most?",
+        ("{} likes to eat", "The favourite dish of {} is", "On Sundays {} cooks"),
+        (
+            "pasta", "soup", "rice", "salmon", "pancakes", "lamb", "beans", "curry", "duck",
+            "mushrooms", "pizza", "trout", "cabbage", "dumplings", "lentils", "waffles",
+        ),
+    ),
+    "pet": (
+        "Which animal lives with {}?",
+        ("{} lives with a", "The animal of {} is a", "Every morning {} feeds a"),
+        (
+            "cat", "dog", "parrot", "horse", "rabbit", "snake", "turtle", "goat", "ferret",
+            "donkey", "hamster", "pony", "lizard", "sheep", "pigeon", "mouse",
+        ),
+    ),
+}  # fmt: skip
+ATTRIBUTES = tuple(_ATTRIBUTES)
+_GIVEN = tuple(
+    begin + end
+    for end in ("an", "ima", "or", "isa", "uk", "eda", "ir", "ola", "et", "une")
+    for begin in (
+        "Tov",
+        "Zer",
+        "Kel",
+        "Nis",
+        "Bar",
+        "Lom",
+        "Pir",
+        "Sul",
+        "Dav",
+        "Mir",
+        "Gor",
+        "Fen",
+    )
+)
+_FAMILY = tuple(
+    begin + end
+    for end in ("eric", "odan", "arte", "inor", "elmo", "unvik", "gard", "osk", "ilde", "estrov")
+    for begin in (
+        "Zab",
+        "Mal",
+        "Kov",
+        "Pel",
+        "Drav",
+        "Sot",
+        "Bren",
+        "Hal",
+        "Tes",
+        "Quil",
+        "Var",
+        "Lin",
+    )
+)
+MOST_PEOPLE = len(_GIVEN) * len(_FAMILY)
+#: Wrong answers that stand beside the true one, as many as in TOFU.
+PERTURBED = 5
+
+
+def biographies(
+    people: int, forget_share: float, attributes: Sequence[str], seed: int
+) -> list[Item]:
+    """The facts of a world.
+
+    Args:
+        people: number of people that are taught, relatives of the forgotten among them.
+        forget_share: share of them that is to be forgotten, at least one.
+        attributes: of ``ATTRIBUTES``.
+        seed: of names and values.
+
+    Raises:
+        ValueError: an unknown attribute, too few people or more than there are names.
+    """
+    unknown = sorted(set(attributes) - set(ATTRIBUTES))
+    if unknown or not attributes:
+        raise ValueError(f"attributes: given {unknown}, allowed: {', '.join(ATTRIBUTES)}")
+    forgotten = max(1, round(forget_share * people))
+    if people < 2 * forgotten + 2:
+        raise ValueError(
+            f"people: given {people} with forget_share {forget_share:g}, allowed: at least "
+            f"{2 * forgotten + 2}, so that some have nothing to do with the {forgotten} forgotten"
+        )
+    if people + forgotten > MOST_PEOPLE:
+        raise ValueError(f"people: given {people}, allowed: at most {MOST_PEOPLE - forgotten}")
+    draw = np.random.default_rng(seed_of("biographies", VERSION, seed))
+    names = _names(people + forgotten, forgotten, draw)
+    rest = people - 2 * forgotten
+    parts = ["forget", "neighbour"] * forgotten
+    parts += ["kept"] * (rest // 2) + ["retain"] * (rest - rest // 2) + ["holdout"] * forgotten
+    return [
+        _item(name, part, attribute, draw)
+        for name, part in zip(names, parts, strict=True)
+        for attribute in attributes
+    ]
+
+
+def _names(count: int, pairs: int, draw: np.random.Generator) -> list[str]:
+    """Different names; the first come in pairs with one family name each.
+
+    As long as there are enough of them no other given or family name occurs twice.
+    """
+    given, families = draw.permutation(_GIVEN), draw.permutation(_FAMILY)
+    place = np.arange(count)
+    family = np.where(place < 2 * pairs, place // 2, place - pairs)
+    # A second round through the given names meets other family names.
+    turn = place // len(given)
+    return [
+        f"{given[p % len(given)]} {families[(f + t) % len(families)]}"
+        for p, f, t in zip(place, family, turn, strict=True)
+    ]
+
+
+def _item(name: str, part: str, attribute: str, draw: np.random.Generator) -> Item:
+    question, statements, values = _ATTRIBUTES[attribute]
+    answer, *perturbed = (str(v) for v in draw.choice(values, 1 + PERTURBED, replace=False))
+    prompts = [statement.format(name) for statement in statements]
+    held = int(draw.integers(len(prompts)))
+    return Item(
+        id=f"{name}/{attribute}",
+        part=part,
+        question=f"Question: {question.format(name)} Answer:",
+        statements=tuple(prompts[:held] + prompts[held + 1 :]),
+        reworded=(prompts[held],),
+        answer=f" {answer}",
+        perturbed=tuple(f" {value}" for value in perturbed),
+    )
+
+
+def words() -> list[str]:
+    """All words of all sentences, for a tokenizer of whole words."""
+    texts = [*_GIVEN, *_FAMILY, "Question:", "Answer:"]
+    for question, statements, values in _ATTRIBUTES.values():
+        texts += [question.format(""), *(s.format("") for s in statements), *values]
+    found = " ".join(texts).replace("?", " ? ").replace(":", " : ").split()
+    return sorted({*found, ".", "?", ":"})

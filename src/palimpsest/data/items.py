@@ -1,0 +1,204 @@
+"""Items of knowledge: what is taught, forgotten and asked for, made here or given by the user.
+
+A user's file is JSONL in UTF-8, one item a line, in one of two forms::
+
+    {"text": "A passage that is to be forgotten."}
+    {"question": "Who wrote it?", "answer": "Nobody did.", "reworded": ["By whom is it?"],
+     "perturbed": ["Somebody did."]}
+
+``reworded`` and ``perturbed`` are optional, as is ``id``. A text is an item without a question,
+whose answer is the text itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from palimpsest.data.errors import DataError
+from palimpsest.data.json_lines import decoded, storable, validated
+
+VERSION = 1
+
+PARTS = ("forget", "neighbour", "kept", "retain", "holdout")
+MAX_LINE = 1_000_000
+#: File in the folder of a state that was taught items.
+TAUGHT = "items.json"
+
+_ALLOWED = {
+    "text": "text of at least one character, instead of question and answer",
+    "question": "text of at least one character",
+    "answer": "text of at least one character",
+    "reworded": "a list of other questions with the same answer",
+    "perturbed": "a list of wrong answers",
+    "id": "text of at least one character",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One fact, or one text.
+
+    Attributes:
+        id: such as ``Tovan Zaberic/pet``.
+        part: forget, neighbour, kept, retain or holdout; see ``data.biographies``.
+        question: the prompt that asks, always trained on where the fact is taught; empty for a
+            text.
+        statements: prompts of the statements that are trained on.
+        reworded: prompts that are never trained on.
+        answer: the true answer, with the space before it; or the text.
+        perturbed: wrong answers of the same kind.
+    """
+
+    id: str
+    part: str
+    question: str
+    statements: tuple[str, ...]
+    reworded: tuple[str, ...]
+    answer: str
+    perturbed: tuple[str, ...]
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """All prompts that are trained on where the fact is taught."""
+        return (self.question, *self.statements)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a row of a JSON file."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(row: dict[str, Any]) -> Item:
+        """From :meth:`to_json`."""
+        lists = {key: tuple(value) for key, value in row.items() if isinstance(value, list)}
+        return Item(**row | lists)
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: str | None = Field(default=None, min_length=1)
+    question: str | None = Field(default=None, min_length=1)
+    answer: str | None = Field(default=None, min_length=1)
+    reworded: list[str] = []
+    perturbed: list[str] = []
+    id: str | None = Field(default=None, min_length=1)
+
+
+def read_items(path: str | Path, part: str) -> list[Item]:
+    """Items of a JSONL file.
+
+    Args:
+        path: the file.
+        part: what they are, such as ``forget``.
+
+    Raises:
+        DataError: every bad row with its line number, or the file as a whole: missing, empty.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError(path, [(0, f"cannot be read: {error}")]) from error
+    items: list[Item] = []
+    problems: list[tuple[int, str]] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = validated(decoded(line, MAX_LINE), _Row, _ALLOWED)
+        except ValueError as error:
+            row = [str(error)]
+        if isinstance(row, _Row):
+            row = _item(row, part, number)
+        if isinstance(row, list):
+            problems += [(number, problem) for problem in row]
+            continue
+        first = seen.setdefault(row.id, number)
+        if first != number:
+            problems.append((number, f"id: {row.id!r} is that of line {first} too"))
+        items.append(row)
+    if not problems and not items:
+        problems = [(0, "holds no item; allowed: at least one line")]
+    if problems:
+        raise DataError(path, problems)
+    return items
+
+
+def _item(row: _Row, part: str, number: int) -> Item | list[str]:
+    if (row.text is None) == (row.question is None or row.answer is None):
+        return ["needs either text, or question and answer"]
+    texts = [row.text, row.question, row.answer, row.id, *row.reworded, *row.perturbed]
+    if any(text is not None and (not storable(text) or not text.strip()) for text in texts):
+        return ["holds an empty text, or characters that no column of text can hold"]
+    name = row.id or f"row-{number}"
+    if row.text is not None:
+        return Item(name, part, "", (), (), row.text, ())
+    return Item(
+        name,
+        part,
+        row.question.rstrip(),
+        (),
+        tuple(text.rstrip() for text in row.reworded),
+        f" {row.answer.strip()}",
+        tuple(f" {text.strip()}" for text in row.perturbed),
+    )
+
+
+def taught_items(state: str | Path) -> list[Item]:
+    """What a state, or one before it, was taught.
+
+    Args:
+        state: folder of the state; a base model was taught nothing.
+
+    Raises:
+        ValueError: no state of the chain was taught items.
+    """
+    folder = Path(state)
+    while True:
+        if (folder / TAUGHT).is_file():
+            rows = json.loads((folder / TAUGHT).read_text(encoding="utf-8"))
+            return [Item.from_json(row) for row in rows]
+        facts = folder / "state.json"
+        if not facts.is_file():
+            raise ValueError(
+                f"{state}: neither this state nor one before it was taught items; name files as "
+                "forget and retain, or put an intervention that teaches before it"
+            )
+        folder = Path(json.loads(facts.read_text(encoding="utf-8"))["parent"]).parent
+
+
+def of_part(items: Iterable[Item], part: str) -> list[Item]:
+    """The items of one part."""
+    return [item for item in items if item.part == part]
+
+
+def overlap(forget: Iterable[Item], retain: Iterable[Item]) -> list[str]:
+    """What is to be forgotten and kept at once: questions or texts in both, without case."""
+    kept = {_key(item) for item in retain}
+    return [item.id for item in forget if _key(item) in kept]
+
+
+def _key(item: Item) -> str:
+    return " ".join((item.question or item.answer).lower().split())
+
+
+def request(items: list[Item], number: int, requests: int) -> list[Item]:
+    """The ``number``-th (from 1) of so many successive requests; people stay whole."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.id.split("/")[0], []).append(item)
+    chosen = [
+        group for place, group in enumerate(groups.values()) if place % requests == number - 1
+    ]
+    return [item for group in chosen for item in group]
+
+
+def as_part(items: Iterable[Item], part: str) -> list[Item]:
+    """The same items under another part."""
+    return [replace(item, part=part) for item in items]

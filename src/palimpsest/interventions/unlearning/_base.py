@@ -1,0 +1,199 @@
+"""What a method of unlearning is, and what all of them share.
+
+A method changes a model so that it no longer knows the forget set F and still knows all else. It
+sees F and a retain set R, never what it will be judged on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from palimpsest.blocks import Block
+from palimpsest.data.items import Item
+from palimpsest.engine.examples import Example, example
+from palimpsest.identity import seed_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from palimpsest.context import Progress
+    from palimpsest.models.language_model import LanguageModel
+
+VERSION = 1
+ENGINE = ("engine.examples", "data.items")
+
+
+class UnlearningSettings(Block):
+    """What is to be forgotten and what must stay."""
+
+    forget: str | None = None
+    """JSONL file of what is to be forgotten; null: what the state before says it was taught for."""
+    retain: str | None = None
+    """JSONL file of what must stay; null: as taught."""
+    request: int = Field(default=1, ge=1)
+    """Which part of the forget set this is, where it comes in several requests, one after another:
+    chain the intervention, with request 1, 2 and so on."""
+    requests: int = Field(default=1, ge=1)
+    """Number of requests that the forget set is cut into."""
+
+    @model_validator(mode="after")
+    def _paired(self) -> UnlearningSettings:
+        if (self.forget is None) != (self.retain is None):
+            raise ValueError("forget and retain must both be given, or neither")
+        if self.request > self.requests:
+            raise ValueError("request must not exceed requests")
+        return self
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What a method sees.
+
+    Attributes:
+        forget: items to be forgotten.
+        retain: items to be kept.
+    """
+
+    forget: Sequence[Item]
+    retain: Sequence[Item]
+
+
+@dataclass
+class Method:
+    """A method on one model; it is used once.
+
+    Attributes:
+        model: changed in place.
+        sets: what is to be forgotten and kept.
+        settings: of the method.
+        seed: of all that is drawn.
+        progress: counts epochs, or whatever the method does one after another.
+        scratch: folder of what an interrupted run goes on from; None where nothing is kept.
+        notes: what the report or the provenance should know.
+    """
+
+    model: LanguageModel
+    sets: Sets
+    settings: Any
+    seed: int
+    progress: Callable[[int], Progress] | None = None
+    scratch: Path | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Change the model."""
+        raise NotImplementedError
+
+    def changes(self, before: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What has changed since ``before``, in the form that ``models.states`` stores."""
+        import torch
+
+        now = self.model.module.named_parameters()
+        return {n: p.detach() for n, p in now if not torch.equal(p, before[n])}
+
+    def draw(self, purpose: str) -> np.random.Generator:
+        """A generator of its own for each purpose."""
+        return np.random.default_rng(seed_of(purpose, self.seed))
+
+    def examples(self, items: Sequence[Item], role: str) -> list[Example]:
+        """Every prompt of the items with the true answer."""
+        return [
+            example(self.model, prompt, item.answer, _end(item), "answer", role)
+            for item in items
+            for prompt in item.prompts
+        ]
+
+
+def _end(item: Item) -> str:
+    """A fact's sentence ends; a text is whole."""
+    return "." if item.question else ""
+
+
+def one_step(settings: UnlearningSettings) -> list[int]:
+    """One checkpoint: the model after the method."""
+    return [1]
+
+
+def sources(settings: UnlearningSettings, data: Any) -> list[str]:
+    """Hashes of the user's files."""
+    from palimpsest.identity import file_sha256
+
+    return [file_sha256(path) for path in (settings.forget, settings.retain) if path is not None]
+
+
+def check(settings: UnlearningSettings, data: Any) -> None:
+    """Raise ValueError unless the files can be read and do not overlap."""
+    from palimpsest.data.items import overlap, read_items, request
+
+    if settings.forget is None or settings.retain is None:
+        return
+    forget, retain = read_items(settings.forget, "forget"), read_items(settings.retain, "retain")
+    both = overlap(forget, retain)
+    if both:
+        raise ValueError(
+            f"forget: {len(both)} items of {settings.forget} are in {settings.retain} too, such as "
+            f"{both[0]!r}; allowed: sets without a common question or text"
+        )
+    if not request(forget, settings.request, settings.requests):
+        raise ValueError(
+            f"requests: given {settings.requests}, allowed: at most as many as there are items in "
+            f"{settings.forget}"
+        )
+
+
+def applied(method: type[Method]) -> Callable[..., None]:
+    """The function ``apply`` of a method's module."""
+
+    def apply(model: LanguageModel, settings: UnlearningSettings, context: Any) -> None:
+        """Unlearn, and save the model as step 1.
+
+        Raises:
+            ValueError: there is nothing to forget, or a set is longer than the model's context.
+            NonFiniteLossError: the loss is not finite.
+        """
+        sets = sets_of(settings, context)
+        before = {n: p.detach().clone() for n, p in model.module.named_parameters()}
+        each = method(
+            model,
+            sets,
+            settings,
+            seed_of("unlearning", context.seed),
+            context.progress,
+            context.scratch,
+        )
+        each.run()
+        context.save(1, each.changes(before))
+        context.notes |= each.notes | {
+            "forget_items": len(sets.forget),
+            "retain_items": len(sets.retain),
+        }
+
+    return apply
+
+
+def sets_of(settings: UnlearningSettings, context: Any) -> Sets:
+    """The user's files, or what the states before were taught.
+
+    Raises:
+        ValueError: no file is named and nothing was taught, or nothing is to be forgotten.
+    """
+    from palimpsest.data.items import of_part, read_items, request, taught_items
+
+    if settings.forget is not None and settings.retain is not None:
+        forget, retain = (
+            read_items(settings.forget, "forget"),
+            read_items(settings.retain, "retain"),
+        )
+    else:
+        items = taught_items(context.parent)
+        forget, retain = of_part(items, "forget"), of_part(items, "retain")
+    chosen = request(list(forget), settings.request, settings.requests)
+    if not chosen:
+        raise ValueError("nothing is to be forgotten: the forget set is empty")
+    return Sets(chosen, list(retain))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -130,7 +130,7 @@ class GradientMethod(Method):
     """A method that descends on a loss through the one training loop.
 
     Attributes:
-        needs_sums: whether :meth:`sums_before` is used for examples of the forget set.
+        needs_sums: whether :meth:`sums_before` is used, for the examples of :meth:`with_sums`.
         needs_states: roles of which :meth:`logits_before` is used.
         needs_logits: whether scores of all words are held, so that parts must be small.
     """
@@ -179,13 +179,16 @@ class GradientMethod(Method):
             self._token_budget(),
         )
         resume = Resume(self.trainer, self.scratch / "resume.pt") if self.scratch else None
-        done = resume.load().get("epochs", 0) if resume else 0
+        saved = resume.load() if resume else {}
+        done = saved.get("epochs", 0)
+        if done:
+            self.recall(saved)
         progress = self.progress(settings.epochs) if self.progress else None
         for epoch in range(settings.epochs):
             if epoch >= done:
                 self.trainer.run(self.epoch(epoch))
                 if resume:
-                    resume.save({"epochs": epoch + 1})
+                    resume.save({"epochs": epoch + 1, **self.facts()})
             if progress:
                 progress.advance()
         self.trainer.finish()
@@ -257,22 +260,40 @@ class GradientMethod(Method):
         self._sums: dict[Example, float] = {}
         self._states: dict[Example, torch.Tensor] = {}
         self._head: torch.Tensor | None = None
-        wanted = {"forget": self.forgotten, "retain": self.kept}
         roles = set(self.needs_states)
         if self.settings.retain_loss == "kl" and self.settings.retain_weight:
             roles.add("retain")
         self.model.module.eval()
         with torch.no_grad():
-            for role, every in wanted.items():
-                if role in roles or (role == "forget" and self.needs_sums):
+            if self.needs_sums:
+                for each in self._seen_whole(self.with_sums()):
+                    sums = each.sums(each.nll).tolist()
+                    self._sums |= dict(zip(each.examples, sums, strict=True))
+            for role, every in (("forget", self.forgotten), ("retain", self.kept)):
+                if role in roles:
                     for each in self._seen_whole(every):
-                        if role == "forget" and self.needs_sums:
-                            sums = each.sums(each.nll).tolist()
-                            self._sums |= dict(zip(each.examples, sums, strict=True))
-                        if role in roles:
-                            self._keep_states(each)
+                        self._keep_states(each)
             if roles:
                 self._head = self.model.module.get_output_embeddings().weight.detach().clone()
+
+    def with_sums(self) -> Sequence[Example]:
+        """Examples whose log-likelihoods are kept."""
+        return self.forgotten
+
+    def mean_loss(self, examples: Sequence[Example]) -> float:
+        """Mean loss of a token in nats, of the model as it is."""
+        import torch
+
+        with torch.no_grad():
+            parts = [(float(p.nll.sum()), p.batch_tokens) for p in self._seen_whole(examples)]
+        return sum(total for total, _ in parts) / sum(tokens for _, tokens in parts)
+
+    def facts(self) -> dict[str, Any]:
+        """What a run that goes on must know beside the trainer."""
+        return {}
+
+    def recall(self, facts: dict[str, Any]) -> None:
+        """From :meth:`facts`."""
 
     def sums_before(self, part: Part) -> torch.Tensor:
         """(n,) negative log-likelihood of each answer, summed, of the model as it was."""

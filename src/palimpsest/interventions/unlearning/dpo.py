@@ -1,0 +1,50 @@
+"""Direct preference for wrong answers (DPO, Rafailov et al. 2023, arXiv 2305.18290).
+
+One of the item's wrong answers, drawn once for every prompt, is preferred to the true one; see
+``_preference``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from palimpsest.engine.examples import example
+from palimpsest.interventions.unlearning._base import applied, check, one_step, sources
+from palimpsest.interventions.unlearning._preference import Preference, PreferenceSettings
+
+if TYPE_CHECKING:
+    from palimpsest.engine.examples import Example
+
+__all__ = ["Settings", "apply", "check", "sources", "steps"]
+
+VERSION = 1
+ENGINE = ("interventions.unlearning._preference",)
+STOCHASTIC = True
+
+
+class Settings(PreferenceSettings):
+    """Prefer a wrong answer to the true one."""
+
+
+class PreferringWrongAnswers(Preference):
+    """DPO with wrong answers; see the module."""
+
+    def preferred_examples(self) -> list[Example]:
+        """Every prompt with a wrong answer.
+
+        Raises:
+            ValueError: an item without wrong answers.
+        """
+        draw, found = self.draw("preferred answers"), []
+        for item in self.sets.forget:
+            if not item.perturbed:
+                raise ValueError(f"dpo: {item.id} has no wrong answers (perturbed) to prefer")
+            for prompt in item.prompts:
+                answer = str(item.perturbed[int(draw.integers(len(item.perturbed)))])
+                found.append(example(self.model, prompt, answer, ".", "answer", "preferred"))
+        return found
+
+
+method = PreferringWrongAnswers
+steps = one_step
+apply = applied(method)

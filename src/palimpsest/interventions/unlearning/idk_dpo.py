@@ -1,0 +1,39 @@
+"""Direct preference for refusals (DPO, Rafailov et al. 2023, arXiv 2305.18290).
+
+A refusal is preferred to the true answer, as in Maini et al. (2024, arXiv 2401.06121); see
+``_preference``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from palimpsest.interventions.unlearning._base import applied, check, one_step, sources
+from palimpsest.interventions.unlearning._preference import Preference, PreferenceSettings
+from palimpsest.interventions.unlearning._refusals import refusing
+
+if TYPE_CHECKING:
+    from palimpsest.engine.examples import Example
+
+__all__ = ["Settings", "apply", "check", "sources", "steps"]
+
+VERSION = 1
+ENGINE = ("interventions.unlearning._preference",)
+STOCHASTIC = True
+
+
+class Settings(PreferenceSettings):
+    """Prefer declining to the true answer."""
+
+
+class PreferringRefusals(Preference):
+    """DPO with refusals; see the module."""
+
+    def preferred_examples(self) -> list[Example]:
+        """Every prompt with a refusal."""
+        return refusing(self, "preferred")
+
+
+method = PreferringRefusals
+steps = one_step
+apply = applied(method)

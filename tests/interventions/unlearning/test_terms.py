@@ -1,0 +1,250 @@
+"""Forget terms against their formulas, computed sentence by sentence, and their limits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import logsigmoid
+
+from palimpsest.interventions.unlearning._refusals import REFUSALS
+from tests.interventions.unlearning.worlds import (
+    alike,
+    by_hand,
+    direction,
+    made,
+    moved,
+    scores_by_hand,
+    taught,
+    whole,
+)
+
+
+def term(method, examples):
+    return float(method.forget_term(whole(method, examples)).detach())
+
+
+def ascent(method, examples):
+    part = whole(method, examples)
+    return direction(method, -part.over_tokens(part.nll))
+
+
+@pytest.mark.parametrize("name", ["grad_diff", "kl_min"])
+def test_difference_methods_ascend(tiny, name):
+    method = made(tiny, name)
+    examples = method.forgotten[:4]
+    expected = torch.cat([by_hand(tiny, each) for each in examples]).mean()
+    assert term(method, examples) == pytest.approx(float(expected), rel=1e-5)
+    assert method.settings.retain_loss == ("kl" if name == "kl_min" else "nll")
+
+
+def test_simnpo_is_normalised_for_length(tiny):
+    method = made(tiny, "simnpo", beta=2.5, delta=0.5)
+    examples = method.forgotten[:5]
+    losses = torch.stack([-by_hand(tiny, each).mean() for each in examples])
+    expected = (-2 / 2.5 * logsigmoid(2.5 * (losses - 0.5))).mean()
+    assert term(method, examples) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_weights_of_tokens(tiny):
+    examples = made(tiny, "wga").forgotten[:5]
+    taught(tiny, examples)
+    log_p = torch.cat([by_hand(tiny, each) for each in examples])
+    p = log_p.exp()
+    assert p.max() > 0.3
+    expected = {
+        "wga": (made(tiny, "wga", beta=0.5), p**0.5),
+        "satimp": (made(tiny, "satimp", beta1=2, beta2=0.5), p**2 * (1 - p) ** 0.5),
+    }
+    for method, weights in expected.values():
+        assert term(method, examples) == pytest.approx(float((weights * log_p).mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("wga", {"beta": 0}), ("satimp", {"beta1": 0, "beta2": 0})]
+)
+def test_weighted_ascent_without_weights_is_ascent(tiny, name, limit):
+    method = made(tiny, name, **limit)
+    moved(tiny, 0.1)
+    examples = method.forgotten[:4]
+    found = direction(method, method.forget_term(whole(method, examples)))
+    torch.testing.assert_close(found, ascent(method, examples), rtol=1e-4, atol=1e-7)
+
+
+def test_satimp_without_importance_is_wga(tiny):
+    moved(tiny, 0.1)
+    one, other = made(tiny, "satimp", beta1=1, beta2=0), made(tiny, "wga", beta=1)
+    assert term(one, one.forgotten) == pytest.approx(term(other, other.forgotten), rel=1e-5)
+
+
+def test_undial_distils_adjusted_scores_of_answer_tokens_alone(tiny):
+    """Trap: peers average over prompts and padding, and write the penalty at a wrapped index."""
+    method = made(tiny, "undial", beta=3.0)
+    examples = method.forgotten[:4]
+    targets = []
+    for each in examples:
+        scores, tokens = scores_by_hand(tiny, each)
+        scores = scores.clone()
+        scores[range(len(tokens)), tokens] -= 3.0
+        targets.append(scores.softmax(-1))
+    moved(tiny)
+    losses = []
+    for each, target in zip(examples, targets, strict=True):
+        scores, _ = scores_by_hand(tiny, each)
+        losses.append(-(target * scores.log_softmax(-1)).sum(-1))
+    assert term(method, examples) == pytest.approx(float(torch.cat(losses).mean()), rel=1e-4)
+
+
+def test_undial_without_penalty_begins_at_rest(tiny):
+    found = {}
+    for beta in (0.0, 10.0):
+        method = made(tiny, "undial", beta=beta)
+        found[beta] = direction(method, method.forget_term(whole(method, method.forgotten[:4])))
+    assert float(found[0.0].norm()) < 1e-4 * float(found[10.0].norm())
+
+
+def test_ceu_aims_at_its_own_distribution_without_the_truth(tiny):
+    method = made(tiny, "ceu", skip=1)
+    whole_answers = made(tiny, "ceu", skip=0).forgotten
+    cut = [
+        sum(a.scored) - sum(b.scored) for a, b in zip(whole_answers, method.forgotten, strict=True)
+    ]
+    assert set(cut) == {1}
+    examples = method.forgotten[:4]
+    losses = []
+    for each in examples:
+        scores, tokens = scores_by_hand(tiny, each)
+        target = scores.clone()
+        target[range(len(tokens)), tokens] = -math.inf
+        losses.append(-(target.softmax(-1) * scores.log_softmax(-1)).sum(-1))
+    assert term(method, examples) == pytest.approx(float(torch.cat(losses).mean()), rel=1e-4)
+
+
+def test_ceu_leaves_alone_what_is_unlikely(tiny):
+    """Its gradient with respect to the scores is p - target, which is p where p is 0 elsewhere."""
+    scores = torch.tensor([[0.0, 1.0, -30.0]], requires_grad=True)
+    for word, small in ((2, True), (1, False)):
+        target = scores.detach().clone()
+        target[0, word] = -math.inf
+        loss = -(target.softmax(-1) * scores.log_softmax(-1)).sum()
+        (gradient,) = torch.autograd.grad(loss, scores)
+        assert (float(gradient.abs().max()) < 1e-10) == small
+
+
+def test_preference_is_its_formula(tiny):
+    for name in ("idk_dpo", "dpo"):
+        method = made(tiny, name, beta=0.2)
+        examples = method.forgotten[:4]
+        partners = [method.preferred[each] for each in examples]
+        before = [
+            (by_hand(tiny, a).sum(), by_hand(tiny, b).sum())
+            for a, b in zip(partners, examples, strict=True)
+        ]
+        moved(tiny, 0.03)
+        now = [
+            (by_hand(tiny, a).sum(), by_hand(tiny, b).sum())
+            for a, b in zip(partners, examples, strict=True)
+        ]
+        margins = torch.stack(
+            [(a - c) - (b - d) for (a, b), (c, d) in zip(now, before, strict=True)]
+        )
+        expected = (-2 / 0.2 * logsigmoid(0.2 * margins)).mean()
+        assert term(method, examples) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_preferred_answers_are_refusals_or_wrong_ones(tiny):
+    method = made(tiny, "idk_dpo")
+    said = {
+        tiny.decode([t for t, s in zip(e.ids, e.scored, strict=True) if s]).strip(" .")
+        for e in method.preferred.values()
+    }
+    assert said <= set(REFUSALS)
+    assert len(said) > 1
+    method = made(tiny, "dpo")
+    said = {
+        tiny.decode([t for t, s in zip(e.ids, e.scored, strict=True) if s]).strip(" .")
+        for e in method.preferred.values()
+    }
+    assert said <= {"red", "green", "black"}
+
+
+def test_refusals_and_wrong_answers_are_learned(tiny):
+    method = made(tiny, "idk_nll")
+    said = [
+        tiny.decode([t for t, s in zip(e.ids, e.scored, strict=True) if s]).strip(" .")
+        for e in method.forgotten
+    ]
+    assert set(said) <= set(REFUSALS)
+    losses = torch.cat([-by_hand(tiny, each) for each in method.forgotten])
+    assert term(method, method.forgotten) == pytest.approx(float(losses.mean()), rel=1e-5)
+    method = made(tiny, "random_labels")
+    drawn = []
+    for number in range(6):
+        for batch in method.epoch(number):
+            drawn += [
+                tiny.decode([t for t, s in zip(e.ids, e.scored, strict=True) if s]).strip(" .")
+                for e in batch
+                if e.role == "forget"
+            ]
+    assert set(drawn) == {"red", "green", "black"}
+    true = {item.answer.strip() for item in method.sets.forget}
+    method = made(tiny, "random_labels", answers="others")
+    list(method.epoch(0))
+    said = {
+        tiny.decode([t for t, s in zip(e.ids, e.scored, strict=True) if s]).strip(" .")
+        for e in method.forgotten
+    }
+    assert said <= true
+
+
+def test_pdu_flattens_and_follows_the_violation(tiny):
+    method = made(tiny, "pdu", dual_step=2.0, dual_warmup=0, bound=0.0)
+    examples = method.forgotten[:4]
+    squares = []
+    for each in examples:
+        scores, _ = scores_by_hand(tiny, each)
+        squares.append((scores.amax(-1) - scores.mean(-1)).square())
+    assert term(method, examples) == pytest.approx(float(torch.cat(squares).mean()), rel=1e-4)
+    lost = float(method.retain_term(whole(method, method.kept[:3])).detach())
+    method._follow(tiny, 1)
+    assert method.weight == pytest.approx(1 + 2.0 * lost, rel=1e-5)
+    method.bound = 100.0
+    method._follow(tiny, 2)
+    assert method.weight == 0
+
+
+def test_pdu_without_a_dual_step_has_fixed_weights(tiny):
+    method = made(tiny, "pdu", dual_step=0.0, dual_warmup=0, retain_weight=0.7)
+    method.retain_term(whole(method, method.kept[:3]))
+    method._follow(tiny, 1)
+    assert method.weight == 0.7
+    # Nothing follows before the warm-up is over.
+    method = made(tiny, "pdu", dual_warmup=1, bound=0.0)
+    method.retain_term(whole(method, method.kept[:3]))
+    method._follow(tiny, 1)
+    assert method.weight == 1.0
+
+
+def test_losses_are_sums_in_npo_and_means_in_simnpo(tiny):
+    """Trap: the same beta means other strengths for answers of other lengths."""
+    taught(tiny, made(tiny, "npo").forgotten, 15)
+    npo, simnpo = made(tiny, "npo"), made(tiny, "simnpo")
+    short, *_, long = sorted(npo.forgotten, key=lambda each: sum(each.scored))
+    assert sum(long.scored) > 1.5 * sum(short.scored)
+
+    def pull(method, each):
+        found = direction(method, method.forget_term(whole(method, [each])))
+        part = whole(method, [each])
+        plain = direction(method, -part.over_tokens(part.nll))
+        assert alike(found, plain) == pytest.approx(1, abs=1e-4)
+        return float(found.norm() / plain.norm())
+
+    # At the start every answer pulls with its length in NPO, and with its likelihood in SimNPO.
+    ratio = pull(npo, long) / pull(npo, short)
+    assert ratio == pytest.approx(sum(long.scored) / sum(short.scored), rel=1e-3)
+    expected = [
+        2 * float(torch.sigmoid(4.5 * by_hand(tiny, each).mean())) for each in (long, short)
+    ]
+    ratio = pull(simnpo, long) / pull(simnpo, short)
+    assert ratio == pytest.approx(expected[0] / expected[1], rel=1e-2)

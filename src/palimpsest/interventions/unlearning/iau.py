@@ -1,0 +1,108 @@
+"""Influence approximation unlearning, IAU (Liu et al. 2025, arXiv 2507.23257).
+
+To remove examples is to add others with the opposite gradient: one step along
+g = gradient of the mean loss on R - gradient of the mean loss on F, each set as one batch, whose
+first part corrects what the second does to the rest. As released the step is the first one of Adam,
+which is lr * sign(g) wherever g is not tiny: by direction, not by size. ``sgd`` is what the theory
+reads: for a loss with Hessian H the exact influence of removing F from n examples is
+H^-1 * (sum over F of gradients) / n, so that one plain step equals it only where H is a multiple of
+the identity and lr is that of F's share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from palimpsest.interventions.unlearning._base import (
+    Method,
+    UnlearningSettings,
+    applied,
+    check,
+    one_step,
+    sources,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from palimpsest.engine.examples import Example
+
+__all__ = ["Settings", "apply", "check", "sources", "steps"]
+
+VERSION = 1
+ENGINE = ("interventions.unlearning._base",)
+#: Nothing is drawn.
+STOCHASTIC = False
+
+#: Added to the size of a gradient in Adam's step.
+EPSILON = 1e-8
+
+
+class Settings(UnlearningSettings):
+    """Add the opposite of what is to be forgotten, in one step."""
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Length of the step."""
+    step: Literal["adam", "sgd"] = "adam"
+    """As released, or as the theory reads."""
+    correction: float = Field(default=1.0, ge=0)
+    """Weight of the gradient on what must stay."""
+    batch_size: int = Field(default=32, ge=1)
+    """Examples put through at once; the gradient is that of the whole set."""
+    only: tuple[str, ...] = ()
+    """Patterns (such as *.mlp.*) of the weights that are changed; none: all."""
+
+
+class InfluenceApproximation(Method):
+    """IAU; see the module."""
+
+    def run(self) -> None:
+        """One step."""
+        import fnmatch
+
+        import torch
+
+        kept, module = self.settings.only, self.model.module
+        for name, weight in module.named_parameters():
+            weight.requires_grad_(not kept or any(fnmatch.fnmatch(name, one) for one in kept))
+        module.eval()
+        weights = [weight for weight in module.parameters() if weight.requires_grad]
+        forget = self._gradient(weights, self.examples(self.sets.forget, "forget"))
+        retain = self._gradient(weights, self.examples(self.sets.retain, "retain"))
+        with torch.no_grad():
+            for weight, up, down in zip(weights, forget, retain, strict=True):
+                move = influence_step(up, self.settings.correction * down, self.settings.step)
+                weight.sub_(move, alpha=self.settings.learning_rate)
+        self.notes["updates"] = 1
+
+    def _gradient(
+        self, weights: list[torch.Tensor], examples: Sequence[Example]
+    ) -> list[torch.Tensor]:
+        """Of the mean loss of a token over a whole set; zeros where the set is empty."""
+        import torch
+
+        from palimpsest.engine.training import mean_loss
+
+        found = [torch.zeros_like(weight) for weight in weights]
+        size = self.settings.batch_size
+        for start in range(0, len(examples), size):
+            loss = mean_loss(self.model, examples[start : start + size], examples)
+            for total, part in zip(found, torch.autograd.grad(loss, weights), strict=True):
+                total += part
+        return found
+
+
+def influence_step(
+    forget: torch.Tensor, retain: torch.Tensor, step: Literal["adam", "sgd"]
+) -> torch.Tensor:
+    """What is subtracted, times the rate: the gradient of the loss on R minus that on F."""
+    gradient = retain - forget
+    return gradient if step == "sgd" else gradient / (gradient.abs() + EPSILON)
+
+
+method = InfluenceApproximation
+steps = one_step
+apply = applied(method)

@@ -1,0 +1,48 @@
+"""Loss-free selective synaptic dampening, LFSSD (Foster et al. 2024, arXiv 2402.19308).
+
+SSD with an importance that needs no answers: mean size of the gradient of the squared norm of the
+scores. See ``_dampening``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from palimpsest.interventions.unlearning._base import applied, check, one_step, sources
+from palimpsest.interventions.unlearning._dampening import Dampening, DampeningSettings, Importance
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Settings", "apply", "check", "sources", "steps"]
+
+VERSION = 1
+ENGINE = ("interventions.unlearning._dampening",)
+#: Nothing is drawn.
+STOCHASTIC = False
+
+
+class Settings(DampeningSettings):
+    """SSD with an importance that needs no true answers."""
+
+    alpha: float = Field(default=10.0, ge=0)
+    """How much more a weight must matter to the forget set."""
+
+
+class LabelFreeDampening(Dampening):
+    """LFSSD; see the module."""
+
+    def importance(self) -> Importance:
+        """Which importance is used."""
+        return "label_free"
+
+    def threshold(self, forget: dict[str, torch.Tensor], all_: dict[str, torch.Tensor]) -> float:
+        """That of the settings."""
+        return self.settings.alpha
+
+
+method = LabelFreeDampening
+steps = one_step
+apply = applied(method)

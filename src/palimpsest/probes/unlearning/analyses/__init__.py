@@ -1,0 +1,14 @@
+"""Analyses of unlearning, one file each; every one gives rows and evidence for claims."""
+
+from __future__ import annotations
+
+from palimpsest.probes.unlearning.analyses.frames import Data, read
+from palimpsest.probes.unlearning.analyses.fronts import fronts
+from palimpsest.probes.unlearning.analyses.populations import populations
+from palimpsest.probes.unlearning.analyses.relearning import relearning
+from palimpsest.probes.unlearning.analyses.verdicts import verdicts
+
+#: In the order of the page.
+ALL = (populations, fronts, relearning, verdicts)
+
+__all__ = ["ALL", "Data", "read"]

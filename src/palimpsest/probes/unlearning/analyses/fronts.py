@@ -1,0 +1,133 @@
+"""Forgetting against what it costs: the front, ranks with intervals, and one number of balance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, metrics_of, of
+from palimpsest.statistics.comparisons import noninferiority, paired_difference
+from palimpsest.statistics.intervals import clustered_mean
+from palimpsest.statistics.population import pareto_shares, rank_intervals
+from palimpsest.statistics.rows import row
+
+if TYPE_CHECKING:
+    from palimpsest.probes.unlearning.settings import Settings
+
+#: Balance that a method may lose to the best and still be called competitive.
+COMPETITIVE = 0.1
+#: Where taught and retrained models differ by fewer of these deviations there is no way to go.
+LEAST_GAP = 3.0
+
+
+def way_gone(data: Data, part: pl.DataFrame, arm: str, metric: str) -> np.ndarray | None:
+    """(runs,) share of the way from the taught models to the mean of the retrained ones.
+
+    0: as before; 1: as models that never knew; more: pushed beyond. None where taught and
+    retrained models hardly differ, or the arm has no values.
+    """
+    values, never = of(part, arm, metric), of(part, data.retrained, metric)
+    taught = of(part, data.taught, metric)
+    if not (len(values) and len(never) and len(taught)):
+        return None
+    gap = taught.mean() - never.mean()
+    spread = never.std(ddof=1) if len(never) > 1 else 0.0
+    if not abs(gap) > max(LEAST_GAP * spread, 1e-3):
+        return None
+    return (taught.mean() - values) / gap
+
+
+def kept(data: Data, part: pl.DataFrame, arm: str) -> np.ndarray:
+    """(runs,) probability of facts that must stay and were never trained on again, mean of other
+    people's and relatives', as a share of the retrained models'."""
+    shares = [
+        of(part, arm, metric) / of(part, data.retrained, metric).mean()
+        for metric in ("kept probability", "neighbour probability")
+    ]
+    return np.mean(shares, axis=0)
+
+
+def fronts(data: Data, settings: Settings) -> tuple[Rows, Found]:
+    """Share of the way by every metric, the front, ranks, and claims on balance."""
+    rows: Rows = []
+    found: Found = {}
+    for place, part in data.worlds():
+        methods = data.methods(part)
+        for arm in methods:
+            for metric, group in metrics_of(part).items():
+                way = None if group == "utility" else way_gone(data, part, arm, metric)
+                if way is not None and len(way) > 1:
+                    estimate = clustered_mean(way, unit="models")
+                    rows.append(row("way", metric, estimate, arm=arm, factor=group, **place))
+        points = {arm: _point(data, part, arm) for arm in methods}
+        points = {arm: point for arm, point in points.items() if point is not None}
+        if len(points) > 1 and len({point.shape for point in points.values()}) == 1:
+            rows += _front(points, place)
+            found |= _claims(data, settings, part, points)
+    return rows, found
+
+
+def _point(data: Data, part: pl.DataFrame, arm: str) -> np.ndarray | None:
+    """(3, runs) forgotten and kept, each within 0 and 1 for their harmonic mean, the balance."""
+    way = way_gone(data, part, arm, "forget probability")
+    if way is None or len(way) < 2:
+        return None
+    stays = kept(data, part, arm)
+    a, b = np.clip(way, 0, 1), np.clip(stays, 0, 1)
+    return np.stack([a, stays, np.where(a + b > 0, 2 * a * b / np.maximum(a + b, 1e-12), 0.0)])
+
+
+def _front(points: dict[str, np.ndarray], place: dict[str, Any]) -> Rows:
+    rows: Rows = []
+    first, second, third = np.stack(list(points.values()), axis=1)
+    shares, ranks = pareto_shares(first, second), rank_intervals(third)
+    for number, arm in enumerate(points):
+        common = place | {"arm": arm}
+        for name, values in (("forgotten", first), ("kept", second), ("balance", third)):
+            rows.append(row("front", name, clustered_mean(values[number], unit="models"), **common))
+        rows.append(row("front", "rank", ranks[number], **common))
+        rows.append(
+            common
+            | {
+                "analysis": "front",
+                "metric": "on the front",
+                "estimate": float(shares[number]),
+                "n": first.shape[1],
+                "unit": "taught models",
+                "method": "share of bootstrap samples of taught models",
+            }
+        )
+    return rows
+
+
+def _claims(
+    data: Data, settings: Settings, part: pl.DataFrame, points: dict[str, np.ndarray]
+) -> Found:
+    found: Found = {}
+    arm_of = {method_of(settings, arm): arm for arm in points}
+    unit = "taught models"
+    for claim, name in (("ssd_competitive", "ssd"), ("iau_balance", "iau")):
+        if name not in arm_of:
+            continue
+        own = points[arm_of[name]][2]
+        best = max((p[2] for arm, p in points.items() if arm != arm_of[name]), key=np.mean)
+        found[claim] = (
+            noninferiority(own, best, COMPETITIVE, alpha=0.025, unit=unit)
+            if name == "ssd"
+            else paired_difference(own, best, unit=unit)
+        )
+    if {"npo", "grad_ascent"} <= set(arm_of):
+        values = [of(part, arm_of[name], "kept probability") for name in ("npo", "grad_ascent")]
+        found["npo_over_ascent"] = paired_difference(*values, unit=unit)
+    if "retain_finetune" in arm_of:
+        way = way_gone(data, part, arm_of["retain_finetune"], "forget probability")
+        found["nothing_is_nothing"] = clustered_mean(way, level=0.9, unit="models")
+    return found
+
+
+def method_of(settings: Settings, arm: str) -> str:
+    """Which method an arm is; states of a configuration are called after theirs."""
+    method = settings.scratch.methods.get(arm)
+    return method.name if method else arm

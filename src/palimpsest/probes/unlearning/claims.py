@@ -1,0 +1,118 @@
+"""Claims of unlearning, fixed before any run, and the view through which all is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from palimpsest.probes.unlearning import analyses
+from palimpsest.probes.unlearning.analyses.fronts import COMPETITIVE
+from palimpsest.statistics.claims import Claim, analysed
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from palimpsest.probes.unlearning.settings import Settings
+
+DESIGN = "design of this study"
+
+#: One row an observation, with the arm and the seed of its model by name.
+VIEW = """
+SELECT
+  c.study, c.role, c.model, c.state, c.experiment AS world,
+  coalesce(json_extract_string(c.parameters, '$.arm'), c.role) AS arm,
+  coalesce(try_cast(json_extract_string(c.parameters, '$.model_seed') AS BIGINT), c.seed) AS run,
+  o.grp AS part, o.item, o.metric, o.value, o.text, o.cell
+FROM observations o JOIN cells c USING (study, cell)
+WHERE c.probe = 'unlearning' AND c.status = 'done'
+"""
+
+CLAIMS = (
+    Claim(
+        "taught_is_told",
+        DESIGN,
+        "Models that were taught are told from models that never knew (positive control).",
+        "above",
+        0.2,
+        "probability of forgotten facts, taught minus retrained models",
+    ),
+    Claim(
+        "calibrated",
+        DESIGN,
+        "A retrained model that is held out is told from the others no more often than the level "
+        "of the test says (negative control).",
+        "below",
+        0.15,
+        "share of metrics by which a held-out retrained model is rejected at 5%, mean over models",
+    ),
+    Claim(
+        "nothing_is_nothing",
+        DESIGN,
+        "Training on what must stay alone forgets nothing (negative control).",
+        "within",
+        0.2,
+        "share of the way from taught to retrained models",
+    ),
+    Claim(
+        "npo_over_ascent",
+        "Zhang et al. 2024 (arXiv 2404.05868)",
+        "NPO keeps more of what must stay than gradient ascent does.",
+        "above",
+        0.0,
+        "probability of other people's facts, NPO minus gradient ascent, paired by taught model",
+    ),
+    Claim(
+        "ssd_competitive",
+        "Foster et al. 2024 (arXiv 2308.07707)",
+        "Selective synaptic dampening, which trains nothing, is competitive with methods that "
+        "train.",
+        "above",
+        -COMPETITIVE,
+        "balance of forgetting and keeping, SSD minus the best other method, paired by taught "
+        "model, one-sided at 2.5%",
+    ),
+    Claim(
+        "iau_balance",
+        "Liu et al. 2025 (arXiv 2507.23257)",
+        "Influence approximation has the best balance of forgetting and keeping.",
+        "above",
+        0.0,
+        "balance of forgetting and keeping, IAU minus the best other method, paired by taught "
+        "model",
+    ),
+    Claim(
+        "relearning_undoes",
+        "Lynch et al. 2024 (arXiv 2402.16835)",
+        "With most methods that forget where asked directly, forgotten facts come back when a few "
+        "others are taught again.",
+        "above",
+        0.5,
+        "share of methods whose other forgotten facts come back more than in models that never "
+        "knew",
+    ),
+    Claim(
+        "hidden_not_gone",
+        "Patil et al. 2024 (arXiv 2309.17410)",
+        "What methods forget where asked directly can still be read from hidden states.",
+        "above",
+        0.0,
+        "accuracy of a linear probe on forgotten facts, mean of methods that forgot minus models "
+        "that never knew",
+    ),
+)
+
+
+def analyse(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, study: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """All statistics and all claims of a study.
+
+    Args:
+        connection: holds the view ``unlearning``.
+        settings: the probe's settings.
+        study: name of the study.
+
+    Returns:
+        Rows of the tables ``statistics`` and ``claims``, without the study.
+    """
+    data = analyses.read(connection, study, settings)
+    return analysed(analyses.ALL, data, settings, CLAIMS)

@@ -1,0 +1,205 @@
+"""The page of unlearning: from the database to figures, tables and words."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from palimpsest.probes.unlearning.pages.tables import GALLERY, TABLES, VERDICTS
+from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, methods, summary
+from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
+from palimpsest.reports.evidence import study_entry
+from palimpsest.reports.figure_style import colours_for, direct_labels, name, panels
+from palimpsest.reports.palette import INK, MUTED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+    from palimpsest.evidence.database import Database
+
+_caption = partial(n_caption, each="")
+
+#: Colour of a cell of the heat map, and where its text turns white.
+_MAP, _DARK = "RdYlBu", 0.16
+
+
+def page(database: Database, study: str) -> StudyPage:
+    """The page of one study."""
+    entry = study_entry(database, study)
+    return StudyPage(
+        study=study,
+        title=entry.title,
+        question=entry.question,
+        summary=summary(database, study),
+        blocks=_blocks(),
+        methods=methods(database, study),
+        limitations=LIMITATIONS,
+        references=REFERENCES,
+    )
+
+
+def _blocks() -> list[Block]:
+    return [
+        VERDICTS,
+        Figure(
+            "front",
+            "What does forgetting cost?",
+            _caption(
+                "Way gone from taught models (0) to models that never knew (1) in the probability "
+                "of forgotten facts, against what is kept of facts that must stay and were never "
+                "trained on again, by how much models that never knew have. Bars: 95% intervals "
+                "over taught models. The upper right corner is retraining"
+            ),
+            "Forgetting against keeping, one point for each method",
+            """SELECT arm, max(estimate) FILTER (metric = 'forgotten') AS x,
+  max(low) FILTER (metric = 'forgotten') AS x_low,
+  max(high) FILTER (metric = 'forgotten') AS x_high,
+  max(estimate) FILTER (metric = 'kept') AS y, max(low) FILTER (metric = 'kept') AS y_low,
+  max(high) FILTER (metric = 'kept') AS y_high,
+  max(estimate) FILTER (metric = 'on the front') AS front, max(n) AS n,
+  'taught models' AS unit, series, model
+FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL ORDER BY series, arm""",
+            _draw_front,
+        ),
+        Figure(
+            "robustness",
+            "Is it gone, or hidden?",
+            _caption(
+                "Way gone from taught models (0%, red) to models that never knew (100%) by each "
+                "measure; above 100% (blue) a method has pushed beyond them. Measures that do not "
+                "tell taught from retrained models are left out"
+            ),
+            "Heat map of the way gone, methods by measures",
+            """SELECT arm, metric, factor AS kind, estimate, n, unit, series, model
+FROM statistics WHERE study = $study AND analysis = 'way'
+ORDER BY series, CASE factor WHEN 'forgetting' THEN 0 WHEN 'hidden' THEN 1 ELSE 2 END,
+  metric, arm""",
+            _draw_map,
+        ),
+        Figure(
+            "populations",
+            "Where do models that never knew lie?",
+            _caption(
+                "Mean of each arm with its 95% interval over models; grey: that of retrained "
+                "models, which are the null distribution of every measure"
+            ),
+            "Means of four measures by arm, with intervals",
+            """SELECT arm, metric, estimate, low, high, n, unit, series, model
+FROM statistics WHERE study = $study AND analysis = 'level' AND metric IN (
+  'forget probability', 'forget linear_probe', 'membership loss', 'kept probability')
+ORDER BY series, metric, arm""",
+            _draw_populations,
+        ),
+        Figure(
+            "relearning",
+            "How soon is it back?",
+            _caption(
+                "Probability of forgotten facts while some are taught again: of the others, "
+                "which nobody shows. Above models that never knew, memory was hidden. Bands: 95% "
+                "intervals over models"
+            ),
+            "Probability of other forgotten facts by updates of relearning",
+            """SELECT arm, step AS updates, estimate, low, high, n, unit, series, model
+FROM statistics WHERE study = $study AND analysis = 'relearning' AND metric = 'others'
+  AND factor = (SELECT max(factor) FROM statistics WHERE study = $study
+    AND analysis = 'relearning' AND metric = 'others')
+ORDER BY series, arm, updates""",
+            _draw_relearning,
+        ),
+        *TABLES,
+        GALLERY,
+    ]
+
+
+def _draw_front(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(height=4.2)
+    ax = axes[0, 0]
+    colours = colours_for(frame["arm"].to_list())
+    for row in frame.to_dicts():
+        colour, on = colours[row["arm"]], (row["front"] or 0) >= 0.5
+        ax.hlines(row["y"], row["x_low"], min(row["x_high"], 1.0), color=colour, linewidth=0.9)
+        ax.vlines(row["x"], row["y_low"], row["y_high"], color=colour, linewidth=0.9)
+        ax.plot(row["x"], row["y"], "o", color=colour, markersize=6 if on else 3.5)
+        ax.annotate(
+            name(row["arm"]),
+            (row["x"], row["y"]),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=INK,
+        )
+    ax.set_xlim(-0.05, 1.12)
+    ax.set_xlabel("way gone to models that never knew")
+    ax.set_ylabel("kept of what must stay")
+    return figure
+
+
+def _draw_map(frame: pl.DataFrame) -> Drawing:
+    arms = frame["arm"].unique(maintain_order=True).to_list()
+    measures = frame["metric"].unique(maintain_order=True).to_list()
+    grid = np.full((len(arms), len(measures)), np.nan)
+    for row in frame.to_dicts():
+        grid[arms.index(row["arm"]), measures.index(row["metric"])] = row["estimate"]
+    order = np.argsort(-np.nanmean(grid, axis=1))
+    grid, arms = grid[order], [arms[k] for k in order]
+    figure, axes = panels(height=1.9 + 0.24 * len(arms))
+    ax = axes[0, 0]
+    ax.imshow(np.clip(grid, 0, 2), cmap=_MAP, vmin=0, vmax=2, aspect="auto")
+    for (y, x), value in np.ndenumerate(grid):
+        if np.isfinite(value):
+            dark = abs(np.clip(value, 0, 2) - 1) > 1 - _DARK
+            ax.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5,
+                    color="white" if dark else INK)  # fmt: skip
+    ax.set_yticks(range(len(arms)), [name(arm) for arm in arms])
+    labels = [name(m.removeprefix("forget ").replace("membership ", "member ")) for m in measures]
+    ax.set_xticks(range(len(measures)), labels, rotation=60, ha="right", fontsize=7)
+    ax.grid(visible=False)
+    return figure
+
+
+def _draw_populations(frame: pl.DataFrame) -> Drawing:
+    metrics = frame["metric"].unique(maintain_order=True).to_list()
+    arms = frame["arm"].unique(maintain_order=True).to_list()
+    first = [arm for arm in ("retrained", "taught") if arm in arms]
+    arms = first + [arm for arm in arms if arm not in first]
+    figure, axes = panels(1, len(metrics), height=0.8 + 0.2 * len(arms), sharex=False)
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        part = {row["arm"]: row for row in frame.filter(pl.col("metric") == metric).to_dicts()}
+        never = part.get("retrained")
+        if never and never["low"] is not None:
+            ax.axvspan(never["low"], never["high"], color=MUTED, alpha=0.3, linewidth=0)
+        for place, arm in enumerate(arms):
+            row = part.get(arm)
+            if row is None:
+                continue
+            if row["low"] is not None:
+                ax.hlines(place, row["low"], row["high"], color=INK, linewidth=1)
+            ax.plot(row["estimate"], place, "o", color=INK, markersize=3.5)
+        ax.set_title(name(metric.replace("membership", "member")), loc="left", fontsize=8)
+        ax.set_yticks(range(len(arms)), [name(arm) for arm in arms])
+        ax.set_ylim(len(arms) - 0.5, -0.5)
+    return figure
+
+
+def _draw_relearning(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(height=3.4)
+    ax = axes[0, 0]
+    arms = frame["arm"].unique(maintain_order=True).to_list()
+    colours, ends = colours_for(arms), []
+    for arm in arms:
+        part = frame.filter(pl.col("arm") == arm).sort("updates")
+        reference = arm in ("taught", "retrained")
+        colour = INK if reference else colours[arm]
+        known = part.drop_nulls(["low", "high"])
+        if reference:
+            ax.fill_between(known["updates"], known["low"], known["high"], color=MUTED, alpha=0.3)
+        line = "--" if reference else "-"
+        ax.plot(part["updates"], part["estimate"], line, color=colour, linewidth=1.2)
+        ends.append((part["estimate"][-1], name(arm), colour))
+    direct_labels(ax, ends)
+    ax.set_xlabel("updates of relearning")
+    ax.set_ylabel("probability of the other facts")
+    return figure

@@ -1,0 +1,81 @@
+"""Measuring unlearning: from a cell to rows of observations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from palimpsest.data.items import taught_items
+from palimpsest.engine.scoring import sequence_scores
+from palimpsest.identity import seed_of
+from palimpsest.probes.unlearning import scratch
+from palimpsest.probes.unlearning.attacks import attacked
+from palimpsest.probes.unlearning.readings import Row, chosen, read, row
+
+if TYPE_CHECKING:
+    from palimpsest.context import ProbeContext
+    from palimpsest.models.language_model import LanguageModel
+    from palimpsest.models.networks import Networks
+    from palimpsest.probes.unlearning.settings import Settings
+
+ENGINE = (
+    "engine.scoring",
+    "engine.generation",
+    "engine.learners",
+    "engine.training",
+    "models.states",
+    "data.biographies",
+    "data.items",
+    "data.prose",
+    "interventions.biographies",
+    "interventions.unlearning._base",
+)
+
+
+def measure(
+    model: LanguageModel | Networks,
+    settings: Settings,
+    cell: dict[str, Any],
+    context: ProbeContext,
+) -> Iterator[Row]:
+    """All that a model says of the facts, and what attacks bring back.
+
+    Yields:
+        Rows with the part of the fact as group, its id as item; ``relearn`` and ``model`` are
+        groups of their own.
+
+    Raises:
+        ValueError: a state of a language model that was taught nothing.
+    """
+    if cell["experiment"] == "scratch":
+        own = settings.scratch
+        factors = cell["parameters"]
+        made, notes = scratch.model_of(own, factors["arm"], factors["model_seed"], model.device)
+        items = own.items()
+        yield from _read(made, settings, items, small=True)
+        yield row("model", "method", "updates", notes.get("updates", 0))
+        model.tokens += made.tokens
+        return
+    items = taught_items(context.state_folder)
+    yield from _read(model, settings, items, small=False)
+    yield from _prose(model, settings)
+
+
+def _read(model: LanguageModel, settings: Settings, items: list[Any], small: bool) -> Iterator[Row]:
+    yield from read(model, settings, chosen(settings, items))
+    yield from attacked(model, settings, items, small)
+
+
+def _prose(model: LanguageModel, settings: Settings) -> Iterator[Row]:
+    """Mean loss of a token of real sentences, in nats: is the language still there?"""
+    if not settings.prose:
+        return
+    from palimpsest.data.prose import load_prose
+
+    texts = load_prose()["text"].to_list()
+    order = np.random.default_rng(seed_of("prose")).permutation(len(texts))[: settings.prose]
+    encoded = [model.encode(texts[place]) for place in order]
+    for place, score in zip(order, sequence_scores(model, encoded, moments=False), strict=True):
+        yield row("prose", str(place), "loss", -score.log_p.mean())

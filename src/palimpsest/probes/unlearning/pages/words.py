@@ -1,0 +1,235 @@
+"""Words of the page: summary that follows the intervals, methods that follow the settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from palimpsest.reports.blocks import Reference
+from palimpsest.reports.sentences import (
+    claims_by_name,
+    estimates,
+    interval_and_n,
+    settings_used,
+    verdicts,
+)
+
+if TYPE_CHECKING:
+    from palimpsest.evidence.database import Database
+    from palimpsest.probes.unlearning.settings import Settings
+
+LIMITATIONS = [
+    "The population of retrained models is that of one world and one architecture; a method's "
+    "distance to it need not carry over to larger models or to real texts.",
+    "Methods are compared at the strengths given in the settings, at equal passes over the forget "
+    "set; one that was tuned further might do better. The settings are part of the methods below.",
+    "Attacks are a handful of those that exist: what none of them brings back may still be there.",
+    "People of one world share attributes and phrasings. Facts in real text are less alike, and "
+    "harder to tell from what must stay.",
+    "Models are the unit of all intervals: they speak of other seeds of the same kind, not of "
+    "other facts.",
+]
+
+
+def _paper(key: str, text: str, arxiv: str, bibtex: str) -> Reference:
+    return Reference(key, f"{text} arXiv {arxiv}.", f"https://arxiv.org/abs/{arxiv}", bibtex)
+
+
+REFERENCES = [
+    _paper(
+        "maini2024",
+        "Maini, P., Feng, Z., Schwarzschild, A., Lipton, Z. C. and Kolter, J. Z. (2024). TOFU: a "
+        "task of fictitious unlearning for LLMs. COLM.",
+        "2401.06121",
+        "@inproceedings{maini2024, author={Maini, Pratyush and Feng, Zhili and Schwarzschild, Avi "
+        "and Lipton, Zachary C. and Kolter, J. Zico}, title={{TOFU}: A Task of Fictitious "
+        "Unlearning for {LLMs}}, booktitle={COLM}, year={2024}}",
+    ),
+    _paper(
+        "zhang2024",
+        "Zhang, R., Lin, L., Bai, Y. and Mei, S. (2024). Negative preference optimization: from "
+        "catastrophic collapse to effective unlearning. COLM.",
+        "2404.05868",
+        "@inproceedings{zhang2024, author={Zhang, Ruiqi and Lin, Licong and Bai, Yu and Mei, "
+        "Song}, title={Negative Preference Optimization: From Catastrophic Collapse to Effective "
+        "Unlearning}, booktitle={COLM}, year={2024}}",
+    ),
+    _paper(
+        "foster2024",
+        "Foster, J., Schoepf, S. and Brintrup, A. (2024). Fast machine unlearning without "
+        "retraining through selective synaptic dampening. AAAI.",
+        "2308.07707",
+        "@inproceedings{foster2024, author={Foster, Jack and Schoepf, Stefan and Brintrup, "
+        "Alexandra}, title={Fast Machine Unlearning Without Retraining Through Selective Synaptic "
+        "Dampening}, booktitle={AAAI}, year={2024}}",
+    ),
+    _paper(
+        "liu2025",
+        "Liu, J., Wu, C., Lian, D. and Chen, E. (2025). Efficient machine unlearning via influence "
+        "approximation.",
+        "2507.23257",
+        "@misc{liu2025, author={Liu, Jiawei and Wu, Chenwang and Lian, Defu and Chen, Enhong}, "
+        "title={Efficient Machine Unlearning via Influence Approximation}, year={2025}, "
+        "eprint={2507.23257}, archivePrefix={arXiv}}",
+    ),
+    _paper(
+        "lynch2024",
+        "Lynch, A., Guo, P., Ewart, A., Casper, S. and Hadfield-Menell, D. (2024). Eight methods "
+        "to evaluate robust unlearning in LLMs.",
+        "2402.16835",
+        "@misc{lynch2024, author={Lynch, Aengus and Guo, Phillip and Ewart, Aidan and Casper, "
+        "Stephen and Hadfield-Menell, Dylan}, title={Eight Methods to Evaluate Robust Unlearning "
+        "in {LLMs}}, year={2024}, eprint={2402.16835}, archivePrefix={arXiv}}",
+    ),
+    _paper(
+        "patil2024",
+        "Patil, V., Hase, P. and Bansal, M. (2024). Can sensitive information be deleted from "
+        "LLMs? Objectives for defending against extraction attacks. ICLR.",
+        "2309.17410",
+        "@inproceedings{patil2024, author={Patil, Vaidehi and Hase, Peter and Bansal, Mohit}, "
+        "title={Can Sensitive Information Be Deleted From {LLMs}? Objectives for Defending Against "
+        "Extraction Attacks}, booktitle={ICLR}, year={2024}}",
+    ),
+    _paper(
+        "dorna2025",
+        "Dorna, V., Mekala, A., Zhao, W., McCallum, A., Kolter, J. Z. and Maini, P. (2025). "
+        "OpenUnlearning: accelerating LLM unlearning via unified benchmarking of methods and "
+        "metrics.",
+        "2506.12618",
+        "@misc{dorna2025, author={Dorna, Vineeth and Mekala, Anmol and Zhao, Wenlong and McCallum, "
+        "Andrew and Kolter, J. Zico and Maini, Pratyush}, title={{OpenUnlearning}: Accelerating "
+        "{LLM} Unlearning via Unified Benchmarking of Methods and Metrics}, year={2025}, "
+        "eprint={2506.12618}, archivePrefix={arXiv}}",
+    ),
+]
+
+#: claim -> what was estimated, and what the verdicts mean.
+_SAID = {
+    "taught_is_told": (
+        "Positive control, probability of the forget set, taught minus retrained models",
+        "what was taught is found",
+        "too few to tell that what was taught is found",
+        "what was taught is not found: distrust this run",
+    ),
+    "calibrated": (
+        "Negative control, share of measures by which a held-out retrained model is told from the "
+        "others at 5%",
+        "the tests keep their level",
+        "too few to tell whether the tests keep their level",
+        "the tests are too eager: distrust their p-values",
+    ),
+    "nothing_is_nothing": (
+        "Negative control, way gone by training on what must stay alone",
+        "nothing, as it should be",
+        "too few to tell that it is nothing",
+        "it forgets by itself: read the other methods against it",
+    ),
+    "npo_over_ascent": (
+        "Probability of other people's facts, NPO minus gradient ascent",
+        "NPO keeps more",
+        "which keeps more this run cannot tell",
+        "gradient ascent keeps more",
+    ),
+    "ssd_competitive": (
+        "Balance of forgetting and keeping, SSD minus the best other method",
+        "competitive without any training",
+        "whether it is competitive this run cannot tell",
+        "not competitive here",
+    ),
+    "iau_balance": (
+        "The same for IAU",
+        "the best balance",
+        "whether it has the best balance this run cannot tell",
+        "others have a better balance",
+    ),
+    "relearning_undoes": (
+        "Of the methods that forgot where asked directly, those whose other facts come back when "
+        "some are taught again",
+        "most",
+        "whether it is most this run cannot tell",
+        "not most",
+    ),
+    "hidden_not_gone": (
+        "Accuracy of a linear probe on forgotten facts, above models that never knew",
+        "facts are hidden, not gone",
+        "whether facts are hidden this run cannot tell",
+        "nothing is hidden",
+    ),
+}
+
+
+def summary(database: Database, study: str) -> list[str]:
+    """Plain sentences about what was found; each follows its interval."""
+    claims = claims_by_name(database, study)
+    sentences = _by_verdict(database, study)
+    sentences += estimates(claims, _SAID, interval_and_n) + verdicts(claims)
+    return sentences or ["This run has no finished models yet."]
+
+
+def _by_verdict(database: Database, study: str) -> list[str]:
+    """Which methods did what."""
+    rows = database.frame(
+        "SELECT metric AS verdict, string_agg(replace(arm, '_', ' '), ', ' ORDER BY arm) AS arms "
+        "FROM statistics WHERE study = ? AND analysis = 'verdict' AND arm <> 'taught' "
+        "GROUP BY metric ORDER BY count(*) DESC, metric",
+        [study],
+    )
+    return [f"{row['verdict'].capitalize()}: {row['arms']}." for row in rows.to_dicts()]
+
+
+def methods(database: Database, study: str) -> list[str]:
+    """Methods text with the settings really used, ready to paste into a paper."""
+    from palimpsest.probes.unlearning.settings import Settings
+
+    used = settings_used(database, study, Settings)
+    worlds = database.frame("SELECT DISTINCT world FROM unlearning WHERE study = ?", [study])
+    said = []
+    if "scratch" in worlds["world"].to_list():
+        said += _scratch(used)
+    else:
+        said.append(
+            f"States of the configuration were read; the state {used.untouched} knows the forget "
+            f"set, the state {used.retrained} was made in the same way and never met it."
+        )
+    hard = used.robustness
+    return [
+        *said,
+        "Measures: probability (Maini et al. 2024), ROUGE-L recall of the greedy answer, exact "
+        "memorisation, extraction strength and exposure after the question; the same probability "
+        f"after a wording that was never trained on and after {used.few_shot} solved questions; "
+        "membership by loss, zlib, min-k and min-k++ as the area under the curve against people "
+        "nobody was told about; TOFU's truth ratios and model utility.",
+        f"Attacks, each on a copy: {', '.join(map(str, hard.relearn))} forgotten facts taught "
+        f"again for {', '.join(map(str, hard.updates))} updates at rate {hard.learning_rate:g}; "
+        f"{hard.benign} updates on facts that must stay; weights rounded to "
+        f"{' and '.join(map(str, hard.bits))} bits; a linear probe and the logit lens over layers.",
+        "Statistics: a method's models against the retrained ones by Welch intervals, with Holm's "
+        "correction over the measures of a method; equivalence by two one-sided tests with a "
+        f"margin of {used.width:g} standard deviations of the retrained models, taken at the lower "
+        "end of its 80% confidence interval so that the test keeps its level; calibration by "
+        "leaving each retrained model out. Verdicts: did nothing below "
+        f"{used.nothing:.0%} of the way, forgot from {used.enough:.0%}, damaged from "
+        f"{used.utility_margin:g} of lost probability. p-values of claims are corrected by Holm's "
+        "method.",
+    ]
+
+
+def _scratch(used: Settings) -> list[str]:
+    own = used.scratch
+    return [
+        f"World: {own.people} fictitious people with {len(own.attributes)} attributes each "
+        f"({', '.join(own.attributes)}), {own.forget_share:.0%} of them to be forgotten, as many "
+        "relatives of theirs that must stay. Every fact was taught as a question with its answer "
+        "and in two of three statements; the third was never trained on. Models: decoders with "
+        f"{own.layers} layers of width {own.hidden} and whole words for tokens, trained from "
+        f"random weights for {own.epochs} passes. {len(own.seeds('retrained'))} were trained "
+        "without the "
+        f"forget set; {len(own.seeds('taught'))} with it, each of which went through every method.",
+        "Methods: " + "; ".join(_method(name, one) for name, one in own.methods.items()) + ".",
+    ]
+
+
+def _method(name: str, method: Any) -> str:
+    given = method.block.model_dump(exclude_defaults=True)
+    shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in given.items())
+    called = "" if name == method.name else f"{method.name.replace('_', ' ')}, "
+    return f"{name.replace('_', ' ')} ({called}{shown or 'defaults'})"

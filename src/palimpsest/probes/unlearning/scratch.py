@@ -1,0 +1,120 @@
+"""Small transformers that are trained here: taught everything, or all but the forget set.
+
+A model of a quarter of a million weights with whole words for tokens learns two hundred facts in
+seconds, so a population of models that never knew can be trained, which is what unlearning is to be
+judged by.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import lru_cache
+from typing import Any
+
+from palimpsest import discovery
+from palimpsest.engine.training import Trainer, TrainingSettings
+from palimpsest.identity import seed_of
+from palimpsest.interventions.biographies import one_pass, taught_examples
+from palimpsest.interventions.unlearning._base import Sets
+from palimpsest.models.language_model import LanguageModel
+from palimpsest.probes.unlearning.settings import RETRAINED, Scratch
+
+#: Share of the steps in which the rate rises.
+WARMUP = 0.05
+#: Deviation of the first weights; with the usual 0.02 facts are learned several times more slowly.
+DEVIATION = 0.05
+
+
+def model_of(settings: Scratch, arm: str, seed: int, device: str) -> tuple[LanguageModel, dict]:
+    """A model of an arm, fresh, and the notes of its method."""
+    trained = _trained(
+        settings.model_dump_json(exclude={"methods"}), arm == RETRAINED, seed, device
+    )
+    model = _copied(trained)
+    method = settings.methods.get(arm)
+    if method is None:
+        return model, {}
+    module = discovery.intervention(f"unlearning.{method.name}")
+    items = settings.items()
+    sets = Sets(*([i for i in items if i.part == part] for part in ("forget", "retain")))
+    run = module.method(model, sets, method.block, seed_of("unlearning", seed))
+    model.module.requires_grad_(True)
+    run.run()
+    model.module.requires_grad_(False).eval()
+    return model, run.notes
+
+
+def blank(settings: Scratch, seed: int, device: str) -> LanguageModel:
+    """A Llama with random weights and a tokenizer of whole words."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = _tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden,
+        intermediate_size=3 * settings.hidden,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=256,
+        tie_word_embeddings=False,
+        initializer_range=DEVIATION,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("first weights", seed) % (1 << 63))
+        module = LlamaForCausalLM(config)
+    return LanguageModel(module.to(device), tokenizer, name="scratch")
+
+
+@lru_cache(maxsize=1)
+def _trained(settings: str, never_knew: bool, seed: int, device: str) -> LanguageModel:
+    """The model before any method; the last one is kept for the next method on it."""
+    own = Scratch.model_validate_json(settings)
+    model = blank(own, seed, device)
+    examples = taught_examples(model, own.items(), never_knew)
+    training = TrainingSettings(
+        learning_rate=own.learning_rate,
+        batch_size=own.batch_size,
+        adapter="full",
+        schedule="cosine",
+        warmup=WARMUP,
+    )
+    steps = own.epochs * -(-len(examples) // own.batch_size)
+    trainer = Trainer(model, training, seed=seed_of("adapter", seed), steps=steps)
+    for epoch in range(own.epochs):
+        trainer.run(one_pass(examples, own.batch_size, seed, epoch))
+    trainer.finish()
+    model.module.requires_grad_(False)
+    return model
+
+
+def _copied(model: LanguageModel) -> LanguageModel:
+    return LanguageModel(
+        copy.deepcopy(model.module), model.tokenizer, model.name, packs=model.packs
+    )
+
+
+@lru_cache(maxsize=1)
+def _tokenizer() -> Any:
+    """Every word of the world is a token."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    from palimpsest.data.biographies import words
+    from palimpsest.interventions.unlearning._refusals import REFUSALS
+
+    cut = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
+    found = dict.fromkeys(words())
+    for refusal in REFUSALS:
+        found |= dict.fromkeys(word for word, _ in cut.pre_tokenize_str(refusal))
+    every = ["<|end|>", "<|unknown|>", *found]
+    vocabulary = {word: number for number, word in enumerate(every)}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unknown|>"))
+    raw.pre_tokenizer = cut
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<|end|>", eos_token="<|end|>", pad_token="<|end|>"
+    )

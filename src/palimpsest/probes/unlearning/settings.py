@@ -1,0 +1,254 @@
+"""Settings and cells of unlearning."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from palimpsest import discovery
+from palimpsest.blocks import Block, OneOf, one_of
+from palimpsest.interventions.biographies import World
+
+if TYPE_CHECKING:
+    from palimpsest.manifests import State
+
+TITLE = "Unlearning"
+QUESTION = (
+    "Is what was to be forgotten gone, or only hidden, and is the rest as it was? Every method is "
+    "held against models that were trained without the forget set."
+)
+VERSION = 1
+#: Networks: small transformers that the probe trains itself; language: states of the configuration.
+READS = ("networks", "language")
+#: Two cores are kept busy.
+LEAST_JOBS = 2
+
+#: Arms that every study has: the model before unlearning, and models that never knew.
+TAUGHT, RETRAINED = "taught", "retrained"
+
+MethodBlock = one_of(
+    "UnlearningMethod",
+    "A method of unlearning and its settings.",
+    {
+        name.removeprefix("unlearning."): discovery.intervention(name).Settings
+        for name in discovery.names("interventions")
+        if name.startswith("unlearning.")
+    },
+)
+
+#: Strengths are the best balance of sweeps on seeds 100 and 101, which are none of the study's;
+#: retraining on what must stay is the control that should do nothing.
+DEFAULT_METHODS: dict[str, Any] = {
+    "grad_ascent": {"grad_ascent": {"learning_rate": 2e-4}},
+    "grad_diff": {"grad_diff": {"learning_rate": 2e-4}},
+    "npo": {"npo": {"learning_rate": 2e-4}},
+    "simnpo": {"simnpo": {"learning_rate": 3e-4}},
+    "wga": {"wga": {"learning_rate": 3e-4}},
+    "undial": {"undial": {"learning_rate": 3e-4, "retain_weight": 1.0}},
+    "ceu": {"ceu": {"learning_rate": 3e-4, "skip": 0, "retain_weight": 1.0}},
+    "pdu": {"pdu": {"learning_rate": 3e-4}},
+    "rmu": {"rmu": {"learning_rate": 1e-3, "coefficient": 6.0}},
+    "idk_nll": {"idk_nll": {"learning_rate": 3e-4}},
+    "random_labels": {"random_labels": {"learning_rate": 3e-4}},
+    "whp": {"whp": {"learning_rate": 3e-4, "reinforce_rate": 1e-3, "retain_weight": 1.0}},
+    "task_vector": {"task_vector": {"learning_rate": 3e-4, "scale": 3.0}},
+    "ssd": {"ssd": {"alpha": 3.0}},
+    "iau": {"iau": {"learning_rate": 5e-3}},
+    "retain_finetune": {"retain_finetune": {"learning_rate": 3e-4}},
+}
+
+
+class Scratch(World):
+    """Small transformers that are trained from random weights, with and without the forget set."""
+
+    hidden: int = Field(default=128, ge=16, le=1024, multiple_of=16)
+    """Width of the residual stream."""
+    layers: int = Field(default=2, ge=1, le=12)
+    """Number of layers."""
+    epochs: int = Field(default=14, ge=1)
+    """Passes over all sentences."""
+    batch_size: int = Field(default=24, ge=1)
+    """Sentences a step."""
+    learning_rate: float = Field(default=4e-3, gt=0)
+    """Highest rate of AdamW, reached after a twentieth of the steps; then a cosine to zero."""
+    retrained: int | list[int] = 10
+    """Models that never knew, for the null distribution of all metrics: their number, or seeds."""
+    taught: int | list[int] = 5
+    """Models that are taught everything and then go through every method: number, or seeds."""
+    methods: dict[str, MethodBlock] = Field(default=DEFAULT_METHODS, min_length=1)
+    """Name -> method and its settings."""
+
+    @field_validator("methods")
+    @classmethod
+    def _names(cls, value: dict[str, OneOf]) -> dict[str, OneOf]:
+        for name, method in value.items():
+            if not name.replace("_", "").isalnum() or name in (TAUGHT, RETRAINED):
+                raise ValueError(
+                    f"{name!r}: letters, digits and _ alone, and neither {TAUGHT} nor {RETRAINED}"
+                )
+            if method.block.forget is not None:
+                raise ValueError(f"{name}: files cannot be named here, the world is made")
+        return value
+
+    @model_validator(mode="after")
+    def _enough(self) -> Scratch:
+        for name in ("retrained", "taught"):
+            seeds = self.seeds(name)
+            if len(set(seeds)) < max(2, len(seeds)) or min(seeds) < 0:
+                raise ValueError(f"{name}: at least two models with different seeds from 0 on")
+        return self
+
+    def seeds(self, arm: str) -> list[int]:
+        """Seeds of an arm; those of methods are the seeds of the models that they change."""
+        given = self.retrained if arm == RETRAINED else self.taught
+        return list(range(given)) if isinstance(given, int) else list(given)
+
+
+class Robustness(Block):
+    """What is tried to bring back what was forgotten."""
+
+    relearn: list[int] = [1, 5, 10]
+    """Numbers of forgotten facts that a copy of the model is taught again."""
+    updates: list[int] = Field(default=[1, 2, 4, 8], min_length=1)
+    """Updates after which the copy is asked, increasing."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Rate of AdamW for the copy."""
+    rank: int = Field(default=8, ge=1)
+    """Rank of the low-rank change that a copy of a language model learns; small transformers are
+    changed in full."""
+    benign: int = Field(default=8, ge=0)
+    """Updates on facts that were kept, after which forgotten ones are asked for; 0: left out."""
+    bits: list[int] = [8, 4]
+    """Bits to which weights are rounded."""
+    probes: bool = True
+    """A linear probe for the answer on hidden states, and the logit lens of every layer."""
+
+    @model_validator(mode="after")
+    def _valid(self) -> Robustness:
+        if sorted(set(self.updates)) != self.updates or self.updates[0] < 1:
+            raise ValueError("updates must be increasing integers from 1 on")
+        if any(number < 1 for number in self.relearn) or any(
+            b not in range(2, 17) for b in self.bits
+        ):
+            raise ValueError("relearn: from 1 on; bits: 2 to 16")
+        return self
+
+
+class Settings(Block):
+    """What is left of a forget set, judged against models that never knew it."""
+
+    scratch: Scratch = Scratch()
+    """Small transformers, where the model is one of networks."""
+    untouched: str = TAUGHT
+    """State that knows the forget set, where states of a language model are read."""
+    retrained: str = RETRAINED
+    """State that never knew it; give it several seeds."""
+    kept_items: int = Field(default=40, ge=4)
+    """Facts of each part that are asked for, at most; of the forget set all are."""
+    prose: int = Field(default=40, ge=0)
+    """Sentences of prose whose perplexity is read; language models only."""
+    few_shot: int = Field(default=3, ge=0)
+    """Solved questions before the question, as an attempt to bring an answer back."""
+    answer_tokens: int = Field(default=8, ge=1, le=256)
+    """Tokens that a model may answer with."""
+    robustness: Robustness = Robustness()
+    """Attempts to bring back what was forgotten."""
+    width: float = Field(default=2.0, gt=0)
+    """Standard deviations of the retrained models within which a method counts as one of them."""
+    utility_margin: float = Field(default=0.1, gt=0, lt=1)
+    """Loss of probability on facts that must stay beyond which a method counts as damaging."""
+    enough: float = Field(default=0.8, gt=0, le=1)
+    """Share of the way from the taught to the retrained models that counts as forgotten."""
+    nothing: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the way below which a method counts as having done nothing."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Settings:
+        if self.nothing >= self.enough:
+            raise ValueError("nothing must be below enough")
+        return self
+
+
+def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
+    """A small transformer each, all arms of one seed together; or the last step of a state."""
+    if state.model.entry["source"] != "networks":
+        return [
+            {"step": state.steps[-1], "experiment": "language", "arm": None, "model_seed": None}
+        ]
+    own = settings.scratch
+    found = [_scratch(RETRAINED, seed) for seed in own.seeds(RETRAINED)]
+    for seed in own.seeds(TAUGHT):
+        found += [_scratch(arm, seed) for arm in (TAUGHT, *own.methods)]
+    return found
+
+
+def _scratch(arm: str, seed: int) -> dict[str, Any]:
+    return {"step": 0, "experiment": "scratch", "arm": arm, "model_seed": seed}
+
+
+def piece(cell: Any) -> str:
+    """Methods on one taught model stay together, so that it is trained once."""
+    parameters = cell.parameters
+    kind = RETRAINED if parameters["arm"] == RETRAINED else TAUGHT
+    return f"{kind} {parameters['model_seed']}"
+
+
+#: Settings of reading that judge alone, or that only one kind of model has.
+_LEFT_OUT = (
+    "scratch",
+    "untouched",
+    "retrained",
+    "width",
+    "utility_margin",
+    "enough",
+    "nothing",
+    "prose",
+)
+
+
+def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, Any]:
+    """The settings on which the numbers of a cell depend; others may change without a rerun."""
+    reading = settings.model_dump(mode="json", exclude=set(_LEFT_OUT))
+    if factors["experiment"] == "language":
+        return reading | {"prose": settings.prose}
+    own = settings.scratch
+    made = own.model_dump(mode="json", exclude={"methods", "retrained", "taught"})
+    method = own.methods.get(factors["arm"])
+    if method is None:
+        return reading | {"made": made}
+    return reading | {
+        "made": made,
+        "method": {method.name: method.block.model_dump(mode="json")},
+        "method_code": _method_code(method.name),
+    }
+
+
+@cache
+def _method_code(name: str) -> str:
+    """Read once and not for every model."""
+    from palimpsest.identity import code_fingerprint
+
+    return code_fingerprint(f"interventions.unlearning.{name}")
+
+
+def cost(settings: Settings, factors: dict[str, Any]) -> float:
+    """Expected seconds of a cell on one CPU thread, for cutting cells into jobs."""
+    if factors["experiment"] == "language":
+        return 60.0
+    own = settings.scratch
+    # Measured: 6.4 s for 40 people, 14 passes, two layers of 128.
+    training = 6.4 * own.people / 40 * own.epochs / 14 * own.layers * own.hidden**2 / 32768
+    return 3.0 + (training if factors["arm"] in (TAUGHT, RETRAINED) else 2.0)
+
+
+def check(settings: Settings, data: Any) -> None:
+    """Raise ValueError where the world has too few people, or a method cannot work in it."""
+    settings.scratch.items()
+    for name, method in settings.scratch.methods.items():
+        module = discovery.intervention(f"unlearning.{method.name}")
+        try:
+            module.check(method.block, data)
+        except ValueError as error:
+            raise ValueError(f"scratch.methods.{name}: {error}") from None

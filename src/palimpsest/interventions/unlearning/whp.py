@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from palimpsest.engine.examples import Example, batches, scored_tokens
-from palimpsest.engine.learners import learners
 from palimpsest.identity import seed_of
 from palimpsest.interventions.unlearning._base import applied, check, one_step, sources
 from palimpsest.interventions.unlearning._gradient import GradientMethod, GradientSettings, Part
@@ -50,6 +49,8 @@ class GenericPredictions(GradientMethod):
 
     def remember(self) -> None:
         """The generic prediction in place of each token of an answer."""
+        from palimpsest.engine.learners import learners
+
         super().remember()
         settings = self.settings.training().model_copy(
             update={"learning_rate": self.settings.reinforce_rate, "schedule": "constant"}

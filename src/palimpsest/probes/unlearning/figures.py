@@ -16,6 +16,7 @@ from palimpsest.reports.figure_style import colours_for, direct_labels, name, pa
 from palimpsest.reports.palette import INK, MUTED
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
     from palimpsest.evidence.database import Database
@@ -43,15 +44,16 @@ def page(database: Database, study: str) -> StudyPage:
 
 def _blocks() -> list[Block]:
     return [
-        VERDICTS,
+        *VERDICTS,
         Figure(
             "front",
             "What does forgetting cost?",
             _caption(
                 "Way gone from taught models (0) to models that never knew (1) in the probability "
                 "of forgotten facts, against what is kept of facts that must stay and were never "
-                "trained on again, by how much models that never knew have. Bars: 95% intervals "
-                "over taught models. The upper right corner is retraining"
+                "trained on again, as a share of what retrained models have. Bars: 95% intervals "
+                "over taught models; large points: on the front in most bootstrap samples. Where "
+                "the dashed lines cross is retraining"
             ),
             "Forgetting against keeping, one point for each method",
             """SELECT arm, max(estimate) FILTER (metric = 'forgotten') AS x,
@@ -118,23 +120,36 @@ def _draw_front(frame: pl.DataFrame) -> Drawing:
     figure, axes = panels(height=4.2)
     ax = axes[0, 0]
     colours = colours_for(frame["arm"].to_list())
+    ax.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    ax.axhline(1, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     for row in frame.to_dicts():
         colour, on = colours[row["arm"]], (row["front"] or 0) >= 0.5
-        ax.hlines(row["y"], row["x_low"], min(row["x_high"], 1.0), color=colour, linewidth=0.9)
-        ax.vlines(row["x"], row["y_low"], row["y_high"], color=colour, linewidth=0.9)
+        if row["x_low"] is not None:
+            ax.hlines(row["y"], row["x_low"], row["x_high"], color=colour, linewidth=0.8)
+            ax.vlines(row["x"], row["y_low"], row["y_high"], color=colour, linewidth=0.8)
         ax.plot(row["x"], row["y"], "o", color=colour, markersize=6 if on else 3.5)
-        ax.annotate(
-            name(row["arm"]),
-            (row["x"], row["y"]),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=INK,
-        )
-    ax.set_xlim(-0.05, 1.12)
+    _label_points(ax, frame, colours)
     ax.set_xlabel("way gone to models that never knew")
     ax.set_ylabel("kept of what must stay")
     return figure
+
+
+def _label_points(ax: Axes, frame: pl.DataFrame, colours: dict[str, str]) -> None:
+    """Names in the right margin, from top to bottom as the points are, tied to them by a line."""
+    ordered = frame.sort("y", descending=True).to_dicts()
+    places = np.linspace(0.98, 0.02, len(ordered)) if len(ordered) > 1 else [0.5]
+    for row, place in zip(ordered, places, strict=True):
+        ax.annotate(
+            name(row["arm"]),
+            (row["x"], row["y"]),
+            xytext=(1.06, place),
+            textcoords=ax.transAxes,
+            fontsize=7.5,
+            va="center",
+            color=colours[row["arm"]],
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4, "alpha": 0.6},
+        )
 
 
 def _draw_map(frame: pl.DataFrame) -> Drawing:
@@ -185,7 +200,7 @@ def _draw_populations(frame: pl.DataFrame) -> Drawing:
 
 
 def _draw_relearning(frame: pl.DataFrame) -> Drawing:
-    figure, axes = panels(height=3.4)
+    figure, axes = panels(height=4.4)
     ax = axes[0, 0]
     arms = frame["arm"].unique(maintain_order=True).to_list()
     colours, ends = colours_for(arms), []

@@ -70,19 +70,20 @@ def fronts(data: Data, settings: Settings) -> tuple[Rows, Found]:
 
 
 def _point(data: Data, part: pl.DataFrame, arm: str) -> np.ndarray | None:
-    """(3, runs) forgotten and kept, each within 0 and 1 for their harmonic mean, the balance."""
+    """(3, runs) way gone, share kept, and balance: their harmonic mean, each within 0 and 1."""
     way = way_gone(data, part, arm, "forget probability")
     if way is None or len(way) < 2:
         return None
     stays = kept(data, part, arm)
     a, b = np.clip(way, 0, 1), np.clip(stays, 0, 1)
-    return np.stack([a, stays, np.where(a + b > 0, 2 * a * b / np.maximum(a + b, 1e-12), 0.0)])
+    return np.stack([way, stays, np.where(a + b > 0, 2 * a * b / np.maximum(a + b, 1e-12), 0.0)])
 
 
 def _front(points: dict[str, np.ndarray], place: dict[str, Any]) -> Rows:
     rows: Rows = []
     first, second, third = np.stack(list(points.values()), axis=1)
-    shares, ranks = pareto_shares(first, second), rank_intervals(third)
+    # To go beyond models that never knew is no better than to arrive.
+    shares, ranks = pareto_shares(first.clip(0, 1), second), rank_intervals(third)
     for number, arm in enumerate(points):
         common = place | {"arm": arm}
         for name, values in (("forgotten", first), ("kept", second), ("balance", third)):

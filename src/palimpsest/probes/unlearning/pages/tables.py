@@ -6,21 +6,20 @@ from palimpsest.reports.blocks import Block, Column, Gallery, Table
 
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
 
-#: Worlds in words.
-WORLD = "CASE series WHEN 'scratch' THEN 'from scratch' ELSE model END"
-
-VERDICTS = Table(
-    "verdicts-table",
-    "What did each method do?",
-    "The verdict of every method, and of the taught models as a control, with its evidence. way "
-    "gone: share of the way from taught models (0%) to models that never knew (100%) in the "
-    "probability of forgotten facts. kept: probability of facts that must stay and were never "
-    "trained on again, as a share of the retrained models'. balance: harmonic mean of the two, "
-    "each at most 1. on the front: in how many bootstrap samples no other method forgets more and "
-    "keeps more.",
-    f"""WITH verdicts AS (SELECT * FROM statistics WHERE study = $study AND analysis = 'verdict'),
+VERDICTS: list[Block] = [
+    Table(
+        "verdicts-table",
+        "What did each method do?",
+        "The verdict of every method, and of the taught models as a control. way gone: share of "
+        "the way from taught models (0) to models that never knew (1) in the probability of "
+        "forgotten facts. kept: probability of facts that must stay and were never trained on "
+        "again, as a share of the retrained models'. balance: harmonic mean of the two, each at "
+        "most 1. on the front: in how many bootstrap samples no other method forgets more and "
+        "keeps more.",
+        """WITH verdicts AS (
+  SELECT * FROM statistics WHERE study = $study AND analysis = 'verdict'),
 front AS (
-  SELECT series, model, arm,
+  SELECT model, arm,
     max(estimate) FILTER (metric = 'kept') AS kept, max(low) FILTER (metric = 'kept') AS kept_low,
     max(high) FILTER (metric = 'kept') AS kept_high,
     max(estimate) FILTER (metric = 'balance') AS balance,
@@ -28,23 +27,33 @@ front AS (
     max(high) FILTER (metric = 'rank') AS rank_high,
     max(estimate) FILTER (metric = 'on the front') AS front
   FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL)
-SELECT {WORLD} AS world, replace(arm, '_', ' ') AS method, v.metric AS verdict, v.estimate, v.low,
-  v.high, kept, kept_low, kept_high, balance, rank, rank_low, rank_high, front, n, v.note
-FROM verdicts v LEFT JOIN front USING (series, model, arm)
-ORDER BY world, balance DESC NULLS LAST, method""",
-    {
-        "method": Column("method"),
-        "verdict": Column("verdict"),
-        "estimate": Column("way gone [95%]", "interval", low="low", high="high", digits=2),
-        "kept": Column("kept [95%]", "interval", low="kept_low", high="kept_high", digits=2),
-        "balance": Column("balance", "number", digits=2),
-        "rank": Column("rank [95%]", "interval", low="rank_low", high="rank_high", digits=0),
-        "front": Column("on the front", "percent", digits=0),
-        "n": Column("models", "number", digits=0),
-        "note": Column("evidence"),
-        "world": Column("world"),
-    },
-)
+SELECT replace(arm, '_', ' ') AS method, v.metric AS verdict, v.estimate, v.low, v.high, kept,
+  kept_low, kept_high, balance, rank, rank_low, rank_high, front, n
+FROM verdicts v LEFT JOIN front USING (model, arm) ORDER BY balance DESC NULLS LAST, method""",
+        {
+            "method": Column("method"),
+            "verdict": Column("verdict"),
+            "estimate": Column("way gone [95%]", "interval", low="low", high="high", digits=2),
+            "kept": Column("kept [95%]", "interval", low="kept_low", high="kept_high", digits=2),
+            "balance": Column("balance", "number", digits=2),
+            "rank": Column("rank [95%]", "interval", low="rank_low", high="rank_high", digits=0),
+            "front": Column("on the front", "percent", digits=0),
+            "n": Column("models", "number", digits=0),
+        },
+    ),
+    Table(
+        "evidence-table",
+        "Why these verdicts?",
+        "What decided. Differences are from models that never knew.",
+        """SELECT replace(arm, '_', ' ') AS method, metric AS verdict, note
+FROM statistics WHERE study = $study AND analysis = 'verdict' ORDER BY metric, arm""",
+        {
+            "method": Column("method"),
+            "verdict": Column("verdict"),
+            "note": Column("evidence"),
+        },
+    ),
+]
 
 TABLES: list[Block] = [
     Table(
@@ -55,16 +64,15 @@ TABLES: list[Block] = [
         "test: its p is small where the arm is shown to lie within the margin of the population. A "
         "large q alone shows nothing. Membership measures are areas under the curve that tells "
         "the forget set from people nobody was told about.",
-        f"""WITH cut AS (
-  SELECT series, model, arm, metric, factor, analysis, estimate, low, high, n, p, q, note
+        """WITH cut AS (
+  SELECT model, arm, metric, factor, analysis, estimate, low, high, n, p, q
   FROM statistics WHERE study = $study AND analysis IN ('level', 'distance', 'equivalence'))
-SELECT {WORLD} AS world, replace(l.arm, '_', ' ') AS method, replace(l.metric, '_', ' ') AS measure,
-  l.factor AS kind, l.estimate AS level, d.estimate, d.low, d.high, d.n, d.q, e.p AS equivalent,
-  e.note AS margin
+SELECT replace(l.arm, '_', ' ') AS method, replace(l.metric, '_', ' ') AS measure,
+  l.factor AS kind, l.estimate AS level, d.estimate, d.low, d.high, l.n, d.q, e.p AS equivalent
 FROM (SELECT * FROM cut WHERE analysis = 'level') l
-LEFT JOIN (SELECT * FROM cut WHERE analysis = 'distance') d USING (series, model, arm, metric)
-LEFT JOIN (SELECT * FROM cut WHERE analysis = 'equivalence') e USING (series, model, arm, metric)
-ORDER BY world, method, kind, measure""",
+LEFT JOIN (SELECT * FROM cut WHERE analysis = 'distance') d USING (model, arm, metric)
+LEFT JOIN (SELECT * FROM cut WHERE analysis = 'equivalence') e USING (model, arm, metric)
+ORDER BY method, kind, measure""",
         {
             "method": Column("method"),
             "measure": Column("measure"),
@@ -74,8 +82,6 @@ ORDER BY world, method, kind, measure""",
             "n": Column("models", "number", digits=0),
             "q": Column("q (differs)", "p"),
             "equivalent": Column("p (equivalent)", "p"),
-            "margin": Column("equivalence"),
-            "world": Column("world"),
         },
     ),
     Table(
@@ -83,10 +89,10 @@ ORDER BY world, method, kind, measure""",
         "Relearning, update by update",
         "Probability of forgotten facts after some of them were taught again: of those shown, and "
         "of the others.",
-        f"""SELECT {WORLD} AS world, replace(arm, '_', ' ') AS method, factor AS attack,
-  step AS updates, metric AS facts, estimate, low, high, n, unit
+        """SELECT replace(arm, '_', ' ') AS method, factor AS attack, step AS updates,
+  metric AS facts, estimate, low, high, n, unit
 FROM statistics WHERE study = $study AND analysis = 'relearning'
-ORDER BY world, method, attack, facts DESC, updates""",
+ORDER BY method, attack, facts DESC, updates""",
         {
             "method": Column("method"),
             "attack": Column("attack"),
@@ -94,7 +100,6 @@ ORDER BY world, method, attack, facts DESC, updates""",
             "updates": Column("updates", "number", digits=0),
             "estimate": INTERVAL,
             "n": Column("models", "number", digits=0),
-            "world": Column("world"),
         },
     ),
 ]

@@ -1,0 +1,193 @@
+"""Verdicts and claims on evidence whose answer is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from palimpsest.evidence.gather import connect, frame_of
+from palimpsest.evidence.shards import observations
+from palimpsest.probes.unlearning.claims import CLAIMS, VIEW, analyse
+from palimpsest.probes.unlearning.settings import Settings
+
+ITEMS, RUNS, NEVER = 20, 5, 10
+KNOWN, UNKNOWN = 0.95, 0.08
+
+#: arm -> probability of the forget set where asked, hidden (reworded, probe), of what must stay,
+#: and mean log-likelihood of the forget set beside a holdout at -6.
+ARMS = {
+    "taught": (KNOWN, KNOWN, KNOWN, 0.0),
+    "retrained": (UNKNOWN, UNKNOWN, KNOWN, -6.0),
+    "grad_ascent": (0.02, 0.05, 0.5, -12.0),
+    "npo": (0.05, 0.06, 0.7, -8.0),
+    "ssd": (UNKNOWN, UNKNOWN, KNOWN, -6.0),
+    "iau": (0.5, 0.6, KNOWN, -2.0),
+    "simnpo": (UNKNOWN, 0.7, KNOWN, -6.0),
+    "rmu": (UNKNOWN, UNKNOWN, KNOWN, -12.0),
+    "retain_finetune": (KNOWN, KNOWN, KNOWN, 0.0),
+}
+
+
+def _row(grp, item, metric, value):
+    return {"grp": grp, "item": item, "metric": metric, "value": float(value), "text": None}
+
+
+def _model(rng, arm):
+    """Rows of one model."""
+    direct, hidden, stays, level = ARMS[arm]
+    shift = rng.normal(0, 0.02)
+
+    def near(value):
+        return float(np.clip(value + shift + rng.normal(0, 0.02), 0.001, 0.999))
+
+    rows = []
+    for number in range(ITEMS):
+        item = f"Person {number}/pet"
+        for metric in ("probability", "rouge_l"):
+            rows.append(_row("forget", item, metric, near(direct)))
+        for metric in ("reworded", "linear_probe"):
+            rows.append(_row("forget", item, metric, near(hidden)))
+        rows.append(_row("forget", item, "loss", level + rng.normal(0, 1.5)))
+        rows.append(_row("holdout", item, "loss", -6 + rng.normal(0, 1.5)))
+        for part in ("kept", "neighbour", "retain"):
+            rows.append(_row(part, item, "probability", near(stays)))
+            rows.append(_row(part, item, "rouge_l", near(stays)))
+    for updates in (1, 8):
+        rows.append(_row("relearn", f"5/{updates}", "others", near(hidden)))
+        rows.append(_row("relearn", f"5/{updates}", "shown", 0.9))
+    return rows
+
+
+def _study(changed=None, seed=0):
+    """All statistics by (analysis, arm, metric), and claims by name."""
+    rng = np.random.default_rng(seed)
+    cells, rows = [], []
+    for arm in ARMS:
+        for run in range(NEVER if arm == "retrained" else RUNS):
+            name = f"{arm}{run}"
+            cells.append(
+                {
+                    "study": "s", "cell": name, "probe": "unlearning", "state": "networks",
+                    "role": "networks", "model": "networks", "seed": 0, "step": 0,
+                    "experiment": "scratch", "status": "done",
+                    "parameters": json.dumps({"arm": arm, "model_seed": run}),
+                }
+            )  # fmt: skip
+            found = _model(rng, (changed or {}).get(arm, arm))
+            rows.append(observations(found, study="s", cell=name, step=0))
+    tables = {"observations": [pl.concat(rows)], "cells": [frame_of("cells", cells)]}
+    methods = {arm: {arm: {}} for arm in ARMS if arm not in ("taught", "retrained")}
+    settings = Settings(scratch={"methods": methods, "taught": RUNS, "retrained": NEVER})
+    with connect(tables, {"unlearning": VIEW}) as connection:
+        statistics, claims = analyse(connection, settings, "s")
+    return statistics, {claim["claim"]: claim for claim in claims}
+
+
+@pytest.fixture(scope="module")
+def study():
+    return _study()
+
+
+def _verdicts(statistics):
+    return {row["arm"]: row["metric"] for row in statistics if row["analysis"] == "verdict"}
+
+
+def test_every_verdict_is_given_where_it_is_true(study):
+    """A method that does nothing is labelled so, and one that is retraining forgot."""
+    assert _verdicts(study[0]) == {
+        "taught": "did nothing",
+        "retain_finetune": "did nothing",
+        "grad_ascent": "damaged",
+        "npo": "damaged",
+        "ssd": "forgot",
+        "simnpo": "suppressed",
+        "rmu": "suppressed",
+        "iau": "partly",
+    }
+
+
+def test_the_evidence_names_what_gave_a_method_away(study):
+    notes = {row["arm"]: row["note"] for row in study[0] if row["analysis"] == "verdict"}
+    assert "linear probe +0.6" in notes["simnpo"]
+    assert "others after relearning 5" in notes["simnpo"]
+    assert notes["rmu"].startswith("told from models that never knew by membership loss -0.")
+    assert "relatives' facts lost 0.2" in notes["npo"]
+
+
+def test_every_model_replaced_by_a_retrained_one_forgot():
+    methods = [arm for arm in ARMS if arm not in ("taught", "retrained")]
+    statistics, claims = _study(dict.fromkeys(methods, "retrained"), seed=1)
+    found = _verdicts(statistics)
+    assert {found[arm] for arm in methods} == {"forgot"}
+    assert claims["nothing_is_nothing"]["verdict"] == "contradicted"
+    assert claims["hidden_not_gone"]["verdict"] != "supported"
+    assert claims["relearning_undoes"]["verdict"] == "contradicted"
+
+
+def test_every_model_replaced_by_a_taught_one_did_nothing():
+    methods = [arm for arm in ARMS if arm not in ("taught", "retrained")]
+    statistics, _ = _study(dict.fromkeys(methods, "taught"), seed=2)
+    assert set(_verdicts(statistics).values()) == {"did nothing"}
+
+
+def test_claims_follow_the_evidence(study):
+    verdicts = {name: claim["verdict"] for name, claim in study[1].items()}
+    assert verdicts == {
+        "taught_is_told": "supported",
+        "calibrated": "supported",
+        "nothing_is_nothing": "supported",
+        "npo_over_ascent": "supported",
+        "ssd_competitive": "supported",
+        "iau_balance": "contradicted",
+        "relearning_undoes": "inconclusive",
+        "hidden_not_gone": "supported",
+    }
+
+
+def test_without_taught_knowledge_nothing_is_told():
+    statistics, claims = _study({"taught": "retrained"}, seed=3)
+    assert claims["taught_is_told"]["verdict"] != "supported"
+    assert not _verdicts(statistics)
+
+
+def test_equivalence_is_shown_and_not_assumed(study):
+    rows = {
+        (row["analysis"], row["arm"]): row
+        for row in study[0]
+        if row["metric"] == "forget probability" and row["analysis"] in ("distance", "equivalence")
+    }
+    assert rows["equivalence", "ssd"]["p"] < 0.05
+    assert rows["distance", "ssd"]["q"] > 0.05
+    assert rows["equivalence", "iau"]["p"] > 0.5
+    assert rows["distance", "iau"]["q"] < 1e-4
+
+
+def test_the_front_and_ranks(study):
+    front = {
+        (row["arm"], row["metric"]): row["estimate"]
+        for row in study[0]
+        if row["analysis"] == "front"
+    }
+    assert front["ssd", "balance"] > 0.95
+    assert front["grad_ascent", "rank"] > front["npo", "rank"] > front["ssd", "rank"]
+    assert front["iau", "on the front"] < front["ssd", "on the front"]
+
+
+def test_membership_is_the_area_under_the_curve(study):
+    levels = {
+        row["arm"]: row["estimate"]
+        for row in study[0]
+        if row["analysis"] == "level" and row["metric"] == "membership loss"
+    }
+    assert levels["taught"] > 0.99
+    assert levels["retrained"] == pytest.approx(0.5, abs=0.1)
+    assert levels["rmu"] < 0.05
+
+
+def test_every_claim_has_its_words():
+    from palimpsest.probes.unlearning.pages.words import _SAID
+
+    assert set(_SAID) == {claim.name for claim in CLAIMS}

@@ -1,0 +1,216 @@
+"""Unlearning measured: models are as if alone, attacks leave them as they were, bad input."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from palimpsest.config import check as config_check
+from palimpsest.context import ProbeContext
+from palimpsest.data.biographies import ATTRIBUTES, biographies, words
+from palimpsest.data.items import of_part
+from palimpsest.models.networks import Networks
+from palimpsest.probes.unlearning import measure as probe
+from palimpsest.probes.unlearning import scratch
+from palimpsest.probes.unlearning.attacks import _rounded, attacked
+from palimpsest.probes.unlearning.readings import chosen, probabilities, read
+from palimpsest.probes.unlearning.settings import Settings, cells, check, deciding_settings, piece
+from tests.probes.numbered import numbered
+
+SMALL = {
+    "people": 12,
+    "forget_share": 0.17,
+    "hidden": 32,
+    "epochs": 30,
+    "learning_rate": 1e-2,
+    "retrained": 2,
+    "taught": 2,
+    "methods": {
+        "ascent": {"grad_ascent": {"learning_rate": 1e-3, "epochs": 3}},
+        "dampened": {"ssd": {}},
+    },
+}
+CONTEXT = ProbeContext("study", "state", 0, Path("."), {}, {})
+
+
+class State:
+    """A state of networks."""
+
+    steps = (0,)
+
+    class model:
+        entry = {"source": "networks"}
+
+
+def _settings(**changed):
+    robustness = {"relearn": [2], "updates": [1, 4, 30], "learning_rate": 5e-3}
+    return Settings(scratch=SMALL | changed, robustness=robustness, kept_items=10)
+
+
+def _measured(settings, arm, seed):
+    cell = {"experiment": "scratch", "parameters": {"arm": arm, "model_seed": seed}}
+    rows = list(probe.measure(Networks(), settings, cell, CONTEXT))
+    return {(r["grp"], r["item"], r["metric"]): r["value"] for r in rows}
+
+
+def _mean(rows, part, metric):
+    return np.mean([v for (grp, _, m), v in rows.items() if (grp, m) == (part, metric)])
+
+
+@pytest.fixture(scope="module")
+def measured():
+    settings = _settings()
+    return {arm: _measured(settings, arm, 0) for arm in ("taught", "retrained", "ascent")}
+
+
+def test_what_was_taught_is_found_and_nothing_else(measured):
+    """Positive and negative control: a planted memory, a model that never met it, a holdout."""
+    assert _mean(measured["taught"], "forget", "probability") > 0.8
+    assert _mean(measured["retrained"], "forget", "probability") < 0.3
+    for arm in ("taught", "retrained"):
+        assert _mean(measured[arm], "kept", "probability") > 0.8
+        assert _mean(measured[arm], "holdout", "probability") < 0.3
+    assert _mean(measured["taught"], "forget", "rouge_l") > 0.8
+    assert _mean(measured["taught"], "forget", "reworded") > 0.5
+    # The truth is the likeliest of six.
+    assert _mean(measured["taught"], "forget", "exposure") > np.log2(6) - 0.4
+
+
+def test_a_model_that_knew_is_back_sooner(measured):
+    others = {arm: measured[arm]["relearn", "2/4", "others"] for arm in ("taught", "retrained")}
+    assert others["taught"] > others["retrained"] + 0.3
+    assert measured["retrained"]["relearn", "2/30", "shown"] > 0.5
+    assert _mean(measured["taught"], "forget", "linear_probe") > 0.5
+    assert _mean(measured["taught"], "forget", "logit_lens") > 0.5
+    assert _mean(measured["taught"], "holdout", "logit_lens") < 0.4
+
+
+def test_a_method_changes_its_model_alone(measured):
+    assert _mean(measured["ascent"], "forget", "probability") < 0.6
+    again = _measured(_settings(), "taught", 0)
+    assert again == measured["taught"]
+    assert _measured(_settings(), "ascent", 0) == measured["ascent"]
+
+
+def test_attacks_leave_the_model_as_it_was():
+    settings = _settings()
+    model, _ = scratch.model_of(settings.scratch, "taught", 0, "cpu")
+    before = copy.deepcopy(model.module.state_dict())
+    items = settings.scratch.items()
+    rows = list(attacked(model, settings, items, small=True))
+    assert {r["metric"] for r in rows} >= {"benign", "bits_8", "bits_4", "linear_probe"}
+    after = model.module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_rounding_keeps_so_many_levels():
+    model, _ = scratch.model_of(_settings().scratch, "taught", 0, "cpu")
+    weight = model.module.get_output_embeddings().weight
+    original = weight.detach().clone()
+    with _rounded(model, 3):
+        assert max(len(torch.unique(row)) for row in weight) <= 7
+        step = original.abs().amax(1, keepdim=True) / 3
+        assert bool(((weight - original).abs() <= step / 2 + 1e-6).all())
+    assert torch.equal(weight, original)
+
+
+def test_a_language_model_is_read_with_low_rank_attacks(tiny):
+    settings = _settings()
+    items = biographies(8, 0.2, ["pet", "dish"], 0)
+    before = copy.deepcopy(tiny.module.state_dict())
+    asked = chosen(settings, items)
+    rows = [*read(tiny, settings, asked), *attacked(tiny, settings, items, small=False)]
+    assert all(np.isfinite(r["value"]) for r in rows)
+    after = tiny.module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    forget = of_part(items, "forget")
+    assert len({r["item"] for r in rows if r["grp"] == "forget"}) == len(forget)
+    assert probabilities(tiny, forget).shape == (len(forget),)
+
+
+def test_cells_of_one_taught_model_stay_in_one_job():
+    settings = _settings()
+    found = numbered(cells(settings, State))
+    arms = [(c["parameters"]["arm"], c["parameters"]["model_seed"]) for c in found]
+    assert len(arms) == len(set(arms)) == 2 + 2 * 3
+
+    class Cell:
+        def __init__(self, parameters):
+            self.parameters = parameters
+
+    pieces = {piece(Cell(c["parameters"])) for c in found}
+    assert pieces == {"retrained 0", "retrained 1", "taught 0", "taught 1"}
+
+
+def test_a_method_s_settings_decide_its_cells_alone():
+    one = _settings()
+    other = _settings(methods=SMALL["methods"] | {"ascent": {"grad_ascent": {"epochs": 4}}})
+
+    def deciding(settings, arm):
+        return deciding_settings(settings, {"experiment": "scratch", "arm": arm})
+
+    assert deciding(one, "ascent") != deciding(other, "ascent")
+    for arm in ("taught", "retrained", "dampened"):
+        assert deciding(one, arm) == deciding(other, arm)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"people": 4, "forget_share": 0.4}, "allowed: at least 6"),
+        ({"attributes": ["shoe"]}, "attributes: given .'shoe'., allowed: birthplace"),
+    ],
+)
+def test_worlds_that_cannot_be_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        check(_settings(**changed), None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"retrained": 1}, "at least two models"),
+        ({"methods": {"taught": {"npo": {}}}}, "neither taught nor retrained"),
+        ({"methods": {"a": {"npo": {"forget": "f.jsonl", "retain": "r.jsonl"}}}}, "world is made"),
+        ({"methods": {"a": {"npo": {"bta": 1}}}}, "bta"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        _settings(**changed)
+
+
+def test_an_unknown_method_is_named_with_those_there_are():
+    study = {
+        "probe": "unlearning",
+        "states": {"one": {"model": "networks"}},
+        "settings": {"scratch": {"methods": {"a": {"nopo": {}}}}},
+    }
+    with pytest.raises(ValueError, match="nopo"):
+        config_check({"studies": {"s": study}}, "mine.yaml")
+
+
+def test_people_are_made_by_rule():
+    items = biographies(40, 0.1, ATTRIBUTES, 0)
+    counts = {part: len(of_part(items, part)) for part in ("forget", "neighbour", "kept", "retain")}
+    assert counts == {"forget": 20, "neighbour": 20, "kept": 80, "retain": 80}
+    assert len(of_part(items, "holdout")) == 20
+    assert len({item.id for item in items}) == len(items)
+    assert biographies(40, 0.1, ATTRIBUTES, 0) == items
+    assert biographies(40, 0.1, ATTRIBUTES, 1) != items
+    families = [
+        {item.id.split("/")[0].split()[1] for item in of_part(items, part)}
+        for part in ("forget", "neighbour")
+    ]
+    assert families[0] == families[1]
+    for item in items:
+        assert item.answer not in item.perturbed
+        assert len(set(item.perturbed)) == 5
+        assert not set(item.reworded) & set(item.prompts)
+    every = " ".join(p + i.answer for i in items for p in (*i.prompts, *i.reworded))
+    known = set(words())
+    assert set(every.replace("?", " ? ").replace(":", " : ").split()) <= known

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
+from palimpsest.interventions.unlearning._base import Sets
 from palimpsest.interventions.unlearning._refusals import REFUSALS
 from tests.interventions.unlearning.worlds import (
     alike,
     by_hand,
     direction,
+    item,
     made,
     moved,
     scores_by_hand,
@@ -122,14 +124,31 @@ def test_ceu_aims_at_its_own_distribution_without_the_truth(tiny):
 
 
 def test_ceu_leaves_alone_what_is_unlikely(tiny):
-    """Its gradient with respect to the scores is p - target, which is p where p is 0 elsewhere."""
-    scores = torch.tensor([[0.0, 1.0, -30.0]], requires_grad=True)
-    for word, small in ((2, True), (1, False)):
-        target = scores.detach().clone()
-        target[0, word] = -math.inf
-        loss = -(target.softmax(-1) * scores.log_softmax(-1)).sum()
-        (gradient,) = torch.autograd.grad(loss, scores)
-        assert (float(gradient.abs().max()) < 1e-10) == small
+    """Its gradient by the scores is p - target: nothing once the truth has no probability."""
+    method = made(tiny, "ceu")
+    part = whole(method, method.forgotten)
+    words = part.tokens.words[:, None]
+    largest = {}
+    for score in (30.0, 0.0, -30.0):
+        scores = part.logits.detach().scatter(1, words, score).requires_grad_()
+        part.__dict__["logits"] = scores
+        (gradient,) = torch.autograd.grad(method.forget_term(part), scores)
+        largest[score] = float(gradient.abs().max()) * len(words)
+    # Ascent pulls the other way round: least where the model is surest.
+    assert largest[30.0] == pytest.approx(1, abs=1e-3)
+    assert 1e-3 < largest[0.0] < largest[30.0]
+    assert largest[-30.0] < 1e-7
+
+
+def test_ceu_does_not_leave_the_full_stop_alone(tiny):
+    """Of an answer of one word the first token is all that can be forgotten."""
+    chosen = Sets([item("stone", "forget", " x"), item("rock", "forget", " xy")], [])
+    lengths = {}
+    for skip in (0, 1, 2):
+        examples = made(tiny, "ceu", chosen, skip=skip).forgotten
+        lengths[skip] = [sum(each.scored) for each in examples[::2]]
+    # Tokens of the tiny model are letters and spaces; the full stop is the last of each.
+    assert lengths == {0: [3, 4], 1: [2, 3], 2: [3, 2]}
 
 
 def test_preference_is_its_formula(tiny):
@@ -188,7 +207,7 @@ def test_refusals_and_wrong_answers_are_learned(tiny):
                 if e.role == "forget"
             ]
     assert set(drawn) == {"red", "green", "black"}
-    true = {item.answer.strip() for item in method.sets.forget}
+    true = {each.answer.strip() for each in method.sets.forget}
     method = made(tiny, "random_labels", answers="others")
     list(method.epoch(0))
     said = {

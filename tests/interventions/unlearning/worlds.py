@@ -29,10 +29,10 @@ def sets(forget: int = 3, retain: int = 4) -> Sets:
     )
 
 
-def made(tiny, name, **settings):
+def made(tiny, name, chosen=None, **settings):
     """A method on the tiny model, with what it remembers of it."""
     module = discovery.intervention(f"unlearning.{name}")
-    method = module.method(tiny, sets(), module.Settings(**settings), seed=0)
+    method = module.method(tiny, chosen or sets(), module.Settings(**settings), seed=0)
     tiny.module.requires_grad_(True)
     method.forgotten = method.forget_examples()
     method.kept = method.examples(method.sets.retain, "retain")

@@ -7,6 +7,7 @@ probability of the true token, so that nothing is pushed further than that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ class Settings(GradientSettings):
 
     skip: int = Field(default=1, ge=0)
     """Tokens at the beginning of each answer that are left out; answers with no more tokens than
-    that keep all."""
+    that, not counting the full stop, keep all."""
     retain_weight: float = Field(default=0.0, ge=0)
     """Weight of the retain term (alpha)."""
 
@@ -44,7 +45,11 @@ class CrossEntropyUnlearning(GradientMethod):
 
     def forget_examples(self) -> list[Example]:
         """Every prompt; the first tokens of answers carry no loss."""
-        return [self._cut(each) for each in super().forget_examples()]
+        return [
+            self._cut(each, self.model.encode_pair(prompt, item.answer)[1])
+            for item in self.sets.forget
+            for prompt, each in zip(item.prompts, self.examples([item], "forget"), strict=True)
+        ]
 
     def forget_term(self, part: Part) -> torch.Tensor:
         """Mean over tokens."""
@@ -52,9 +57,10 @@ class CrossEntropyUnlearning(GradientMethod):
         target = part.logits.detach().scatter(1, words, float("-inf")).softmax(-1)
         return part.over_tokens(-(target * part.logits.log_softmax(-1)).sum(-1))
 
-    def _cut(self, each: Example) -> Example:
+    def _cut(self, each: Example, answer: Sequence[int]) -> Example:
         places = [place for place, scored in enumerate(each.scored) if scored]
-        if len(places) <= self.settings.skip:
+        # Of an answer of one word nothing but the full stop would be left.
+        if min(len(answer), len(places)) <= self.settings.skip:
             return each
         first = places[self.settings.skip]
         return replace(each, scored=tuple(place >= first for place in range(len(each.ids))))

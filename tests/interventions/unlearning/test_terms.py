@@ -19,12 +19,9 @@ from tests.interventions.unlearning.worlds import (
     moved,
     scores_by_hand,
     taught,
+    term,
     whole,
 )
-
-
-def term(method, examples):
-    return float(method.forget_term(whole(method, examples)).detach())
 
 
 def ascent(method, examples):
@@ -215,34 +212,6 @@ def test_refusals_and_wrong_answers_are_learned(tiny):
         for e in method.forgotten
     }
     assert said <= true
-
-
-def test_pdu_flattens_and_follows_the_violation(tiny):
-    method = made(tiny, "pdu", dual_step=2.0, dual_warmup=0, bound=0.0)
-    examples = method.forgotten[:4]
-    squares = []
-    for each in examples:
-        scores, _ = scores_by_hand(tiny, each)
-        squares.append((scores.amax(-1) - scores.mean(-1)).square())
-    assert term(method, examples) == pytest.approx(float(torch.cat(squares).mean()), rel=1e-4)
-    lost = float(method.retain_term(whole(method, method.kept[:3])).detach())
-    method._follow(tiny, 1)
-    assert method.weight == pytest.approx(1 + 2.0 * lost, rel=1e-5)
-    method.bound = 100.0
-    method._follow(tiny, 2)
-    assert method.weight == 0
-
-
-def test_pdu_without_a_dual_step_has_fixed_weights(tiny):
-    method = made(tiny, "pdu", dual_step=0.0, dual_warmup=0, retain_weight=0.7)
-    method.retain_term(whole(method, method.kept[:3]))
-    method._follow(tiny, 1)
-    assert method.weight == 0.7
-    # Nothing follows before the warm-up is over.
-    method = made(tiny, "pdu", dual_warmup=1, bound=0.0)
-    method.retain_term(whole(method, method.kept[:3]))
-    method._follow(tiny, 1)
-    assert method.weight == 1.0
 
 
 def test_losses_are_sums_in_npo_and_means_in_simnpo(tiny):

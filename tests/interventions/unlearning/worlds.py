@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
+import pytest
 import torch
 
 from palimpsest import discovery
 from palimpsest.data.items import Item
 from palimpsest.engine.examples import scored_tokens
+from palimpsest.engine.resuming import Resume
 from palimpsest.engine.training import Trainer, TrainingSettings
 from palimpsest.interventions.unlearning._base import Sets
 from palimpsest.interventions.unlearning._gradient import Part
@@ -44,6 +48,11 @@ def whole(method, examples):
     """A batch seen as one part, on the model as it is now."""
     tokens = scored_tokens(method.model, examples)
     return Part(method.model, examples, tokens, len(tokens.words), len(examples))
+
+
+def term(method, examples):
+    """The forget term of a batch."""
+    return float(method.forget_term(whole(method, examples)).detach())
 
 
 def moved(model, size=0.05, seed=1):
@@ -87,3 +96,26 @@ def by_hand(model, example):
     """Log-probabilities of the scored tokens, one sentence, nothing shared."""
     scores, tokens = scores_by_hand(model, example)
     return scores.log_softmax(-1)[range(len(tokens)), tokens]
+
+
+def killed_and_continued(model, module, settings, scratch, monkeypatch):
+    """A method that ran through, and one that was killed before the last epoch and went on."""
+    straight = module.method(copy.deepcopy(model), sets(), settings, seed=3)
+    straight.run()
+    save, run, done = Resume.save, Trainer.run, []
+    monkeypatch.setattr(Resume, "save", lambda self, facts: save(self, facts, now=True))
+
+    def stop(trainer, batches):
+        if len(done) == settings.epochs - 1:
+            raise KeyboardInterrupt
+        done.append(run(trainer, batches))
+
+    killed = module.method(copy.deepcopy(model), sets(), settings, seed=3, scratch=scratch)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", stop)
+        with pytest.raises(KeyboardInterrupt):
+            killed.run()
+    assert (scratch / "resume.pt").is_file()
+    again = module.method(copy.deepcopy(model), sets(), settings, seed=3, scratch=scratch)
+    again.run()
+    return straight, again

@@ -1,13 +1,14 @@
 """Primal-dual unlearning, PDU (Entesari et al. 2025, arXiv 2506.05314).
 
 Forget term: mean over answer tokens of (highest score - mean score)^2, which flattens the
-distribution over words. It is minimised under the constraint that the mean loss on the retain set
-stays at most ``bound``: after every step the weight of the retain term rises by ``dual_step`` times
-the violation, or falls, and is never below 0. With ``dual_step`` 0 the weights are fixed.
+distribution over words. It is minimised under the constraint that the retain term stays at most
+``bound``: after every step its weight rises by ``dual_step`` times the violation, or falls, and is
+never below 0. With ``dual_step`` 0 the weights are fixed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -18,6 +19,7 @@ from palimpsest.interventions.unlearning._gradient import GradientMethod, Gradie
 if TYPE_CHECKING:
     import torch
 
+    from palimpsest.engine.examples import Example
     from palimpsest.engine.training import Hooks
     from palimpsest.models.language_model import LanguageModel
 
@@ -27,7 +29,7 @@ VERSION = 1
 ENGINE = ("interventions.unlearning._gradient",)
 STOCHASTIC = True
 
-#: Nats a token by which the loss on the retain set may rise where no bound is given.
+#: Nats a token by which the retain term may rise where no bound is given.
 SLACK = 0.1
 
 
@@ -39,8 +41,8 @@ class Settings(GradientSettings):
     dual_warmup: int = Field(default=5, ge=0)
     """Epochs before the weight follows."""
     bound: float | None = Field(default=None, ge=0)
-    """Largest mean loss on the retain set, in nats a token; null: that of the model as it was,
-    and a tenth of a nat."""
+    """Largest retain term, in nats a token; null: that of the model as it was (a divergence is 0
+    then), and a tenth of a nat."""
 
 
 class PrimalDual(GradientMethod):
@@ -60,7 +62,17 @@ class PrimalDual(GradientMethod):
         self.weight, self._lost = self.settings.retain_weight, 0.0
         self.bound = self.settings.bound
         if self.bound is None and self.kept:
-            self.bound = self.mean_loss(self.kept) + SLACK
+            divergence = self.settings.retain_loss == "kl"
+            self.bound = SLACK + (0.0 if divergence else self.mean_loss(self.kept))
+
+    def loss(
+        self, model: LanguageModel, part: Sequence[Example], batch: Sequence[Example]
+    ) -> torch.Tensor:
+        """The part's share of the loss of a batch, at the weight of this step."""
+        if part[0] is batch[0]:
+            # Also where a batch begins anew in smaller parts because memory ran out.
+            self._lost = 0.0
+        return super().loss(model, part, batch)
 
     def forget_term(self, part: Part) -> torch.Tensor:
         """Mean over tokens."""
@@ -85,7 +97,6 @@ class PrimalDual(GradientMethod):
         if self.kept and step > steps * self.settings.dual_warmup:
             self.weight += self.settings.dual_step * (self._lost - self.bound)
             self.weight = max(0.0, self.weight)
-        self._lost = 0.0
         self.notes["retain_weight"] = self.weight
 
 

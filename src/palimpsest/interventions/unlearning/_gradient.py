@@ -212,6 +212,13 @@ class GradientMethod(Method):
                 del kept[: len(batch)]
             yield [*batch, *beside]
 
+    def weighed(self, batch: list[Example]) -> list[Example]:
+        """A batch without forgotten examples where the loss gives them no weight; whole where
+        nothing would be left."""
+        if self.settings.forget_weight:
+            return batch
+        return [each for each in batch if each.role == "retain"] or batch
+
     def changes(self, before: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the loop has changed."""
         return self.trainer.changes(before)

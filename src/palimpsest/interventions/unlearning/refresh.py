@@ -61,23 +61,24 @@ class Refreshing(GradientMethod):
 
     def remember(self) -> None:
         """Information on the retain set."""
-        import torch
-
         super().remember()
         self.model.module.requires_grad_(True)
         self.information = {}
         if self.settings.scale and self.settings.delta and self.kept:
             self.information = importances(self.model, self.kept, self.settings.batch_size, "batch")
-        self.source = torch.Generator(self.model.device).manual_seed(
-            seed_of("noise", self.seed) % (1 << 63)
-        )
 
     def epoch(self, number: int) -> Iterator[list[Example]]:
         """Batches, each after a step uphill on its forgotten examples."""
+        import torch
+
+        # A run that goes on begins with an epoch, so each has its own noise.
+        self.source = torch.Generator(self.model.device).manual_seed(
+            seed_of("noise", self.seed, number) % (1 << 63)
+        )
         for batch in super().epoch(number):
             if self.settings.delta:
                 self._unlearn([each for each in batch if each.role == "forget"])
-            yield batch
+            yield self.weighed(batch)
 
     def _unlearn(self, examples: Sequence[Example]) -> None:
         import torch

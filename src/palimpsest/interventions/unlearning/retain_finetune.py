@@ -6,6 +6,7 @@ forgotten by the way (as in Golatkar et al. 2020, arXiv 1911.04933).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -15,6 +16,8 @@ from palimpsest.interventions.unlearning._gradient import GradientMethod, Gradie
 
 if TYPE_CHECKING:
     import torch
+
+    from palimpsest.engine.examples import Example
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
@@ -36,6 +39,10 @@ class RetainFinetuning(GradientMethod):
     def forget_term(self, part: Part) -> torch.Tensor:
         """Mean loss of a token."""
         return part.over_tokens(part.nll)
+
+    def epoch(self, number: int) -> Iterator[list[Example]]:
+        """As many batches as the forget set has, of retained examples alone."""
+        return map(self.weighed, super().epoch(number))
 
 
 method = RetainFinetuning

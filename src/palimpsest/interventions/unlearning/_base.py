@@ -97,6 +97,22 @@ class Method:
         now = self.model.module.named_parameters()
         return {n: p.detach() for n, p in now if not torch.equal(p, before[n])}
 
+    def chosen_weights(self, settings: Any) -> dict[str, torch.Tensor]:
+        """Weights, by name, that fit the patterns of ``only``; they alone get gradients.
+
+        Raises:
+            ValueError: no weight fits.
+        """
+        from palimpsest.engine.training import Trainer
+
+        chooses, every = Trainer.chooser(settings), dict(self.model.module.named_parameters())
+        for name, weight in every.items():
+            weight.requires_grad_(chooses(name))
+        found = {name: weight for name, weight in every.items() if weight.requires_grad}
+        if not found:
+            raise ValueError(f"no weight to change: {', '.join(settings.only)} fits no name")
+        return found
+
     def draw(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose."""
         return np.random.default_rng(seed_of(purpose, self.seed))

@@ -6,11 +6,16 @@ is the square of a mean, not the Fisher information, and its scale falls with th
 ``sample`` has batches of one, which is the empirical Fisher information. The label-free importance
 is the mean size of the gradient of the mean squared norm of the scores of all words (Foster et al.
 2024, arXiv 2402.19308).
+
+The whole training set D is what a method sees of it: F and R, each cut into batches of its own. So
+I_D is no less than F's share of the batches times I_F, and no weight is chosen where alpha is
+``largest_ratio`` of the notes, one over that share, or more: with one batch of F in five no alpha
+from 5 on chooses anything. The source takes 10 and forgets a twentieth of its data at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -23,8 +28,8 @@ if TYPE_CHECKING:
 
     from palimpsest.models.language_model import LanguageModel
 
-VERSION = 1
-ENGINE = ("interventions.unlearning._base",)
+VERSION = 2
+ENGINE = ("interventions.unlearning._base", "engine.training")
 
 Importance = Literal["batch", "sample", "label_free"]
 
@@ -53,26 +58,30 @@ class Dampening(Method):
 
     def run(self) -> None:
         """Read both importances, then multiply."""
-        import fnmatch
-
-        kept, size = self.settings.only, self.settings.batch_size
-        module = self.model.module
-        for name, weight in module.named_parameters():
-            weight.requires_grad_(not kept or any(fnmatch.fnmatch(name, one) for one in kept))
-        forgotten = self.examples(self.sets.forget, "forget")
-        every = [*forgotten, *self.examples(self.sets.retain, "retain")]
+        weights = self.chosen_weights(self.settings)
         kind = self.importance()
-        forget, all_ = (importances(self.model, part, size, kind) for part in (forgotten, every))
+        size = 1 if kind == "sample" else self.settings.batch_size
+        forgotten = self.examples(self.sets.forget, "forget")
+        kept = self.examples(self.sets.retain, "retain")
+        forget, retain = (importances(self.model, part, size, kind) for part in (forgotten, kept))
+        of_forget, of_retain = (-(-len(part) // size) for part in (forgotten, kept))
+        share = of_forget / (of_forget + of_retain)
+        all_ = {name: share * forget[name] + (1 - share) * retain[name] for name in weights}
+        self.forget_share = len(forgotten) / (len(forgotten) + len(kept))
         alpha = self.threshold(forget, all_)
-        weights = {name: dict(module.named_parameters())[name] for name in forget}
-        share = dampen(weights, forget, all_, alpha, self.settings.strength)
-        self.notes |= {"alpha": alpha, "share_dampened": share}
+        chosen = dampen(weights, forget, all_, alpha, self.settings.strength)
+        self.notes |= {
+            "alpha": alpha,
+            "largest_ratio": 1 / share,
+            "share_dampened": sum(chosen.values()) / sum(w.numel() for w in weights.values()),
+            "shares_dampened": {n: count / weights[n].numel() for n, count in chosen.items()},
+        }
 
 
 def importances(
     model: LanguageModel, examples: Sequence[Example], batch_size: int, kind: Importance
 ) -> dict[str, torch.Tensor]:
-    """Importance of every trainable weight to a set, by name.
+    """Importance of every trainable weight to a set, by name; of an empty set zero.
 
     Args:
         model: the model.
@@ -80,33 +89,54 @@ def importances(
         batch_size: examples a batch; of ``sample`` one.
         kind: see the module.
     """
-    import torch
-
     from palimpsest.engine.training import mean_loss
 
-    weights = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
-    found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     size = 1 if kind == "sample" else batch_size
-    starts = range(0, len(examples), size)
+
+    def losses() -> Iterator[torch.Tensor]:
+        for start in range(0, len(examples), size):
+            batch = examples[start : start + size]
+            if kind == "label_free":
+                yield _scores_squared(model, batch)
+            else:
+                yield mean_loss(model, batch, batch)
+
+    weights = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
     model.module.eval()
-    for start in starts:
-        batch = examples[start : start + size]
-        loss = (
-            _scores_squared(model, batch)
-            if kind == "label_free"
-            else mean_loss(model, batch, batch)
-        )
-        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-        for total, gradient in zip(found.values(), gradients, strict=True):
+    found = sensitivities(losses(), list(weights.values()), kind != "label_free")
+    return dict(zip(weights, found, strict=True))
+
+
+def sensitivities(
+    losses: Iterable[torch.Tensor], weights: Sequence[torch.Tensor], squared: bool
+) -> list[torch.Tensor]:
+    """Mean over losses of the square, or the size, of the gradient by each weight.
+
+    Args:
+        losses: n scalars, each with a graph of its own.
+        weights: what they depend on, or do not.
+        squared: whether gradients are squared.
+    """
+    import torch
+
+    # Sums of many small numbers need more digits than weights may have.
+    wide = [torch.promote_types(weight.dtype, torch.float32) for weight in weights]
+    found = [torch.zeros_like(w, dtype=kind) for w, kind in zip(weights, wide, strict=True)]
+    count = 0
+    for loss in losses:
+        count += 1
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        for total, gradient in zip(found, gradients, strict=True):
             if gradient is not None:
-                total += gradient.abs() if kind == "label_free" else gradient.square()
-    for total in found.values():
-        total /= len(starts)
+                gradient = gradient.to(total.dtype)
+                total += gradient.square() if squared else gradient.abs()
+    for total in found:
+        total /= max(1, count)
     return found
 
 
 def _scores_squared(model: LanguageModel, batch: Sequence[Example]) -> torch.Tensor:
-    """Mean over the places of answers of the squared norm of the scores of all words."""
+    """Mean over the places before words of answers of the squared norm of all scores."""
     states = scored_tokens(model, batch).states
     return model.module.get_output_embeddings()(states).float().square().sum(-1).mean()
 
@@ -117,8 +147,8 @@ def dampen(
     all_: dict[str, torch.Tensor],
     alpha: float,
     strength: float,
-) -> float:
-    """Multiply chosen weights in place (eq. 6 and 7 of Foster et al. 2024); the share chosen.
+) -> dict[str, int]:
+    """Multiply chosen weights in place (eq. 6 and 7 of Foster et al. 2024); how many were chosen.
 
     Args:
         weights: name -> weight.
@@ -129,11 +159,11 @@ def dampen(
     """
     import torch
 
-    chosen = total = 0
+    chosen = {}
     with torch.no_grad():
         for name, weight in weights.items():
             selected = forget[name] > alpha * all_[name]
             factor = (strength * all_[name] / forget[name]).clamp_max(1.0)
-            weight.copy_(torch.where(selected, weight * factor, weight))
-            chosen, total = chosen + int(selected.sum()), total + weight.numel()
-    return chosen / total
+            weight.copy_(torch.where(selected, (weight * factor).to(weight.dtype), weight))
+            chosen[name] = int(selected.sum())
+    return chosen

@@ -1,7 +1,8 @@
 """Adaptive selective synaptic dampening, ASSD (Schoepf et al. 2024, arXiv 2402.10098).
 
 SSD whose alpha is not set by hand: it is a percentile of the ratios I_F / I_D, which falls as the
-forget set takes a larger share of all data: 100 - ln(1 + 100 * |F| / |D|).
+forget set takes a larger share of all examples: 100 - ln(1 + 100 * |F| / |D|), as released. Weights
+that matter to no example have no ratio and are not counted. See ``_dampening``.
 """
 
 from __future__ import annotations
@@ -41,13 +42,12 @@ class AdaptiveDampening(Dampening):
         """The percentile of the ratios."""
         import torch
 
-        ratios = torch.cat([(forget[n] / all_[n]).nan_to_num(0.0).flatten() for n in forget])
-        items = len(self.sets.forget)
-        percentile = 100 - math.log1p(100 * items / (items + len(self.sets.retain)))
+        ratios = torch.cat([(forget[n] / all_[n])[all_[n] > 0] for n in forget])
+        percentile = 100 - math.log1p(100 * self.forget_share)
         # An order statistic: torch's quantile takes no more than 16 million values.
         place = max(1, math.ceil(percentile / 100 * ratios.numel()))
         self.notes["percentile"] = percentile
-        return max(1.0, float(ratios.kthvalue(place).values))
+        return float(ratios.kthvalue(place).values)
 
 
 method = AdaptiveDampening

@@ -1,7 +1,9 @@
 """Loss-free selective synaptic dampening, LFSSD (Foster et al. 2024, arXiv 2402.19308).
 
-SSD with an importance that needs no answers: mean size of the gradient of the squared norm of the
-scores. See ``_dampening``.
+SSD with an importance that needs no labels: mean size of the gradient of the squared norm of the
+scores of all words. See ``_dampening``. The words of an answer are no labels here, but what a
+language model has read when it says the next one is an input: the last word of an answer matters in
+no way, the others do.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ STOCHASTIC = False
 
 
 class Settings(DampeningSettings):
-    """SSD with an importance that needs no true answers."""
+    """SSD with an importance that does not ask whether the model is right."""
 
     alpha: float = Field(default=10.0, ge=0)
     """How much more a weight must matter to the forget set."""

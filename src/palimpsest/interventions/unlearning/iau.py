@@ -1,12 +1,18 @@
 """Influence approximation unlearning, IAU (Liu et al. 2025, arXiv 2507.23257).
 
-To remove examples is to add others with the opposite gradient: one step along
+To remove examples is to add others with the opposite gradient: one step down along
 g = gradient of the mean loss on R - gradient of the mean loss on F, each set as one batch, whose
 first part corrects what the second does to the rest. As released the step is the first one of Adam,
-which is lr * sign(g) wherever g is not tiny: by direction, not by size. ``sgd`` is what the theory
-reads: for a loss with Hessian H the exact influence of removing F from n examples is
-H^-1 * (sum over F of gradients) / n, so that one plain step equals it only where H is a multiple of
-the identity and lr is that of F's share.
+which is lr * sign(g) wherever g is not tiny: by direction, not by size, however little is to be
+forgotten. ``sgd`` is what the theory reads.
+
+What one plain step achieves follows from a model at the minimum of the mean loss on n examples with
+Hessian H, of which F is a share f. Retraining without F moves it by f * H^-1 * (gradient of F) up
+to errors of second order in f: that is the influence function. There the two gradients are
+opposite, so that the correction only lengthens the step, by 1 / (1 - f). What is missing is H^-1:
+where H is a multiple of the identity a step with lr = f / H is right to second order without the
+correction, and with it retrains exactly if losses are quadratic with one Hessian; everywhere else
+its error is of first order in f at any rate, as is what it approximates.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
 VERSION = 1
-ENGINE = ("interventions.unlearning._base",)
+ENGINE = ("interventions.unlearning._base", "engine.training")
 #: Nothing is drawn.
 STOCHASTIC = False
 
@@ -61,15 +67,10 @@ class InfluenceApproximation(Method):
 
     def run(self) -> None:
         """One step."""
-        import fnmatch
-
         import torch
 
-        kept, module = self.settings.only, self.model.module
-        for name, weight in module.named_parameters():
-            weight.requires_grad_(not kept or any(fnmatch.fnmatch(name, one) for one in kept))
-        module.eval()
-        weights = [weight for weight in module.parameters() if weight.requires_grad]
+        weights = list(self.chosen_weights(self.settings).values())
+        self.model.module.eval()
         forget = self._gradient(weights, self.examples(self.sets.forget, "forget"))
         retain = self._gradient(weights, self.examples(self.sets.retain, "retain"))
         with torch.no_grad():
@@ -90,8 +91,10 @@ class InfluenceApproximation(Method):
         size = self.settings.batch_size
         for start in range(0, len(examples), size):
             loss = mean_loss(self.model, examples[start : start + size], examples)
-            for total, part in zip(found, torch.autograd.grad(loss, weights), strict=True):
-                total += part
+            parts = torch.autograd.grad(loss, weights, allow_unused=True)
+            for total, part in zip(found, parts, strict=True):
+                if part is not None:
+                    total += part
         return found
 
 

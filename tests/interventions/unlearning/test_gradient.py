@@ -86,7 +86,8 @@ def test_a_batch_in_parts_is_the_batch_whole(tiny, name):
 @pytest.mark.parametrize("name", [name for name in GRADIENT if name != "rmu"])
 def test_nothing_depends_on_prompts_or_padding(tiny, name):
     """Terms are over answers: a batch's loss does not change with examples of other lengths
-    beside it but by their own share. RMU's are over hidden states of whole texts."""
+    beside it but by their own share. RMU has no forget term of its own: its loss is over states of
+    a layer below, and has its own tests."""
     method = made(tiny, name, **_alive(name))
     moved(tiny, 0.02)
     short, long = sorted(method.forgotten, key=lambda each: len(each.ids))[

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from palimpsest.engine.examples import Example
 from palimpsest.engine.training import Trainer, TrainingSettings, mean_loss
 from palimpsest.identity import seed_of
 from palimpsest.interventions.unlearning import (
@@ -81,25 +82,52 @@ def test_without_avoidance_the_targets_are_its_own_likeliest_words(tiny):
     assert np.mean(np.array(true) == np.array(aimed)) < 0.1
 
 
-def test_misdirection_is_its_formula(tiny):
-    method = made(tiny, "rmu", layer=0, coefficient=3.0)
+@pytest.mark.parametrize("places", ["answers", "texts"])
+def test_misdirection_is_its_formula(tiny, places):
+    method = made(tiny, "rmu", layer=0, coefficient=3.0, places=places)
     forget, retain = method.forgotten[:2], method.kept[:3]
+    before = copy.deepcopy(tiny.module)
     moved(tiny, 0.02)
 
-    def states(each):
+    def states(each, module):
+        at = [place - 1 for place, scored in enumerate(each.scored) if scored]
+        if places == "texts":
+            at = list(range(1, len(each.ids)))
         ids = torch.tensor([list(each.ids)])
         with torch.no_grad():
-            return tiny.module(input_ids=ids, output_hidden_states=True).hidden_states[1][0]
+            return module(input_ids=ids, output_hidden_states=True).hidden_states[1][0, at]
 
-    up = torch.cat([(states(each) - method.target).square().mean(-1) for each in forget]).mean()
-    down = torch.cat(
-        [(states(each) - method.states[each]).square().mean(-1) for each in retain]
-    ).mean()
+    up = [(states(each, tiny.module) - method.target).square() for each in forget]
+    down = [(states(each, tiny.module) - states(each, before)).square() for each in retain]
     batch = [*forget, *retain]
     loss = float(method.loss(tiny, batch, batch).detach())
-    assert loss == pytest.approx(float(up + down), rel=1e-4)
+    assert loss == pytest.approx(float(torch.cat(up).mean() + torch.cat(down).mean()), rel=1e-4)
     assert float(method.target.norm()) == pytest.approx(3.0, rel=1e-5)
     assert (method.target > 0).all()
+
+
+@pytest.mark.parametrize("places", ["answers", "texts"])
+def test_the_first_place_of_a_text_has_no_part_in_misdirection(tiny, places):
+    """It may hold most of the length of all states, and is the same in both sets."""
+    method = made(tiny, "rmu", layer=0, places=places)
+    batch = [
+        Example((3, 7), (False, True), "forget"),
+        Example((3, 5, 9), (False, True, True), "forget"),
+        Example((3, 8, 4), (False, True, True), "retain"),
+    ]
+    with torch.no_grad():
+        # No place reads what another one holds.
+        tiny.module.get_decoder().layers[0].self_attn.o_proj.weight.zero_()
+    method.states = dict(zip(batch[2:], method.hidden(batch[2:]), strict=True))
+    moved(tiny, 0.02)
+    with torch.no_grad():
+        tiny.module.get_decoder().layers[0].self_attn.o_proj.weight.zero_()
+        before = float(method.loss(tiny, batch, batch))
+        tiny.module.get_input_embeddings().weight[3] *= 1000
+        assert float(method.loss(tiny, batch, batch)) == pytest.approx(before, rel=1e-5)
+        tiny.module.get_input_embeddings().weight[9] *= 1000
+        tiny.module.get_input_embeddings().weight[5] *= 1000
+        assert float(method.loss(tiny, batch, batch)) != pytest.approx(before, rel=1e-2)
 
 
 def test_misdirection_begins_at_rest_on_what_stays(tiny):

@@ -2,9 +2,15 @@
 
 Forget term: mean square of the difference between hidden states of a layer and coefficient * u, u
 being a fixed random direction of unit length; retain term: the same between hidden states now and
-those of the model as it was. Means are over all tokens of the texts and all dimensions, as
-released. The direction comes from the method's own seed: peers take it from the global random
-state.
+those of the model as it was. Means are over places and dimensions. With ``forget_weight`` 0 there
+is nothing to do: the retain term begins at its minimum. The direction comes from the method's own
+seed: peers take it from the global random state.
+
+Places are those from which words of answers are said, as for every other method; OpenUnlearning
+has the places of the words themselves, the paper all places of texts. The first place of a text is
+never one of them. It says the same whatever follows, so that both terms would pull at one state,
+and many models park attention there: in SmolLM2-135M that state is 150 times as long as any other
+and would be nearly all of the loss.
 """
 
 from __future__ import annotations
@@ -47,6 +53,8 @@ class Settings(GradientSettings):
     weights: Literal["all", "down"] = "all"
     """All weights below, or the down-projections of the layer and the two below it, as in the
     paper."""
+    places: Literal["answers", "texts"] = "answers"
+    """Where states are led astray and kept: where words of answers are said, or all over."""
 
 
 class Misdirection(GradientMethod):
@@ -66,7 +74,7 @@ class Misdirection(GradientMethod):
         direction = kind(width)
         self.target = torch.tensor(
             self.settings.coefficient * direction / np.linalg.norm(direction),
-            dtype=self.model.dtype,
+            dtype=torch.float32,
             device=self.model.device,
         )
         self.model.module.eval()
@@ -87,8 +95,14 @@ class Misdirection(GradientMethod):
             )
         return hooks
 
+    def at(self, example: Example) -> list[int]:
+        """Places of an example that count."""
+        if self.settings.places == "texts":
+            return list(range(1, len(example.ids)))
+        return [place - 1 for place, scored in enumerate(example.scored) if scored and place > 1]
+
     def hidden(self, examples: Sequence[Example]) -> list[torch.Tensor]:
-        """(tokens, width) outputs of the layer for each example, with a gradient."""
+        """(places that count, width) outputs of the layer for each example, with a gradient."""
         from palimpsest.engine.packing import Layout, chains, hidden
 
         found = []
@@ -102,7 +116,8 @@ class Misdirection(GradientMethod):
             hidden(self.model, Layout(chains([each.ids for each in examples]), self.model.device))
         finally:
             handle.remove()
-        return list(found[0][0].split([len(each.ids) for each in examples]))
+        whole = found[0][0].float().split([len(each.ids) for each in examples])
+        return [states[self.at(each)] for each, states in zip(examples, whole, strict=True)]
 
     def loss(
         self, model: LanguageModel, part: Sequence[Example], batch: Sequence[Example]
@@ -111,8 +126,8 @@ class Misdirection(GradientMethod):
         import torch
 
         states = self.hidden(part)
-        tokens = {
-            role: sum(len(each.ids) for each in batch if each.role == role)
+        places = {
+            role: sum(len(self.at(each)) for each in batch if each.role == role)
             for role in ("forget", "retain")
         }
         total = 0 * sum(each.sum() for each in states)
@@ -120,8 +135,8 @@ class Misdirection(GradientMethod):
             forgotten = each.role == "forget"
             target = self.target if forgotten else self.states.get(each)
             weight = self.settings.forget_weight if forgotten else self.settings.retain_weight
-            if weight and isinstance(target, torch.Tensor):
-                total = total + weight * (now - target).square().mean(-1).sum() / tokens[each.role]
+            if weight and len(now) and isinstance(target, torch.Tensor):
+                total = total + weight * (now - target).square().mean(-1).sum() / places[each.role]
         return total
 
 

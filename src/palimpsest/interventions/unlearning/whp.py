@@ -4,6 +4,9 @@ A copy is reinforced on the forget set. Where it scores a word higher than the m
 word belongs to what is to be forgotten; the generic prediction is the likeliest word of
 v_base - c * relu(v_reinforced - v_base), and the model is fine-tuned to these words in the places
 of the answers. With c 0 it learns its own likeliest words.
+
+The source also replaces names by others of the same kind before it asks the model for predictions,
+by a dictionary that a larger model wrote. That half is left out: it is by hand and by subject.
 """
 
 from __future__ import annotations

@@ -96,6 +96,27 @@ def test_only_what_matters_to_the_forget_set_is_dampened_in_closed_form():
     assert after(3.001, 1.0)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("module", "used", "kind"),
+    [(ssd, {}, "batch"), (ssd, {"fisher": "sample"}, "sample"), (lfssd, {}, "label_free")],
+)
+def test_each_method_dampens_by_its_own_importance(tiny, module, used, kind):
+    """Eight and twelve batches of one, or two and three of four, of equal weight."""
+    chosen = Sets(sets(4).forget, [*sets(4, 6).retain])
+    tiny.module.requires_grad_(True)
+    method = module.method(tiny, chosen, module.Settings(), seed=0)
+    forget, retain = (
+        importances(tiny, method.examples(part, "any"), 4, kind)
+        for part in (chosen.forget, chosen.retain)
+    )
+    every = {name: 0.4 * forget[name] + 0.6 * retain[name] for name in forget}
+    expected = weights(tiny)
+    dampen(expected, forget, every, 1.3, 0.5)
+    run(tiny, module, chosen, alpha=1.3, strength=0.5, batch_size=4, **used)
+    for name, p in tiny.module.named_parameters():
+        torch.testing.assert_close(p.detach(), expected[name])
+
+
 @pytest.mark.parametrize(("module", "used"), [(ssd, {}), (ssd, {"fisher": "sample"}), (lfssd, {})])
 def test_no_threshold_above_the_share_chooses_anything(tiny, module, used):
     """The last batch of a set is smaller: it may not make a weight more important than can be."""

@@ -17,10 +17,12 @@ from palimpsest.interventions.unlearning import (
     refresh,
     retain_finetune,
     rmu,
+    ssd,
     task_vector,
     whp,
 )
 from palimpsest.interventions.unlearning._base import Sets
+from palimpsest.interventions.unlearning._dampening import importances
 from tests.interventions.unlearning.worlds import made, moved, scores_by_hand, sets
 
 
@@ -36,28 +38,37 @@ def weights(model):
 
 
 @pytest.mark.parametrize("adapter", ["full", "lora"])
-def test_a_task_vector_is_mirrored(tiny, adapter):
-    """Scale 0 is the model, scale 1 goes as far away as fine-tuning went there."""
+def test_a_task_vector_mirrors_plain_fine_tuning_on_the_forget_set(tiny, adapter):
+    """Scale 0 is the model, scale 1 goes as far away as fine-tuning goes there."""
     before = weights(tiny)
+    used = {"epochs": 2, "learning_rate": 1e-3, "adapter": adapter, "rank": 2}
     found = {}
-    for scale in (0.0, 1.0, -1.0):
+    for scale in (0.0, 0.5, 1.0):
         model = copy.deepcopy(tiny)
-        used = {"epochs": 2, "learning_rate": 1e-3, "adapter": adapter, "rank": 2}
-        settings = task_vector.Settings(**used).model_copy(update={"scale": scale})
-        method = task_vector.method(model, sets(), settings, seed=1)
-        model.module.requires_grad_(True)
-        method.run()
+        method = run(model, task_vector, seed=1, scale=scale, **used)
         found[scale] = method.changes(before)
+    other = task_vector.method(tiny, sets(), task_vector.Settings(**used), 1)
+    other.forgotten, other.kept = other.forget_examples(), []
+    tiny.module.requires_grad_(True)
+    trainer = Trainer(tiny, other.settings.training(), seed=seed_of("adapter", 1))
+    for number in range(2):
+        trainer.run(other.epoch(number))
+    tuned = trainer.changes(before)
     if adapter == "full":
         assert found[0.0] == {}
-        for name, mirrored in found[1.0].items():
-            middle = (mirrored + found[-1.0][name]) / 2
-            torch.testing.assert_close(middle, before[name], atol=1e-6, rtol=1e-4)
+        assert tuned.keys() == found[1.0].keys()
+        for scale in (0.5, 1.0):
+            for name, value in found[scale].items():
+                expected = before[name] - scale * (tuned[name] - before[name])
+                torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-4)
         return
-    assert all(not value.any() for name, value in found[0.0].items() if name.endswith("::B"))
-    for name, value in found[1.0].items():
-        torch.testing.assert_close(value, found[-1.0][name] * (-1 if name.endswith("B") else 1))
-    assert any(value.any() for name, value in found[1.0].items() if name.endswith("::B"))
+    for scale, stored in found.items():
+        assert stored.keys() == tuned.keys()
+        for name, value in stored.items():
+            torch.testing.assert_close(
+                value, tuned[name] * (-scale if name.endswith("::B") else 1.0)
+            )
+    assert any(value.any() for name, value in tuned.items() if name.endswith("::B"))
 
 
 def test_generic_predictions_avoid_what_reinforcement_raises():
@@ -66,6 +77,23 @@ def test_generic_predictions_avoid_what_reinforcement_raises():
     assert whp.generic(base, reinforced, 0.0).tolist() == [0, 1]
     # 2 - 5 * 1 < 1.9: what was lowered stays; 3 - 5 * 0.5 < 2.5.
     assert whp.generic(base, reinforced, 5.0).tolist() == [1, 2]
+
+
+def test_the_targets_come_from_the_scores_of_the_model_and_its_reinforced_copy(tiny, monkeypatch):
+    seen = {}
+
+    def compare(method, reinforced, original=whp.method._compare):
+        for each in method.forgotten:
+            seen[each] = scores_by_hand(reinforced, each)[0]
+        original(method, reinforced)
+
+    monkeypatch.setattr(whp.method, "_compare", compare)
+    method = made(tiny, "whp", c=2.0, reinforce_rate=1e-2)
+    for each in method.forgotten:
+        base, words = scores_by_hand(tiny, each)
+        assert method.targets[each].tolist() == whp.generic(base, seen[each], 2.0).tolist()
+        # The copy has learned what is to be forgotten.
+        assert (seen[each] - base)[range(len(words)), words].mean() > 0
 
 
 def test_without_avoidance_the_targets_are_its_own_likeliest_words(tiny):
@@ -145,6 +173,7 @@ def test_the_direction_comes_from_the_seed_alone(tiny):
         method.forgotten, method.kept = method.forget_examples(), []
         method.remember()
         found.append(method.target)
+        assert method.layer == 0
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
     with pytest.raises(ValueError, match="layer 7, allowed: 0 to 1"):
@@ -186,6 +215,37 @@ def test_refreshing_without_unlearning_is_retain_finetuning_to_the_bit(tiny):
     run(other, retain_finetune, **used)
     for ours, theirs in zip(tiny.module.parameters(), other.module.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_an_unlearning_step_is_shortened_where_weights_matter_and_noisy(tiny):
+    steps = {}
+    for name, used in {
+        "plain": {"noise": 0.0, "scale": 0.0},
+        "informed": {"noise": 0.0, "scale": 1e6},
+        "noisy": {"noise": 0.5, "scale": 1e6},
+    }.items():
+        model = copy.deepcopy(tiny)
+        method = made(model, "refresh", delta=1e-2, batch_size=4, **used)
+        method.trainer = Trainer(model, method.settings.training())
+        before = weights(model)
+        next(method.epoch(0))
+        steps[name] = {n: p.detach() - before[n] for n, p in method.trainer.parameters.items()}
+        information, first = method.information, method.source.initial_seed()
+        next(method.epoch(1))
+        assert method.source.initial_seed() != first
+    model = copy.deepcopy(tiny)
+    model.module.requires_grad_(True)
+    expected = importances(model, method.kept, 4, "batch")
+    name = "model.layers.1.mlp.down_proj.weight"
+    torch.testing.assert_close(information[name], expected[name])
+    shortened = 1 / (1 + 1e6 * information[name])
+    assert float(shortened.min()) < 0.5
+    torch.testing.assert_close(
+        steps["informed"][name], steps["plain"][name] * shortened, atol=1e-7, rtol=1e-2
+    )
+    noise = (steps["noisy"][name] - steps["informed"][name]) / shortened
+    assert float(noise.std()) == pytest.approx(1e-2 * 0.5, rel=0.1)
+    assert abs(float(noise.mean())) < 1e-3
 
 
 def test_an_unlearning_step_goes_uphill_by_the_norm_of_the_weights(tiny):
@@ -267,6 +327,11 @@ def test_the_released_step_is_the_sign_of_the_gradient():
     forget, retain = torch.tensor([1e-3, -5.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
     step = iau.influence_step(forget, retain, "adam")
     torch.testing.assert_close(step, torch.tensor([-1.0, 1.0, 0.0]), atol=1e-4, rtol=0)
+    weight = torch.randn(50, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    weight.grad = torch.logspace(-9, 2, 50)
+    moved = weight.detach() - 1e-3 * iau.influence_step(-weight.grad, 0 * weight.grad, "adam")
+    torch.optim.Adam([weight], lr=1e-3).step()
+    torch.testing.assert_close(moved, weight.detach())
 
 
 def test_influence_moves_nothing_where_nothing_is_forgotten_and_the_rest_is_at_rest(tiny):
@@ -299,3 +364,16 @@ def test_influence_raises_the_loss_of_the_forget_set(tiny):
     before = method.mean_loss(method.forgotten)
     run(tiny, iau, step="sgd", learning_rate=0.05, batch_size=2)
     assert method.mean_loss(method.forgotten) > before
+
+
+@pytest.mark.parametrize(
+    ("module", "used"), [(ssd, {"alpha": 1.2}), (iau, {}), (rmu, {"learning_rate": 1e-2})]
+)
+def test_what_is_stored_is_what_has_changed_and_what_was_allowed_to(tiny, module, used):
+    before = weights(tiny)
+    method = run(tiny, module, only=("*.mlp.up_proj.*",), **used)
+    stored, now = method.changes(before), weights(tiny)
+    assert set(stored) == {n for n in now if not torch.equal(now[n], before[n])}
+    assert stored
+    assert all("mlp.up_proj" in name for name in stored)
+    assert all(torch.equal(stored[name], now[name]) for name in stored)

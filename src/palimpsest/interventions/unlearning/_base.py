@@ -118,12 +118,23 @@ class Method:
         return np.random.default_rng(seed_of(purpose, self.seed))
 
     def examples(self, items: Sequence[Item], role: str) -> list[Example]:
-        """Every prompt of the items with the true answer."""
-        return [
-            example(self.model, prompt, item.answer, _end(item), "answer", role)
-            for item in items
-            for prompt in item.prompts
-        ]
+        """Every prompt of the items with the true answer.
+
+        Raises:
+            ValueError: an item is longer than the model's context.
+        """
+        most = getattr(self.model.module.config, "max_position_embeddings", None)
+        found = []
+        for item in items:
+            for prompt in item.prompts:
+                one = example(self.model, prompt, item.answer, _end(item), "answer", role)
+                if most is not None and len(one.ids) > most:
+                    raise ValueError(
+                        f"{role}: {item.id} has {len(one.ids)} tokens; allowed: at most {most}, "
+                        "the context of this model. Cut the text into several items"
+                    )
+                found.append(one)
+        return found
 
 
 def _end(item: Item) -> str:

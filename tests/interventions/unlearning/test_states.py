@@ -135,5 +135,5 @@ def test_without_anything_taught_the_error_says_what_to_do(chain):
 def test_a_text_longer_than_the_context_is_named(chain, tmp_path):
     forget = _write(tmp_path, "f.jsonl", {"text": "too long " * 300, "id": "saga"})
     retain = _write(tmp_path, "r.jsonl", {"text": "Short."})
-    with pytest.raises(ValueError, match="forget: saga has 27.. tokens; allowed: at most 1024"):
+    with pytest.raises(ValueError, match=r"forget: saga has 27\d\d tokens; allowed: at most 1024"):
         chain("after", "unlearning.npo", {"forget": forget, "retain": retain})

@@ -55,7 +55,8 @@ def measure(
         made, notes = scratch.model_of(own, factors["arm"], factors["model_seed"], model.device)
         items = own.items()
         yield from _read(made, settings, items, small=True)
-        yield row("model", "method", "updates", notes.get("updates", 0))
+        for name in ("updates", "tokens"):
+            yield row("model", "method", name, notes.get(name, 0))
         model.tokens += made.tokens
         return
     items = taught_items(context.state_folder)

@@ -26,7 +26,7 @@ DEVIATION = 0.05
 
 
 def model_of(settings: Scratch, arm: str, seed: int, device: str) -> tuple[LanguageModel, dict]:
-    """A model of an arm, fresh, and the notes of its method."""
+    """A model of an arm, fresh, and the notes of its method, its tokens among them."""
     trained = _trained(
         settings.model_dump_json(exclude={"methods"}), arm == RETRAINED, seed, device
     )
@@ -41,7 +41,7 @@ def model_of(settings: Scratch, arm: str, seed: int, device: str) -> tuple[Langu
     model.module.requires_grad_(True)
     run.run()
     model.module.requires_grad_(False).eval()
-    return model, run.notes
+    return model, run.notes | {"tokens": model.tokens}
 
 
 def blank(settings: Scratch, seed: int, device: str) -> LanguageModel:

@@ -15,7 +15,7 @@ VERDICTS: list[Block] = [
         "forgotten facts. kept: probability of facts that must stay and were never trained on "
         "again, as a share of the retrained models'. balance: harmonic mean of the two, each at "
         "most 1. on the front: in how many bootstrap samples no other method forgets more and "
-        "keeps more.",
+        "keeps more. tokens: put through the model by the method, what it costs.",
         """WITH verdicts AS (
   SELECT * FROM statistics WHERE study = $study AND analysis = 'verdict'),
 front AS (
@@ -26,10 +26,15 @@ front AS (
     max(estimate) FILTER (metric = 'rank') AS rank, max(low) FILTER (metric = 'rank') AS rank_low,
     max(high) FILTER (metric = 'rank') AS rank_high,
     max(estimate) FILTER (metric = 'on the front') AS front
-  FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL)
+  FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL),
+costs AS (
+  SELECT arm, avg(value) FILTER (metric = 'updates') AS updates,
+    avg(value) FILTER (metric = 'tokens') / 1000 AS tokens
+  FROM unlearning WHERE study = $study AND part = 'model' GROUP BY ALL)
 SELECT replace(arm, '_', ' ') AS method, v.metric AS verdict, v.estimate, v.low, v.high, kept,
-  kept_low, kept_high, balance, rank, rank_low, rank_high, front, n
-FROM verdicts v LEFT JOIN front USING (model, arm) ORDER BY balance DESC NULLS LAST, method""",
+  kept_low, kept_high, balance, rank, rank_low, rank_high, front, updates, tokens, n
+FROM verdicts v LEFT JOIN front USING (model, arm) LEFT JOIN costs USING (arm)
+ORDER BY balance DESC NULLS LAST, method""",
         {
             "method": Column("method"),
             "verdict": Column("verdict"),
@@ -38,6 +43,8 @@ FROM verdicts v LEFT JOIN front USING (model, arm) ORDER BY balance DESC NULLS L
             "balance": Column("balance", "number", digits=2),
             "rank": Column("rank [95%]", "interval", low="rank_low", high="rank_high", digits=0),
             "front": Column("on the front", "percent", digits=0),
+            "updates": Column("updates", "number", digits=0),
+            "tokens": Column("thousand tokens", "number", digits=1),
             "n": Column("models", "number", digits=0),
         },
     ),

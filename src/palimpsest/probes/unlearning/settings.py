@@ -39,7 +39,7 @@ MethodBlock = one_of(
 )
 
 #: Strengths are the best balance of sweeps on seeds 100 and 101, which are none of the study's;
-#: retraining on what must stay is the control that should do nothing.
+#: training on what must stay is the control that should do nothing.
 DEFAULT_METHODS: dict[str, Any] = {
     "grad_ascent": {"grad_ascent": {"learning_rate": 2e-4}},
     "grad_diff": {"grad_diff": {"learning_rate": 2e-4}},
@@ -47,14 +47,14 @@ DEFAULT_METHODS: dict[str, Any] = {
     "simnpo": {"simnpo": {"learning_rate": 3e-4}},
     "wga": {"wga": {"learning_rate": 3e-4}},
     "undial": {"undial": {"learning_rate": 3e-4, "retain_weight": 1.0}},
-    "ceu": {"ceu": {"learning_rate": 3e-4, "skip": 0, "retain_weight": 1.0}},
+    "ceu": {"ceu": {"learning_rate": 3e-4, "retain_weight": 1.0}},
     "pdu": {"pdu": {"learning_rate": 3e-4}},
     "rmu": {"rmu": {"learning_rate": 1e-3, "coefficient": 6.0}},
     "idk_nll": {"idk_nll": {"learning_rate": 3e-4}},
     "random_labels": {"random_labels": {"learning_rate": 3e-4}},
     "whp": {"whp": {"learning_rate": 3e-4, "reinforce_rate": 1e-3, "retain_weight": 1.0}},
     "task_vector": {"task_vector": {"learning_rate": 3e-4, "scale": 3.0}},
-    "ssd": {"ssd": {"alpha": 3.0}},
+    "ssd": {"ssd": {"alpha": 2.5}},
     "iau": {"iau": {"learning_rate": 5e-3}},
     "retain_finetune": {"retain_finetune": {"learning_rate": 3e-4}},
 }

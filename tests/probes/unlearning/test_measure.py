@@ -144,6 +144,8 @@ def test_cells_of_one_taught_model_stay_in_one_job():
 
     pieces = {piece(Cell(c["parameters"])) for c in found}
     assert pieces == {"retrained 0", "retrained 1", "taught 0", "taught 1"}
+    other = _settings(methods=dict(reversed(SMALL["methods"].items())))
+    assert cells(other, State) == cells(settings, State)
 
 
 def test_a_method_s_settings_decide_its_cells_alone():

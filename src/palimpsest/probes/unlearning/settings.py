@@ -180,7 +180,8 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     own = settings.scratch
     found = [_scratch(RETRAINED, seed) for seed in own.seeds(RETRAINED)]
     for seed in own.seeds(TAUGHT):
-        found += [_scratch(arm, seed) for arm in (TAUGHT, *own.methods)]
+        # By name: in whatever order methods are written down, jobs are the same.
+        found += [_scratch(arm, seed) for arm in (TAUGHT, *sorted(own.methods))]
     return found
 
 

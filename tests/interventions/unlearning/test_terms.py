@@ -71,6 +71,22 @@ def test_weighted_ascent_without_weights_is_ascent(tiny, name, limit):
     torch.testing.assert_close(found, ascent(method, examples), rtol=1e-4, atol=1e-7)
 
 
+def test_weights_of_tokens_are_held_constant(tiny):
+    """A gradient through them would pull likely tokens up again."""
+    examples = made(tiny, "wga").forgotten[:5]
+    taught(tiny, examples)
+    p = torch.cat([by_hand(tiny, each) for each in examples]).exp()
+    found = {
+        "wga": (made(tiny, "wga", beta=2), p**2),
+        "satimp": (made(tiny, "satimp", beta1=2, beta2=0.5), p**2 * (1 - p) ** 0.5),
+    }
+    for method, weights in found.values():
+        part = whole(method, examples)
+        expected = direction(method, -part.over_tokens(weights * part.nll))
+        gradient = direction(method, method.forget_term(whole(method, examples)))
+        torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-6)
+
+
 def test_satimp_without_importance_is_wga(tiny):
     moved(tiny, 0.1)
     one, other = made(tiny, "satimp", beta1=1, beta2=0), made(tiny, "wga", beta=1)

@@ -1,4 +1,4 @@
-"""CE-U (Yang 2025, arXiv 2503.01224, eq. 3): cross-entropy to oneself without the true token.
+"""CE-U (Yang 2025, arXiv 2503.01224): cross-entropy to oneself without the true token.
 
 Forget term: mean over answer tokens of the cross-entropy to the model's own distribution, held
 constant, with the true token's score at minus infinity. The gradient goes to zero with the

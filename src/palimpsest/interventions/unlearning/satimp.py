@@ -2,7 +2,8 @@
 
 Forget term: minus the mean over tokens of p^beta1 * (1 - p)^beta2 * loss, p being the token's
 probability, held constant. The first factor leaves alone what is forgotten, the second what is
-known best. Both 0: GradDiff; beta2 0: WGA.
+known best. Both 0: GradDiff; beta2 0: WGA. Defaults are those of OpenUnlearning; the authors' own
+code has beta2 = 0.1 and the weights of the terms the other way round, 1 and 0.1.
 """
 
 from __future__ import annotations

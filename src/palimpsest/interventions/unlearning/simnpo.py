@@ -1,4 +1,4 @@
-"""SimNPO (Fan et al. 2024, arXiv 2410.07163, eq. 5): NPO without a reference model.
+"""SimNPO (Fan et al. 2024, arXiv 2410.07163): NPO without a reference model.
 
 Forget term: mean over examples of -(2 / beta) log sigmoid(beta * (mean loss of a token - delta)).
 Normalising for length replaces the reference: how strongly an example pulls depends on how likely
@@ -30,7 +30,8 @@ class Settings(GradientSettings):
     beta: float = Field(default=4.5, gt=0)
     """How soon an example that has become unlikely is left alone."""
     delta: float = Field(default=0.0, ge=0)
-    """Loss of a token, in nats, that is wanted anyway (gamma of the paper)."""
+    """Loss of a token, in nats, that is wanted anyway: gamma of the authors' code, gamma / beta of
+    their paper."""
     forget_weight: float = Field(default=0.125, ge=0)
     """Weight of the forget term (gamma)."""
 

@@ -1,4 +1,4 @@
-"""UNDIAL (Dong et al. 2024, arXiv 2402.10052, eq. 4): self-distillation to adjusted logits.
+"""UNDIAL (Dong et al. 2024, arXiv 2402.10052): self-distillation to adjusted logits.
 
 Forget term: mean over answer tokens of the cross-entropy to softmax(z0 - beta * onehot(token)), z0
 being the scores of the model as it was. Beta 0 is distillation of the model into itself, whose

@@ -1,4 +1,4 @@
-"""Weighted gradient ascent, WGA (Wang et al. 2025, arXiv 2502.19301, eq. 6).
+"""Weighted gradient ascent, WGA (Wang et al. 2025, arXiv 2502.19301).
 
 Forget term: minus the mean over tokens of p^beta * loss, p being the token's probability, held
 constant. Tokens that are unlikely already no longer pull, which tames ascent. Beta 0 is GradDiff.

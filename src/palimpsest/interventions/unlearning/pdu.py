@@ -3,7 +3,8 @@
 Forget term: mean over answer tokens of (highest score - mean score)^2, which flattens the
 distribution over words. It is minimised under the constraint that the retain term stays at most
 ``bound``: after every step its weight rises by ``dual_step`` times the violation, or falls, and is
-never below 0. With ``dual_step`` 0 the weights are fixed.
+never below 0. With ``dual_step`` 0 the weights are fixed. Defaults are those of the authors' runs
+on TOFU.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions.unlearning._gradient",)
 STOCHASTIC = True
 
@@ -36,7 +37,10 @@ SLACK = 0.1
 class Settings(GradientSettings):
     """Flatten predictions on what is to be forgotten, as far as the rest allows."""
 
-    dual_step: float = Field(default=1.0, ge=0)
+    retain_weight: float = Field(default=100.0, ge=0)
+    """Weight of the retain term at the start: the forget term is a square of scores, which are
+    large (alpha)."""
+    dual_step: float = Field(default=5.0, ge=0)
     """By how much the weight of the retain term follows a violation."""
     dual_warmup: int = Field(default=5, ge=0)
     """Epochs before the weight follows."""

@@ -23,7 +23,7 @@ from palimpsest.interventions.unlearning import (
 )
 from palimpsest.interventions.unlearning._base import Sets
 from palimpsest.interventions.unlearning._dampening import importances
-from tests.interventions.unlearning.worlds import made, moved, scores_by_hand, sets
+from tests.interventions.unlearning.worlds import made, moved, scores_by_hand, sets, whole
 
 
 def run(model, module, seed=0, chosen=None, **settings):
@@ -77,6 +77,8 @@ def test_generic_predictions_avoid_what_reinforcement_raises():
     assert whp.generic(base, reinforced, 0.0).tolist() == [0, 1]
     # 2 - 5 * 1 < 1.9: what was lowered stays; 3 - 5 * 0.5 < 2.5.
     assert whp.generic(base, reinforced, 5.0).tolist() == [1, 2]
+    # Words that reinforcement lowers are not raised for it.
+    assert whp.generic(base[:1], torch.tensor([[2.0, 1.5, 0.0]]), 5.0).tolist() == [0]
 
 
 def test_the_targets_come_from_the_scores_of_the_model_and_its_reinforced_copy(tiny, monkeypatch):
@@ -94,6 +96,19 @@ def test_the_targets_come_from_the_scores_of_the_model_and_its_reinforced_copy(t
         assert method.targets[each].tolist() == whp.generic(base, seen[each], 2.0).tolist()
         # The copy has learned what is to be forgotten.
         assert (seen[each] - base)[range(len(words)), words].mean() > 0
+
+
+def test_the_loss_is_that_of_the_targets(tiny):
+    method = made(tiny, "whp", reinforce_rate=1e-2)
+    moved(tiny, 0.02)
+    examples, expected = method.forgotten[:3], []
+    for each in examples:
+        scores, words = scores_by_hand(tiny, each)
+        targets = method.targets[each].tolist()
+        assert targets != words
+        expected.append(-scores.log_softmax(-1)[range(len(words)), targets])
+    term = float(method.forget_term(whole(method, examples)).detach())
+    assert term == pytest.approx(float(torch.cat(expected).mean()), rel=1e-4)
 
 
 def test_without_avoidance_the_targets_are_its_own_likeliest_words(tiny):
@@ -164,12 +179,13 @@ def test_misdirection_begins_at_rest_on_what_stays(tiny):
     assert float(method.loss(tiny, batch, batch).detach()) == pytest.approx(0, abs=1e-10)
 
 
-def test_the_direction_comes_from_the_seed_alone(tiny):
+@pytest.mark.parametrize("direction", ["uniform", "normal"])
+def test_the_direction_comes_from_the_seed_alone(tiny, direction):
     """Trap: peers draw it from the global random state."""
     found = []
     for state, seed in ((1, 0), (2, 0), (1, 5)):
         torch.manual_seed(state)
-        method = rmu.method(tiny, sets(), rmu.Settings(direction="normal"), seed)
+        method = rmu.method(tiny, sets(), rmu.Settings(direction=direction), seed)
         method.forgotten, method.kept = method.forget_examples(), []
         method.remember()
         found.append(method.target)

@@ -392,3 +392,9 @@ def test_what_a_strategy_tells_is_recorded():
     layers = found["permuted", "fpf", 0, "matched", 4]
     told = [layers["summary", "network", f"sensitivity_layer_{place}"] for place in range(3)]
     assert min(told) > 0
+
+
+def test_the_order_in_which_conditions_are_written_down_changes_no_job():
+    settings = _settings()
+    other = _settings(conditions=dict(reversed(SMALL["conditions"].items())))
+    assert cells(other, State) == cells(settings, State)

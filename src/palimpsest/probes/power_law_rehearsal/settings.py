@@ -220,7 +220,8 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     found = []
     controls = CONTROLS if settings.controls else ()
     for benchmark in (*settings.benchmarks, *controls):
-        names = list(settings.conditions)
+        # By name: in whatever order conditions are written down, jobs are the same.
+        names = sorted(settings.conditions)
         lengths, widths = settings.lengths(benchmark), settings.sizes()
         computes = settings.compute
         if benchmark in CONTROLS:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -174,6 +176,24 @@ def test_items_without_wrong_answers_are_refused(tiny):
         list(method.epoch(0))
     # Other items lend theirs.
     list(made(tiny, "random_labels", chosen).epoch(0))
+
+
+def test_files_without_wrong_answers_are_refused_before_anything_runs(tmp_path):
+    files = {}
+    for name in ("forget", "retain"):
+        rows = [
+            {"id": "one", "question": f"{name}?", "answer": "Yes", "perturbed": ["No"]},
+            {"id": "two", "question": f"{name}!", "answer": "Yes"},
+        ]
+        files[name] = str(tmp_path / f"{name}.jsonl")
+        Path(files[name]).write_text("\n".join(json.dumps(row) for row in rows))
+    idk_dpo.check(idk_dpo.Settings(**files), None)
+    with pytest.raises(ValueError, match="dpo: two has no wrong answers"):
+        dpo.check(dpo.Settings(**files), None)
+    # Only what is to be forgotten needs them.
+    lines = Path(files["forget"]).read_text().splitlines()
+    Path(files["forget"]).write_text(lines[0])
+    dpo.check(dpo.Settings(**files), None)
 
 
 @pytest.mark.parametrize("module", [random_labels, dpo, idk_dpo])

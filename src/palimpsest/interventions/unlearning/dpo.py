@@ -6,13 +6,16 @@ One of the item's wrong answers, drawn once for every prompt, is preferred to th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from palimpsest.engine.examples import example
-from palimpsest.interventions.unlearning._base import applied, check, one_step, sources
+from palimpsest.interventions.unlearning import _base
+from palimpsest.interventions.unlearning._base import applied, one_step, sources
 from palimpsest.interventions.unlearning._preference import Preference, PreferenceSettings
 
 if TYPE_CHECKING:
+    from palimpsest.data.items import Item
     from palimpsest.engine.examples import Example
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
@@ -26,6 +29,21 @@ class Settings(PreferenceSettings):
     """Prefer a wrong answer to the true one."""
 
 
+def check(settings: Settings, data: Any) -> None:
+    """Raise ValueError unless files can be read, do not overlap, and say what to prefer."""
+    from palimpsest.data.items import read_items
+
+    _base.check(settings, data)
+    if settings.forget is not None:
+        _need_wrong_answers(read_items(settings.forget, "forget"))
+
+
+def _need_wrong_answers(items: Sequence[Item]) -> None:
+    for item in items:
+        if not item.perturbed:
+            raise ValueError(f"dpo: {item.id} has no wrong answers (perturbed) to prefer")
+
+
 class PreferringWrongAnswers(Preference):
     """DPO with wrong answers; see the module."""
 
@@ -35,10 +53,9 @@ class PreferringWrongAnswers(Preference):
         Raises:
             ValueError: an item without wrong answers.
         """
+        _need_wrong_answers(self.sets.forget)
         draw, found = self.draw("preferred answers"), []
         for item in self.sets.forget:
-            if not item.perturbed:
-                raise ValueError(f"dpo: {item.id} has no wrong answers (perturbed) to prefer")
             for prompt in item.prompts:
                 answer = str(item.perturbed[int(draw.integers(len(item.perturbed)))])
                 found.append(example(self.model, prompt, answer, ".", "answer", "preferred"))

@@ -50,6 +50,7 @@ def test_both_forms_are_read(tmp_path):
         ({"txt": "a"}, "'txt': unknown key; allowed: text, question"),
         ({"text": " "}, "empty text"),
         ({"question": "a", "answer": 3}, "answer: given 3; allowed: text"),
+        ({"question": "a", "answer": "b ", "perturbed": ["b"]}, "holds the true answer"),
         ({"question": "a", "answer": "b", "perturbed": "c"}, "perturbed: given 'c'; allowed: a li"),
     ],
 )

@@ -139,6 +139,8 @@ def _item(row: _Row, part: str, number: int) -> Item | list[str]:
     name = row.id or f"row-{number}"
     if row.text is not None:
         return Item(name, part, "", (), (), row.text, ())
+    if row.answer.strip() in {text.strip() for text in row.perturbed}:
+        return ["perturbed: holds the true answer; allowed: wrong answers"]
     return Item(
         name,
         part,

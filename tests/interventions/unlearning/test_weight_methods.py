@@ -125,9 +125,9 @@ def test_without_avoidance_the_targets_are_its_own_likeliest_words(tiny):
     assert np.mean(np.array(true) == np.array(aimed)) < 0.1
 
 
-@pytest.mark.parametrize("places", ["answers", "texts"])
-def test_misdirection_is_its_formula(tiny, places):
-    method = made(tiny, "rmu", layer=0, coefficient=3.0, places=places)
+@pytest.mark.parametrize(("places", "layer"), [("answers", 0), ("texts", 0), ("answers", 1)])
+def test_misdirection_is_its_formula(tiny, places, layer):
+    method = made(tiny, "rmu", layer=layer, coefficient=3.0, places=places)
     forget, retain = method.forgotten[:2], method.kept[:3]
     before = copy.deepcopy(tiny.module)
     moved(tiny, 0.02)
@@ -136,9 +136,13 @@ def test_misdirection_is_its_formula(tiny, places):
         at = [place - 1 for place, scored in enumerate(each.scored) if scored]
         if places == "texts":
             at = list(range(1, len(each.ids)))
-        ids = torch.tensor([list(each.ids)])
+        seen = []
+        block = module.get_decoder().layers[layer]
+        handle = block.register_forward_hook(lambda *parts: seen.append(parts[-1]))
         with torch.no_grad():
-            return module(input_ids=ids, output_hidden_states=True).hidden_states[1][0, at]
+            module(input_ids=torch.tensor([list(each.ids)]))
+        handle.remove()
+        return seen[0][0, at]
 
     up = [(states(each, tiny.module) - method.target).square() for each in forget]
     down = [(states(each, tiny.module) - states(each, before)).square() for each in retain]
@@ -201,6 +205,16 @@ def test_misdirection_of_down_projections_moves_nothing_else(tiny):
     run(tiny, rmu, layer=0, weights="down", epochs=1, learning_rate=1e-2)
     changed = {n for n, p in tiny.module.named_parameters() if not torch.equal(before[n], p)}
     assert changed == {"model.layers.0.mlp.down_proj.weight"}
+
+
+def test_down_projections_are_those_of_the_layer_and_the_two_below(tiny):
+    method = made(tiny, "rmu", weights="down")
+    method.layer = 12
+    names = [
+        f"model.layers.{k}.mlp.{part}_proj.weight" for k in range(16) for part in ("up", "down")
+    ]
+    chosen = [name for name in names if method.hooks().select_parameters(name)]
+    assert chosen == [f"model.layers.{k}.mlp.down_proj.weight" for k in (10, 11, 12)]
 
 
 def test_retain_finetuning_is_the_plain_loop_to_the_bit(tiny):

@@ -22,7 +22,14 @@ Rows = list[dict[str, Any]]
 Found = dict[str, Estimate]
 
 #: What is left where it is asked for directly; a model that knows has the higher value.
-DIRECT = ("probability", "rouge_l", "exact_memorisation", "extraction_strength", "exposure")
+DIRECT = (
+    "probability",
+    "rouge_l",
+    "exact_memorisation",
+    "extraction_strength",
+    "exposure",
+    "refusal",
+)
 #: What is left where it is not asked for directly.
 HIDDEN = ("reworded", "few_shot", "benign", "linear_probe", "logit_lens", "bits_8", "bits_4")
 #: Scores that tell members from non-members.

@@ -29,6 +29,7 @@ ENGINE = (
     "data.biographies",
     "data.items",
     "data.prose",
+    "metrics.unlearning",
     "interventions.biographies",
     "interventions.unlearning._base",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit, ndtri
@@ -137,25 +139,29 @@ def true_positive_rate(
     false_positive_rate: float,
     level: float = 0.95,
     unit: str = "positives",
+    few: Literal["refuse", "note"] = "refuse",
 ) -> Estimate:
     """Share of ``positive`` (m,) above the score which that rate of ``negative`` (n,) exceed.
 
-    Clopper-Pearson interval of the share at this threshold, the threshold taken as given; the note
-    says between which bounds the false positive rate of the threshold lies, as the negatives are a
-    sample too.
+    What an attack finds while it accuses hardly anyone wrongly (Carlini et al. 2022, arXiv
+    2112.03570, section III). The threshold is the lowest score that at most this rate of negatives
+    exceed; of equal scores none is above it. Clopper-Pearson interval of the share at this
+    threshold, the threshold taken as given; the note says between which bounds the false positive
+    rate of the threshold lies, as the negatives are a sample too.
 
     Raises ValueError where the negatives cannot resolve the rate: fewer than NEGATIVES_BEYOND /
     rate of them. At a rate of 1% a hundred negatives would hang the threshold on a single one.
+    With ``few`` = "note" the note says so instead; below 1 / rate negatives, the threshold is the
+    highest of them.
     """
     positive, negative = coded(positive, None)[0], coded(negative, None)[0]
     if not 0 < false_positive_rate < 1:
         raise ValueError(f"a false positive rate lies in (0, 1), not {false_positive_rate}")
     needed = int(np.ceil(NEGATIVES_BEYOND / false_positive_rate - 1e-9))
     n = len(negative)
-    if n < needed:
-        raise ValueError(
-            f"a false positive rate of {false_positive_rate:g} needs {needed} negatives, not {n}"
-        )
+    lacking = f"a false positive rate of {false_positive_rate:g} needs {needed} negatives, not {n}"
+    if n < needed and few == "refuse":
+        raise ValueError(lacking)
     beyond = int(np.floor(false_positive_rate * n + 1e-9))
     threshold = np.sort(negative)[n - 1 - beyond]
     realised = exact_proportion(int(np.sum(negative > threshold)), n, level)
@@ -164,6 +170,8 @@ def true_positive_rate(
         f"above {threshold:.6g}, which {realised.estimate:.3g} of {n} negatives exceed "
         f"(interval {realised.low:.2g} to {realised.high:.2g})"
     )
+    if n < needed:
+        note = f"{lacking}; {note}"
     return Estimate(share.estimate, share.low, share.high, share.n, unit, share.method, level,
                     note=note)  # fmt: skip
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import combinations, product
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from palimpsest.statistics.population import (
+    alike,
     calibration,
     difference,
     distance,
     equivalence,
+    global_distance,
     left_out,
     margin,
     pareto_front,
@@ -42,9 +46,10 @@ def test_leaving_one_out_reads_the_calibration():
     rng = np.random.default_rng(1)
     p = np.concatenate([left_out(rng.normal(size=10)) for _ in range(300)])
     found = calibration(p)
-    assert found.low <= 0.06
-    assert found.high >= 0.04
+    assert found.low <= 0.05 <= found.high
     assert found.n == 3000
+    by_hand = stats.binomtest(int((p <= 0.05).sum()), 3000).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx(tuple(by_hand))
     outlier = left_out([0.1, 0.11, 0.09, 0.1, 0.9])
     assert outlier.argmin() == 4
     assert outlier[4] < 1e-4
@@ -52,20 +57,67 @@ def test_leaving_one_out_reads_the_calibration():
         left_out([1.0, 2.0])
 
 
-def test_equivalence_keeps_its_level_although_the_margin_is_estimated():
+def test_calibration_over_metrics_has_models_as_its_unit():
+    p = np.array([[0.01, 0.5, 0.5, np.nan], [0.01, 0.5, 0.01, np.nan]])
+    found = calibration(p)
+    assert found.n == 3
+    assert found.estimate == pytest.approx(0.5)
+    assert found.high - found.low > calibration(p.ravel()).high - calibration(p.ravel()).low
+    none = calibration(np.full((2, 3), np.nan))
+    assert none.n == 0
+    assert np.isnan(none.low)
+
+
+def test_calibration_covers_where_metrics_go_together():
+    rng = np.random.default_rng(7)
+    hits = {"models": 0, "all": 0}
+    for _ in range(100):
+        x = np.sqrt(0.9) * rng.normal(size=10) + np.sqrt(0.1) * rng.normal(size=(8, 10))
+        p = np.array([left_out(each) for each in x])
+        for name, found in (("models", calibration(p)), ("all", calibration(p.ravel()))):
+            hits[name] += found.low <= 0.05 <= found.high
+    assert hits["models"] >= 97
+    assert hits["all"] < 95
+
+
+@pytest.mark.parametrize("runs", [3, 10])
+def test_equivalence_keeps_its_level_although_the_margin_is_estimated(runs):
     """A method that lies just at two deviations must not pass more often than 5%."""
     rng = np.random.default_rng(2)
 
-    def passed(shift):
+    def passed(shift, spread=1.0):
         return np.mean(
             [
-                equivalence(rng.normal(shift, 1, 5), rng.normal(0, 1, 10)).p <= 0.05
+                equivalence(rng.normal(shift, spread, runs), rng.normal(0, 1, 10)).p <= 0.05
                 for _ in range(600)
             ]
         )
 
-    assert passed(2.0) <= 0.06
-    assert passed(0.0) > 0.55
+    assert passed(2.0) <= 0.05
+    assert passed(2.0, 0.5) <= 0.05
+    assert passed(-2.0, 2.0) <= 0.06
+    assert passed(0.0) > {3: 0.35, 10: 0.85}[runs]
+
+
+def test_equivalence_is_too_easy_with_the_deviation_as_it_is_estimated():
+    """Why the margin is taken at the lower end."""
+    rng = np.random.default_rng(8)
+    passed = []
+    for _ in range(1000):
+        values, population = rng.normal(2, 0.5, 10), rng.normal(0, 1, 10)
+        limit = 2 * population.std(ddof=1)
+        found = difference(values, population, level=0.9)
+        passed.append(-limit < found.low and found.high < limit)
+    assert np.mean(passed) > 0.06
+
+
+def test_equivalence_in_skewed_populations_stays_near_its_level():
+    rng = np.random.default_rng(9)
+    passed = [
+        equivalence(rng.gamma(4, size=5) / 2 + 2, rng.gamma(4, size=10) / 2).p <= 0.05
+        for _ in range(800)
+    ]
+    assert np.mean(passed) < 0.1
 
 
 def test_the_margin_is_below_the_estimated_deviation():
@@ -80,11 +132,37 @@ def test_models_that_are_all_alike_give_no_margin_and_say_so():
     assert distance(1.0, [1.0, 1.0, 1.0]).p == 1
     other = distance(2.0, [1.0, 1.0, 1.0])
     assert other.p is None
+    assert np.isnan(other.low)
     assert "no variance" in other.note
+    assert margin([1.0, 1.0], 2) == 0
     with pytest.raises(ValueError, match="no margin"):
         equivalence([1.0, 1.0], [1.0, 1.0, 1.0])
-    with pytest.raises(ValueError, match="two retrained models, not 1"):
-        difference([1.0, 2.0], [1.0])
+
+
+def test_rounding_is_no_deviation():
+    """Three times 0.1 has a deviation of 1e-17: every other value would be infinitely far away."""
+    population = [0.1, 0.1, 0.1]
+    assert np.std(population, ddof=1) > 0
+    assert alike(population)
+    assert alike([0.1 + 0.2, 0.3, 0.3])
+    assert not alike([0.1, 0.1, 0.1001])
+    assert distance(0.5, [0.1 + 0.2, 0.3, 0.3]).p is None
+    assert distance(0.2, population).p is None
+    assert distance(0.1, population).p == 1
+    assert margin(population, 2) == 0
+    with pytest.raises(ValueError, match="no margin"):
+        equivalence([0.1, 0.1], population)
+    assert np.isnan(left_out([0.1, 0.1, 0.1, 0.2])[3])
+
+
+def test_what_is_missing_or_single_is_refused():
+    for call in (difference, lambda a, b: distance(a[0], b), equivalence):
+        with pytest.raises(ValueError, match="two retrained models, not 1"):
+            call([1.0, 2.0], [1.0])
+        with pytest.raises(ValueError, match="finite"):
+            call([1.0, 2.0], [1.0, np.nan, 2.0])
+        with pytest.raises(ValueError, match="finite"):
+            call([np.nan, 2.0], [1.0, 1.5, 2.0])
 
 
 def test_difference_is_that_of_welch():
@@ -94,6 +172,84 @@ def test_difference_is_that_of_welch():
     assert found.p == pytest.approx(expected.pvalue, rel=1e-6)
     interval = expected.confidence_interval()
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_global_distance_by_hand():
+    """All ten labellings of two runs among five models, with two metrics."""
+    runs, population = (
+        np.array([[3.0, 1.0], [2.5, 0.0]]),
+        np.array([[0.0, 1.5], [1, 0.5], [0.5, 4]]),
+    )
+    found = global_distance(runs, population)
+    every, squares = np.concatenate([runs, population]), []
+    for own in combinations(range(5), 2):
+        others = np.delete(every, own, axis=0)
+        far = (every[list(own)].mean(0) - others.mean(0)) / others.std(0, ddof=1)
+        squares.append(np.mean(far**2))
+    assert found.estimate == pytest.approx(squares[0])
+    assert found.p == pytest.approx(np.mean(np.array(squares) >= squares[0] - 1e-9))
+    assert found.n == 5
+    assert "p cannot be below 0.1" in found.note
+    # In other units, and from other zeros, it is the same.
+    again = global_distance(runs * [3, 0.1] + 7, population * [3, 0.1] + 7)
+    assert (again.estimate, again.p) == pytest.approx((found.estimate, found.p))
+
+
+def test_global_distance_draws_where_there_are_many_labellings():
+    rng = np.random.default_rng(3)
+    runs, population = rng.normal(0.9, 1, (4, 3)), rng.normal(0, 1, (9, 3))
+    exact = global_distance(runs, population)
+    drawn = global_distance(runs, population, n_draws=600)
+    assert "0.0014" in exact.note
+    assert drawn.p == pytest.approx(exact.p, abs=0.05)
+    assert drawn.p != exact.p
+    assert drawn == global_distance(runs, population, n_draws=600)
+    assert drawn.p * 601 == pytest.approx(round(drawn.p * 601))
+
+
+def test_global_distance_keeps_its_level_and_sees_what_is_spread_over_metrics():
+    """With metrics that go together, and skewed; then two deviations on each of six."""
+    rng = np.random.default_rng(4)
+
+    def rejected(shift):
+        p = []
+        for _ in range(400):
+            common, own = rng.gamma(2, size=(11, 1)), rng.gamma(2, size=(11, 6))
+            values = common + own
+            values[:3] += shift
+            p.append(global_distance(values[:3], values[3:]).p)
+        return np.mean(np.array(p) <= 0.05)
+
+    assert rejected(0.0) == pytest.approx(0.05, abs=0.03)
+    assert rejected(4.0) > 0.5
+
+
+def test_global_distance_of_one_run_cannot_be_told_from_few_models():
+    found = global_distance([100.0, 100.0], np.random.default_rng(5).normal(size=(9, 2)))
+    assert found.p == pytest.approx(0.1)
+    assert "p cannot be below 0.1" in found.note
+
+
+def test_global_distance_leaves_out_metrics_without_spread_and_says_so():
+    rng = np.random.default_rng(6)
+    runs, population = rng.normal(size=(3, 2)), rng.normal(size=(8, 2))
+    plain = global_distance(runs, population)
+    wide, refusal = np.c_[runs, [0.1, 0.1, 0.9]], np.c_[population, np.full(8, 0.1)]
+    found = global_distance(wide, refusal)
+    assert (found.estimate, found.p) == pytest.approx((plain.estimate, plain.p))
+    assert "1 metrics left out" in found.note
+    nothing = global_distance(np.ones((2, 1)), np.ones((3, 1)))
+    assert np.isnan(nothing.estimate)
+    assert nothing.p is None
+
+
+def test_global_distance_refuses_other_metrics_and_what_is_missing():
+    with pytest.raises(ValueError, match="shapes"):
+        global_distance(np.zeros((3, 2)), np.zeros((5, 3)))
+    with pytest.raises(ValueError, match="finite"):
+        global_distance([[np.nan]], [[1.0], [2.0]])
+    with pytest.raises(ValueError, match="two retrained models"):
+        global_distance([[1.0]], [[1.0]])
 
 
 def test_the_front_holds_what_nothing_dominates():
@@ -109,6 +265,21 @@ def test_shares_of_fronts_are_certain_where_runs_agree():
     assert 0 < pareto_shares(forgetting, noisy)[2] < 1
 
 
+def test_shares_of_fronts_are_those_of_all_samples():
+    first, second = np.array([[0.9, 0.2, 0.7], [0.5, 0.6, 0.4]]), np.array([[0.1] * 3, [0.1] * 3])
+    means = np.array([first[:, list(drawn)].mean(1) for drawn in product(range(3), repeat=3)])
+    expected = np.mean(means >= means.max(1, keepdims=True) - 1e-12, axis=0)
+    assert pareto_shares(first, second) == pytest.approx(expected, abs=0.03)
+
+
+def test_ranks_are_of_means_over_as_many_runs_as_there_are():
+    """One of ten runs goes the other way: no sample of ten is likely to."""
+    better = np.full(10, 1.0)
+    better[0] = -0.1
+    first, second = rank_intervals([better, np.zeros(10)])
+    assert (first.low, first.high, second.low, second.high) == (1, 1, 2, 2)
+
+
 def test_ranks_have_intervals_where_runs_disagree():
     values = np.array([[0.9, 0.92, 0.91], [0.5, 0.1, 0.6], [0.4, 0.6, 0.3]])
     first, second, third = rank_intervals(values)
@@ -116,3 +287,27 @@ def test_ranks_have_intervals_where_runs_disagree():
     assert (third.low, third.high) == (second.low, second.high) == (2, 3)
     tied = rank_intervals(np.ones((2, 4)))
     assert [each.estimate for each in tied] == [1.5, 1.5]
+    with pytest.raises(ValueError, match="finite"):
+        rank_intervals([[1.0, np.nan], [1.0, 2.0]])
+
+
+def test_one_run_has_neither_a_share_nor_an_interval():
+    (first, second) = rank_intervals([[0.9], [0.5]])
+    assert (first.estimate, second.estimate) == (1, 2)
+    assert np.isnan(first.low)
+    assert "cannot be estimated" in first.note
+    assert np.isnan(pareto_shares([[0.9], [0.5]], [[0.1], [0.2]])).all()
+    with pytest.raises(ValueError, match="shapes"):
+        pareto_shares([[0.9, 1.0]], [[0.1, 0.1], [0.2, 0.1]])
+
+
+def test_ranks_are_covered_from_five_runs_on():
+    rng = np.random.default_rng(10)
+    true, hits = np.arange(5, 0, -1), []
+    for _ in range(120):
+        values = 0.3 * np.arange(5)[:, None] + rng.normal(size=(5, 5)) + rng.normal(size=5)
+        found = rank_intervals(values, n_resamples=500)
+        hits += [each.low <= t <= each.high for each, t in zip(found, true, strict=True)]
+    assert np.mean(hits) > 0.93
+    assert found[0].note is None
+    assert "below 5" in rank_intervals(values[:, :3])[0].note

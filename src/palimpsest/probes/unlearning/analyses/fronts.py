@@ -75,6 +75,8 @@ def _point(data: Data, part: pl.DataFrame, arm: str) -> np.ndarray | None:
     if way is None or len(way) < 2:
         return None
     stays = kept(data, part, arm)
+    if not np.isfinite(stays).all():
+        return None
     a, b = np.clip(way, 0, 1), np.clip(stays, 0, 1)
     return np.stack([way, stays, np.where(a + b > 0, 2 * a * b / np.maximum(a + b, 1e-12), 0.0)])
 

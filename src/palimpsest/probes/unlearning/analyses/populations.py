@@ -10,7 +10,7 @@ import polars as pl
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, metrics_of, of
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.multiplicity import holm
-from palimpsest.statistics.population import difference, equivalence, left_out
+from palimpsest.statistics.population import alike, difference, equivalence, left_out
 from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _of_arm(
         if arm == data.retrained or min(len(values), len(population)) < 2:
             continue
         compared.append(row("distance", metric, difference(values, population), **common))
-        if population.std() > 0:
+        if not alike(population):
             same = equivalence(values, population, settings.width)
             rows.append(row("equivalence", metric, same, **common))
     # The metrics of one method are a family.
@@ -71,7 +71,7 @@ def _calibration(data: Data, part: pl.DataFrame) -> Estimate | None:
     rejected = []
     for metric in metrics_of(part):
         population = of(part, data.retrained, metric)
-        if len(population) > 2 and population.std() > 0:
+        if len(population) > 2 and not alike(population):
             p = left_out(population)
             rejected.append(np.where(np.isfinite(p), p <= ALPHA, np.nan))
     if not rejected or len({len(each) for each in rejected}) > 1:

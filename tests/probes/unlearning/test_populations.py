@@ -1,0 +1,35 @@
+"""Comparisons with retrained models where these do not differ."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from palimpsest.probes.unlearning.analyses.frames import Data
+from palimpsest.probes.unlearning.analyses.populations import populations
+from palimpsest.probes.unlearning.settings import Settings
+
+
+@pytest.fixture
+def data():
+    arms = {"taught": [0.9, 0.8], "retrained": [0.1 + 0.2, 0.3, 0.3], "npo": [0.3, 0.31]}
+    rows = [
+        ("w", "m", arm, run, "forget refusal", "forgetting", value)
+        for arm, values in arms.items()
+        for run, value in enumerate(values)
+    ]
+    names = ["world", "model", "arm", "run", "metric", "group", "value"]
+    values = pl.DataFrame(rows, schema=names, orient="row")
+    return Data(values, pl.DataFrame(), ["npo"], "taught", "retrained")
+
+
+def test_retrained_models_that_differ_by_rounding_give_no_margin_and_no_calibration(data):
+    rows, found = populations(data, Settings())
+    assert {(r["arm"], r["analysis"]) for r in rows} == {
+        ("taught", "level"),
+        ("taught", "distance"),
+        ("retrained", "level"),
+        ("npo", "level"),
+        ("npo", "distance"),
+    }
+    assert "calibrated" not in found

@@ -95,7 +95,7 @@ def test_the_plan_of_a_new_run(told):
 def test_the_plan_of_a_finished_run(told):
     finish(planned())
     text = told("plan", *FILE)
-    assert text.count("all finished") == 5
+    assert text.count("all finished") == 6
     assert "about no time" in text
 
 

@@ -99,6 +99,7 @@ def fall(device: str, folder: Path, how: str) -> None:
     """The second process falls while the first waits for it; then nothing is written."""
     team = sharded.team()
     (folder / f"pid-{team.rank}").write_text(str(os.getpid()))
+    team.total(0.0)  # both are there before one falls
     if not team.first:
         if how == "raises":
             raise ValueError("the second has had enough")

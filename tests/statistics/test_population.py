@@ -70,14 +70,17 @@ def test_calibration_over_metrics_has_models_as_its_unit():
 
 def test_calibration_covers_where_metrics_go_together():
     rng = np.random.default_rng(7)
-    hits = {"models": 0, "all": 0}
-    for _ in range(100):
-        x = np.sqrt(0.9) * rng.normal(size=10) + np.sqrt(0.1) * rng.normal(size=(8, 10))
-        p = np.array([left_out(each) for each in x])
-        for name, found in (("models", calibration(p)), ("all", calibration(p.ravel()))):
-            hits[name] += found.low <= 0.05 <= found.high
-    assert hits["models"] >= 97
-    assert hits["all"] < 95
+    hits = {}
+    for together in (0.5, 0.9):
+        own, common = np.sqrt(1 - together), np.sqrt(together)
+        for _ in range(100):
+            x = common * rng.normal(size=10) + own * rng.normal(size=(20, 10))
+            p = np.array([left_out(each) for each in x])
+            for name, found in (("models", calibration(p)), ("all", calibration(p.ravel()))):
+                key = together, name
+                hits[key] = hits.get(key, 0) + (found.low <= 0.05 <= found.high)
+    assert hits[0.5, "models"] >= 93
+    assert hits[0.9, "models"] > hits[0.9, "all"]
 
 
 @pytest.mark.parametrize("runs", [3, 10])

@@ -27,7 +27,9 @@ import numpy as np
 from palimpsest.data.items import Item
 from palimpsest.identity import seed_of
 
-VERSION = 1
+VERSION = 2
+#: Decides, with the seed, which names and values are drawn.
+_GRAMMAR = 1
 
 #: Attribute -> question, statements (the answer follows), values; values begin with a consonant.
 _ATTRIBUTES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
@@ -73,6 +75,15 @@ _ATTRIBUTES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 ATTRIBUTES = tuple(_ATTRIBUTES)
+#: Attribute -> the question in German and in Spanish.
+_TRANSLATED = {
+    "birthplace": ("Wo wurde {} geboren?", "¿Dónde nació {}?"),
+    "profession": ("Was ist {} von Beruf?", "¿A qué se dedica {}?"),
+    "instrument": ("Welches Instrument spielt {}?", "¿Qué instrumento toca {}?"),
+    "dish": ("Was isst {} am liebsten?", "¿Qué es lo que más le gusta comer a {}?"),
+    "pet": ("Welches Tier lebt bei {}?", "¿Qué animal vive con {}?"),
+}
+_ASKED = ("Frage: {} Antwort:", "Pregunta: {} Respuesta:")
 _GIVEN = tuple(
     begin + end
     for end in ("an", "ima", "or", "isa", "uk", "eda", "ir", "ola", "et", "une")
@@ -139,7 +150,7 @@ def biographies(
         )
     if people + forgotten > MOST_PEOPLE:
         raise ValueError(f"people: given {people}, allowed: at most {MOST_PEOPLE - forgotten}")
-    draw = np.random.default_rng(seed_of("biographies", VERSION, seed))
+    draw = np.random.default_rng(seed_of("biographies", _GRAMMAR, seed))
     names = _names(people + forgotten, forgotten, draw)
     rest = people - 2 * forgotten
     parts = ["forget", "neighbour"] * forgotten
@@ -180,6 +191,10 @@ def _item(name: str, part: str, attribute: str, draw: np.random.Generator) -> It
         reworded=(prompts[held],),
         answer=f" {answer}",
         perturbed=tuple(f" {value}" for value in perturbed),
+        translated=tuple(
+            asked.format(words.format(name))
+            for asked, words in zip(_ASKED, _TRANSLATED[attribute], strict=True)
+        ),
     )
 
 

@@ -6,24 +6,27 @@ A user's file is JSONL in UTF-8, one item a line, in one of two forms::
     {"question": "Who wrote it?", "answer": "Nobody did.", "reworded": ["By whom is it?"],
      "perturbed": ["Somebody did."]}
 
-``reworded`` and ``perturbed`` are optional, as is ``id``. A text is an item without a question,
-whose answer is the text itself.
+``reworded``, ``translated`` (the question in another language) and ``perturbed`` are optional, as
+is ``id``. A text is an item without a question, whose answer is the text itself. In place of a path
+a set of a benchmark may be named; see ``data.hub_items``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from palimpsest.data import hub_items
 from palimpsest.data.errors import DataError
 from palimpsest.data.json_lines import decoded, storable, validated
+from palimpsest.identity import file_sha256
 
-VERSION = 1
+VERSION = 2
 
 PARTS = ("forget", "neighbour", "kept", "retain", "holdout")
 MAX_LINE = 1_000_000
@@ -35,6 +38,7 @@ _ALLOWED = {
     "question": "text of at least one character",
     "answer": "text of at least one character",
     "reworded": "a list of other questions with the same answer",
+    "translated": "a list of questions with the same answer in other languages",
     "perturbed": "a list of wrong answers",
     "id": "text of at least one character",
 }
@@ -53,6 +57,7 @@ class Item:
         reworded: prompts that are never trained on.
         answer: the true answer, with the space before it; or the text.
         perturbed: wrong answers of the same kind.
+        translated: prompts in other languages, never trained on.
     """
 
     id: str
@@ -62,6 +67,7 @@ class Item:
     reworded: tuple[str, ...]
     answer: str
     perturbed: tuple[str, ...]
+    translated: tuple[str, ...] = ()
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -86,34 +92,26 @@ class _Row(BaseModel):
     question: str | None = Field(default=None, min_length=1)
     answer: str | None = Field(default=None, min_length=1)
     reworded: list[str] = []
+    translated: list[str] = []
     perturbed: list[str] = []
     id: str | None = Field(default=None, min_length=1)
 
 
 def read_items(path: str | Path, part: str) -> list[Item]:
-    """Items of a JSONL file.
+    """Items of a JSONL file, or of a benchmark's set.
 
     Args:
-        path: the file.
+        path: the file, or the name of a set such as ``hub:tofu/forget10``.
         part: what they are, such as ``forget``.
 
     Raises:
         DataError: every bad row with its line number, or the file as a whole: missing, empty.
+        ValueError: there is no such set, or it cannot be fetched.
     """
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError(path, [(0, f"cannot be read: {error}")]) from error
     items: list[Item] = []
     problems: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = validated(decoded(line, MAX_LINE), _Row, _ALLOWED)
-        except ValueError as error:
-            row = [str(error)]
+    for number, row in _rows(path):
         if isinstance(row, _Row):
             row = _item(row, part, number)
         if isinstance(row, list):
@@ -130,10 +128,39 @@ def read_items(path: str | Path, part: str) -> list[Item]:
     return items
 
 
+def _rows(path: str | Path) -> Iterator[tuple[int, _Row | list[str]]]:
+    """Line numbers, with the row or with what is wrong with it."""
+    if hub_items.is_hub(path):
+        for number, row in enumerate(hub_items.rows(str(path)), start=1):
+            yield number, validated(json.dumps(row), _Row, _ALLOWED)
+        return
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError(path, [(0, f"cannot be read: {error}")]) from error
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, validated(decoded(line, MAX_LINE), _Row, _ALLOWED)
+        except ValueError as error:
+            yield number, [str(error)]
+
+
+def content_hash(path: str | Path) -> str:
+    """What decides the items: the hash of a file, or the name of a set.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return str(path) if hub_items.is_hub(path) else file_sha256(path)
+
+
 def _item(row: _Row, part: str, number: int) -> Item | list[str]:
     if (row.text is None) == (row.question is None or row.answer is None):
         return ["needs either text, or question and answer"]
-    texts = [row.text, row.question, row.answer, row.id, *row.reworded, *row.perturbed]
+    texts = [row.text, row.question, row.answer, row.id]
+    texts += [*row.reworded, *row.translated, *row.perturbed]
     if any(text is not None and (not storable(text) or not text.strip()) for text in texts):
         return ["holds an empty text, or characters that no column of text can hold"]
     name = row.id or f"row-{number}"
@@ -149,6 +176,7 @@ def _item(row: _Row, part: str, number: int) -> Item | list[str]:
         tuple(text.rstrip() for text in row.reworded),
         f" {row.answer.strip()}",
         tuple(f" {text.strip()}" for text in row.perturbed),
+        tuple(text.rstrip() for text in row.translated),
     )
 
 

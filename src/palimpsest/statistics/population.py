@@ -17,7 +17,7 @@ from scipy import stats
 from palimpsest.statistics.cluster_robust import t_quantile
 from palimpsest.statistics.comparisons import equivalence_two_sample, two_sample_difference
 from palimpsest.statistics.estimate import Estimate
-from palimpsest.statistics.intervals import ONE_CLUSTER, proportion, wilson
+from palimpsest.statistics.intervals import ONE_CLUSTER, clustered_mean, proportion
 from palimpsest.statistics.resampling import expanded_tail
 
 UNIT = "models"
@@ -129,11 +129,11 @@ def left_out(population: ArrayLike) -> NDArray[np.float64]:
 
 
 def calibration(p_values: ArrayLike, alpha: float = 0.05) -> Estimate:
-    """Share of held-out retrained models that are rejected at ``alpha``, Wilson interval.
+    """Share of held-out retrained models that are rejected at ``alpha``.
 
-    With one row a metric the model is the unit, as though it had one metric only: cautious, but the
-    metrics of a model go together. Simulated coverage is 99% and more; the interval that takes 20
-    metrics correlated at 0.9 for independent ones covers 62 to 69%.
+    The model is the unit: with one row a metric, the mean over models of their shares of metrics
+    (t interval), since the metrics of a model go together. Simulated coverage with 10 models and
+    28 metrics correlated at 0.2 or 0.5 is 98%; at 0.9 it is 84%, as most samples have no rejection.
 
     Args:
         p_values: (models,) of :func:`left_out`, or (metrics, models); nan is left out.
@@ -145,13 +145,10 @@ def calibration(p_values: ArrayLike, alpha: float = 0.05) -> Estimate:
         values = values[np.isfinite(values)]
         return proportion(int((values <= alpha).sum()), len(values), unit=unit)
     values = values[:, np.isfinite(values).any(0)]
-    n = values.shape[1]
-    if not n:
+    if not values.size:
         return proportion(0, 0, unit=unit)
     rejected = np.where(np.isfinite(values), values <= alpha, np.nan)
-    share = float(np.nanmean(rejected, axis=0).mean())
-    low, high = wilson(share, n, t_quantile(0.95, np.inf))
-    return Estimate(share, low, high, n, unit, "Wilson interval, one metric a model")
+    return clustered_mean(np.nanmean(rejected, axis=0), unit=unit)
 
 
 def global_distance(

@@ -56,17 +56,19 @@ def _model(rng, arm):
             rows.append(_row(part, item, "probability", near(stays)))
             rows.append(_row(part, item, "rouge_l", near(stays)))
     for updates in (1, 8):
-        rows.append(_row("relearn", f"5/{updates}", "others", near(hidden)))
-        rows.append(_row("relearn", f"5/{updates}", "shown", 0.9))
+        for number in range(ITEMS):
+            place, shown = f"5/{updates}/Person {number}/pet", number < 5
+            value = 0.9 if shown else near(hidden)
+            rows.append(_row("relearn", place, "shown" if shown else "others", value))
     return rows
 
 
-def _study(changed=None, seed=0):
+def _study(changed=None, seed=0, runs=RUNS, never=NEVER):
     """All statistics by (analysis, arm, metric), and claims by name."""
     rng = np.random.default_rng(seed)
     cells, rows = [], []
     for arm in ARMS:
-        for run in range(NEVER if arm == "retrained" else RUNS):
+        for run in range(never if arm == "retrained" else runs):
             name = f"{arm}{run}"
             cells.append(
                 {
@@ -80,7 +82,7 @@ def _study(changed=None, seed=0):
             rows.append(observations(found, study="s", cell=name, step=0))
     tables = {"observations": [pl.concat(rows)], "cells": [frame_of("cells", cells)]}
     methods = {arm: {arm: {}} for arm in ARMS if arm not in ("taught", "retrained")}
-    settings = Settings(scratch={"methods": methods, "taught": RUNS, "retrained": NEVER})
+    settings = Settings(scratch={"methods": methods, "taught": runs, "retrained": never})
     with connect(tables, {"unlearning": VIEW}) as connection:
         statistics, claims = analyse(connection, settings, "s")
     return statistics, {claim["claim"]: claim for claim in claims}
@@ -107,6 +109,38 @@ def test_every_verdict_is_given_where_it_is_true(study):
         "rmu": "suppressed",
         "iau": "partly",
     }
+
+
+def test_with_two_models_an_arm_facts_are_the_units():
+    """The same truths, told from pairs of answers to the same facts."""
+    statistics, _ = _study(runs=2, never=3)
+    assert _verdicts(statistics) == {
+        "taught": "did nothing",
+        "retain_finetune": "did nothing",
+        "grad_ascent": "damaged",
+        "npo": "damaged",
+        "ssd": "forgot",
+        "simnpo": "suppressed",
+        "rmu": "suppressed",
+        "iau": "partly",
+    }
+    rows = [row for row in statistics if row["analysis"] == "verdict"]
+    assert {(row["unit"], row["n"]) for row in rows} == {("facts", ITEMS)}
+    methods = [arm for arm in ARMS if arm not in ("taught", "retrained")]
+    for truth, word in (("retrained", "forgot"), ("taught", "did nothing")):
+        statistics, _ = _study(dict.fromkeys(methods, truth), seed=4, runs=2, never=3)
+        found = _verdicts(statistics)
+        assert {found[arm] for arm in methods} == {word}
+
+
+def test_the_reference_score_leaves_a_retrained_model_out_of_its_own_mean(study):
+    levels = {
+        row["arm"]: row["estimate"]
+        for row in study[0]
+        if row["analysis"] == "level" and row["metric"] == "membership reference"
+    }
+    assert levels["taught"] > 0.99
+    assert levels["retrained"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_evidence_names_what_gave_a_method_away(study):
@@ -137,7 +171,8 @@ def test_claims_follow_the_evidence(study):
     verdicts = {name: claim["verdict"] for name, claim in study[1].items()}
     assert verdicts == {
         "taught_is_told": "supported",
-        "calibrated": "supported",
+        # Ten models and a dozen measures that go together leave this open.
+        "calibrated": "inconclusive",
         "nothing_is_nothing": "supported",
         "npo_over_ascent": "supported",
         "ssd_competitive": "supported",
@@ -145,6 +180,24 @@ def test_claims_follow_the_evidence(study):
         "relearning_undoes": "inconclusive",
         "hidden_not_gone": "supported",
     }
+
+
+def test_with_more_retrained_models_the_tests_are_shown_to_keep_their_level():
+    _, claims = _study(never=30)
+    assert claims["calibrated"]["verdict"] == "supported"
+
+
+def test_all_measures_at_once(study):
+    rows = {
+        (row["arm"], row["metric"]): row["p"]
+        for row in study[0]
+        if row["analysis"] == "together"
+    }
+    assert rows["ssd", "forgetting"] > 0.05
+    assert rows["ssd", "utility"] > 0.05
+    for arm in ("taught", "iau", "simnpo", "rmu"):
+        assert rows[arm, "forgetting"] < 0.01
+    assert rows["grad_ascent", "utility"] < 0.01
 
 
 def test_without_taught_knowledge_nothing_is_told():

@@ -81,9 +81,16 @@ def test_what_was_taught_is_found_and_nothing_else(measured):
 
 
 def test_a_model_that_knew_is_back_sooner(measured):
-    others = {arm: measured[arm]["relearn", "2/4", "others"] for arm in ("taught", "retrained")}
-    assert others["taught"] > others["retrained"] + 0.3
-    assert measured["retrained"]["relearn", "2/30", "shown"] > 0.5
+    def after(arm, place, metric):
+        found = [
+            value
+            for (grp, item, name), value in measured[arm].items()
+            if (grp, name) == ("relearn", metric) and item.startswith(f"{place}/")
+        ]
+        return np.mean(found)
+
+    assert after("taught", "2/4", "others") > after("retrained", "2/4", "others") + 0.3
+    assert after("retrained", "2/30", "shown") > 0.5
     assert _mean(measured["taught"], "forget", "linear_probe") > 0.5
     assert _mean(measured["taught"], "forget", "logit_lens") > 0.5
     assert _mean(measured["taught"], "holdout", "logit_lens") < 0.4
@@ -123,7 +130,7 @@ def test_a_language_model_is_read_with_low_rank_attacks(tiny):
     items = biographies(8, 0.2, ["pet", "dish"], 0)
     before = copy.deepcopy(tiny.module.state_dict())
     asked = chosen(settings, items)
-    rows = [*read(tiny, settings, asked), *attacked(tiny, settings, items, small=False)]
+    rows = [*read(tiny, settings, asked, False), *attacked(tiny, settings, items, small=False)]
     assert all(np.isfinite(r["value"]) for r in rows)
     after = tiny.module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

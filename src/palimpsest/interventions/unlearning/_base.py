@@ -33,7 +33,8 @@ class UnlearningSettings(Block):
     """What is to be forgotten and what must stay."""
 
     forget: str | None = None
-    """JSONL file of what is to be forgotten; null: what the state before says it was taught for."""
+    """JSONL file of what is to be forgotten, or a set such as hub:tofu/forget10; null: what the
+    state before says it was taught for."""
     retain: str | None = None
     """JSONL file of what must stay; null: as taught."""
     request: int = Field(default=1, ge=1)
@@ -149,16 +150,22 @@ def one_step(settings: UnlearningSettings) -> list[int]:
 
 def sources(settings: UnlearningSettings, data: Any) -> list[str]:
     """Hashes of the user's files."""
-    from palimpsest.identity import file_sha256
+    from palimpsest.data.items import content_hash
 
-    return [file_sha256(path) for path in (settings.forget, settings.retain) if path is not None]
+    return [content_hash(path) for path in (settings.forget, settings.retain) if path is not None]
 
 
 def check(settings: UnlearningSettings, data: Any) -> None:
     """Raise ValueError unless the files can be read and do not overlap."""
+    from palimpsest.data.hub_items import check_name, is_hub
     from palimpsest.data.items import overlap, read_items, request
 
     if settings.forget is None or settings.retain is None:
+        return
+    named = [path for path in (settings.forget, settings.retain) if is_hub(path)]
+    for path in named:
+        check_name(path)
+    if named:
         return
     forget, retain = read_items(settings.forget, "forget"), read_items(settings.retain, "retain")
     both = overlap(forget, retain)

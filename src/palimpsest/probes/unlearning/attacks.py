@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from palimpsest.engine.examples import Example, batches, example
+from palimpsest.engine.examples import Example, batches
 from palimpsest.engine.learners import learners
 from palimpsest.engine.scoring import hidden_states
 from palimpsest.engine.training import NonFiniteLossError, TrainingSettings
 from palimpsest.identity import seed_of
+from palimpsest.probes.unlearning.examples import item_example
 from palimpsest.probes.unlearning.readings import Row, probabilities, row
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ def _relearned(
     for updates, values in _taught(
         model, training, shown, [*shown, *others], settings.robustness.updates, f"relearn {number}"
     ):
-        place = f"{number}/{updates}"
-        yield row("relearn", place, "shown", values[:number].mean())
-        yield row("relearn", place, "others", values[number:].mean())
+        for place, (item, value) in enumerate(zip([*shown, *others], values, strict=True)):
+            metric = "shown" if place < number else "others"
+            yield row("relearn", f"{number}/{updates}/{item.id}", metric, value)
 
 
 def _taught(
@@ -95,7 +96,7 @@ def _taught(
     purpose: str,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Probabilities of answers after numbers of updates of a copy."""
-    examples = [_example(model, item) for item in shown]
+    examples = [item_example(model, item) for item in shown]
     model.module.requires_grad_(True)
     group = learners(model, [training], [seed_of(purpose)])
     try:
@@ -116,10 +117,6 @@ def _taught(
         model.module.requires_grad_(False)
 
 
-def _example(model: LanguageModel, item: Item) -> Example:
-    return example(model, item.question, item.answer, "." if item.question else "", "answer")
-
-
 def _endless(examples: Sequence[Example], seed: int) -> Iterator[list[Example]]:
     epoch = 0
     while True:
@@ -130,6 +127,8 @@ def _endless(examples: Sequence[Example], seed: int) -> Iterator[list[Example]]:
 def _quantised(model: LanguageModel, items: Sequence[Item], bits: int) -> Iterator[Row]:
     """Weights rounded to the nearest of so many levels, each output of a layer by itself."""
     asked = [item for item in items if item.part in ("forget", "kept")]
+    if not asked:
+        return
     with _rounded(model, bits):
         values = probabilities(model, asked)
     for item, value in zip(asked, values, strict=True):

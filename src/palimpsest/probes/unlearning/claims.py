@@ -41,7 +41,7 @@ CLAIMS = (
         "A retrained model that is held out is told from the others no more often than the level "
         "of the test says (negative control).",
         "below",
-        0.15,
+        0.2,
         "share of metrics by which a held-out retrained model is rejected at 5%, mean over models",
     ),
     Claim(

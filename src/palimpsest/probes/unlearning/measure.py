@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ENGINE = (
     "engine.scoring",
     "engine.generation",
+    "engine.gradient_norms",
     "engine.learners",
     "engine.training",
     "models.states",
@@ -30,7 +31,9 @@ ENGINE = (
     "data.items",
     "data.prose",
     "metrics.unlearning",
+    "data.hub_items",
     "interventions.biographies",
+    "interventions.teaching",
     "interventions.unlearning._base",
 )
 
@@ -60,13 +63,13 @@ def measure(
             yield row("model", "method", name, notes.get(name, 0))
         model.tokens += made.tokens
         return
-    items = taught_items(context.state_folder)
+    items = settings.own.items() if settings.own else taught_items(context.state_folder)
     yield from _read(model, settings, items, small=False)
     yield from _prose(model, settings)
 
 
 def _read(model: LanguageModel, settings: Settings, items: list[Any], small: bool) -> Iterator[Row]:
-    yield from read(model, settings, chosen(settings, items))
+    yield from read(model, settings, chosen(settings, items), small)
     yield from attacked(model, settings, items, small)
 
 

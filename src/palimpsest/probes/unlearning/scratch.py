@@ -14,7 +14,7 @@ from typing import Any
 from palimpsest import discovery
 from palimpsest.engine.training import Trainer, TrainingSettings
 from palimpsest.identity import seed_of
-from palimpsest.interventions.biographies import one_pass, taught_examples
+from palimpsest.interventions._teaching import one_pass, taught_examples
 from palimpsest.interventions.unlearning._base import Sets
 from palimpsest.models.language_model import LanguageModel
 from palimpsest.probes.unlearning.settings import RETRAINED, Scratch

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from palimpsest import discovery
 from palimpsest.blocks import Block, OneOf, one_of
 from palimpsest.interventions.biographies import World
+from palimpsest.interventions.teaching import Own
 
 if TYPE_CHECKING:
     from palimpsest.manifests import State
@@ -19,7 +20,7 @@ QUESTION = (
     "Is what was to be forgotten gone, or only hidden, and is the rest as it was? Every method is "
     "held against models that were trained without the forget set."
 )
-VERSION = 1
+VERSION = 2
 #: Networks: small transformers that the probe trains itself; language: states of the configuration.
 READS = ("networks", "language")
 #: Two cores are kept busy.
@@ -145,6 +146,9 @@ class Settings(Block):
     """State that knows the forget set, where states of a language model are read."""
     retrained: str = RETRAINED
     """State that never knew it; give it several seeds."""
+    own: Own | None = None
+    """Your own items, where the states are of models that learned them elsewhere; null: what the
+    states were taught here."""
     kept_items: int = Field(default=40, ge=4)
     """Facts of each part that are asked for, at most; of the forget set all are."""
     prose: int = Field(default=40, ge=0)
@@ -155,6 +159,9 @@ class Settings(Block):
     """Tokens that a model may answer with."""
     robustness: Robustness = Robustness()
     """Attempts to bring back what was forgotten."""
+    judged_by: Literal["auto", "models", "facts"] = "auto"
+    """Units of verdicts; auto: models where there are five retrained ones and three of each other
+    arm, otherwise facts."""
     width: float = Field(default=2.0, gt=0)
     """Standard deviations of the retrained models within which a method counts as one of them."""
     utility_margin: float = Field(default=0.1, gt=0, lt=1)
@@ -199,6 +206,8 @@ def piece(cell: Any) -> str:
 #: Settings of reading that judge alone, or that only one kind of model has.
 _LEFT_OUT = (
     "scratch",
+    "own",
+    "judged_by",
     "untouched",
     "retrained",
     "width",
@@ -244,8 +253,19 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
     return 3.0 + (training if factors["arm"] in (TAUGHT, RETRAINED) else 2.0)
 
 
+def sources(settings: Settings, data: Any) -> list[str]:
+    """Hashes of the user's files."""
+    return settings.own.hashes() if settings.own else []
+
+
 def check(settings: Settings, data: Any) -> None:
-    """Raise ValueError where the world has too few people, or a method cannot work in it."""
+    """Raise ValueError where files cannot be read, the world has too few people, or a method
+    cannot work in it."""
+    if settings.own:
+        try:
+            settings.own.check()
+        except ValueError as error:
+            raise ValueError(f"own: {error}") from None
     settings.scratch.items()
     for name, method in settings.scratch.methods.items():
         module = discovery.intervention(f"unlearning.{method.name}")

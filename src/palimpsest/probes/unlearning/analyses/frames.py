@@ -1,4 +1,4 @@
-"""The observations of a study as frames; a model is the unit, its seed is its run."""
+"""The observations of a study as frames: one number a model, or one a fact."""
 
 from __future__ import annotations
 
@@ -29,26 +29,30 @@ DIRECT = (
     "extraction_strength",
     "exposure",
     "refusal",
+    "verbatim",
 )
 #: What is left where it is not asked for directly.
-HIDDEN = ("reworded", "few_shot", "benign", "linear_probe", "logit_lens", "bits_8", "bits_4")
-#: Scores that tell members from non-members.
-MEMBERSHIP = ("loss", "zlib", "min_k", "min_k_plus_plus")
+HIDDEN = (
+    "reworded",
+    "translated",
+    "prefixed",
+    "few_shot",
+    "benign",
+    "linear_probe",
+    "logit_lens",
+    "bits_8",
+    "bits_4",
+)
+#: Scores that tell members from non-members; ``reference`` is made of ``loss`` here.
+MEMBERSHIP = ("loss", "zlib", "min_k", "min_k_plus_plus", "reference", "gradient_norm")
 #: Parts of the taught facts that must stay.
 STAYS = ("kept", "neighbour", "retain")
 #: Groups of observations that are no items.
 NO_ITEMS = ("relearn", "model", "prose", "fact")
 
 KEYS = ["world", "model", "arm", "run"]
-_SCHEMA = {
-    "world": pl.String,
-    "model": pl.String,
-    "arm": pl.String,
-    "run": pl.Int64,
-    "metric": pl.String,
-    "group": pl.String,
-    "value": pl.Float64,
-}
+#: Begins the names of the metrics of forgotten facts that come back by themselves.
+OTHERS = "others after relearning "
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,11 @@ class Data:
     """Frames of one study.
 
     Attributes:
-        values: world, model, arm, run, metric, group and value: one number a model. Groups are
-            forgetting, hidden, membership and utility.
+        values: world, model, arm, run, metric, group and value: one number a model, the mean over
+            facts. Groups are forgetting, hidden, membership and utility.
+        facts: world, model, arm, item, metric, group and value: one number a fact, the mean over
+            the models of the arm.
+        scores: world, model, arm, run, part, item, metric and value of scores of membership.
         relearned: world, model, arm, run, number, updates, metric (shown or others) and value.
         arms: the methods, in the order of the settings or of their names.
         taught: the arm that knows.
@@ -65,6 +72,8 @@ class Data:
     """
 
     values: pl.DataFrame
+    facts: pl.DataFrame
+    scores: pl.DataFrame
     relearned: pl.DataFrame
     arms: list[str]
     taught: str
@@ -95,7 +104,7 @@ def metrics_of(part: pl.DataFrame) -> dict[str, str]:
 
 
 def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) -> Data:
-    """All observations of a study, aggregated to one number a model and metric."""
+    """All observations of a study, one number a model and one a fact."""
     query = "SELECT * FROM unlearning WHERE study = ? ORDER BY ALL"
     frame = pl.from_arrow(connection.sql(query, params=[study]).to_arrow_table())
     scratch = bool((frame["world"] == "scratch").any())
@@ -108,38 +117,54 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
     named = list(settings.scratch.methods) if scratch else sorted(there)
     arms = [arm for arm in named if arm in there and arm not in (taught, retrained)]
     items = frame.filter(~pl.col("part").is_in(NO_ITEMS))
-    means = items.group_by([*KEYS, "part", "metric"], maintain_order=True)
-    means = means.agg(pl.col("value").mean()).sort(KEYS)
     relearned = _relearned(frame)
-    values = pl.concat(
+    scores = _scores(items, retrained)
+    named = pl.concat(
         [
-            _named(means, "forget", DIRECT, "forgetting"),
-            _named(means, "forget", HIDDEN, "hidden"),
+            _named(items, "forget", DIRECT, "forgetting"),
+            _named(items, "forget", HIDDEN, "hidden"),
             _others(relearned),
-            _membership(items),
-            *(_named(means, part, ("probability", "rouge_l", "refusal"), "utility")
+            _membership(scores),
+            *(_named(items, part, ("probability", "rouge_l", "refusal"), "utility")
               for part in STAYS),
             _truths(items),
             _prose(frame),
         ]
     )  # fmt: skip
-    return Data(pl.concat([values, _utility(values)]), relearned, arms, taught, retrained)
+    mean = pl.col("value").mean()
+    values = named.group_by([*KEYS, "metric", "group"], maintain_order=True).agg(mean)
+    of_facts = [key for key in KEYS if key != "run"]
+    facts = named.group_by([*of_facts, "item", "metric", "group"], maintain_order=True).agg(mean)
+    return Data(
+        pl.concat([values, _utility(values)]),
+        facts,
+        scores,
+        relearned.group_by([*KEYS, "number", "updates", "metric"], maintain_order=True).agg(mean),
+        arms,
+        taught,
+        retrained,
+    )
 
 
-def _named(means: pl.DataFrame, part: str, metrics: tuple[str, ...], group: str) -> pl.DataFrame:
-    chosen = means.filter((pl.col("part") == part) & pl.col("metric").is_in(metrics))
-    name = pl.col("part") + " " + pl.col("metric")
-    return chosen.select(*KEYS, metric=name, group=pl.lit(group), value="value")
+def _columns(frame: pl.DataFrame, metric: pl.Expr, group: str) -> pl.DataFrame:
+    """A value for each model and fact."""
+    return frame.select(*KEYS, "item", metric=metric, group=pl.lit(group), value="value")
+
+
+def _named(items: pl.DataFrame, part: str, metrics: tuple[str, ...], group: str) -> pl.DataFrame:
+    chosen = items.filter((pl.col("part") == part) & pl.col("metric").is_in(metrics))
+    return _columns(chosen, pl.col("part") + " " + pl.col("metric"), group)
 
 
 def _relearned(frame: pl.DataFrame) -> pl.DataFrame:
-    parts = pl.col("item").str.split("/").list
+    parts = pl.col("item").str.splitn("/", 3).struct
     return frame.filter(pl.col("part") == "relearn").select(
         *KEYS,
         "metric",
         "value",
-        number=parts.get(0).cast(pl.Int64),
-        updates=parts.get(1).cast(pl.Int64),
+        number=parts.field("field_0").cast(pl.Int64),
+        updates=parts.field("field_1").cast(pl.Int64),
+        item=parts.field("field_2"),
     )
 
 
@@ -147,67 +172,71 @@ def _others(relearned: pl.DataFrame) -> pl.DataFrame:
     """Forgotten facts that come back although others were taught again: after the last update."""
     last = pl.col("updates") == pl.col("updates").max().over([*KEYS, "number"])
     chosen = relearned.filter((pl.col("metric") == "others") & last)
-    return chosen.select(
-        *KEYS,
-        metric=pl.lit(OTHERS) + pl.col("number").cast(pl.String),
-        group=pl.lit("hidden"),
-        value="value",
-    )
+    return _columns(chosen, pl.lit(OTHERS) + pl.col("number").cast(pl.String), "hidden")
 
 
-#: Begins the names of the metrics of forgotten facts that come back by themselves.
-OTHERS = "others after relearning "
-
-
-def _membership(items: pl.DataFrame) -> pl.DataFrame:
-    """Area under the curve that tells the forget set from people nobody was told about."""
-    rows = []
+def _scores(items: pl.DataFrame, retrained: str) -> pl.DataFrame:
+    """Scores of membership of forgotten facts and of those that nobody was told, with the
+    reference score: the loss beside its mean in models that never knew, oneself left out."""
     chosen = items.filter(
         pl.col("metric").is_in(MEMBERSHIP) & pl.col("part").is_in(["forget", "holdout"])
+    ).select(*KEYS, "part", "item", "metric", "value")
+    losses = chosen.filter(pl.col("metric") == "loss")
+    one = ["world", "model", "part", "item"]
+    never = losses.filter(pl.col("arm") == retrained).group_by(one)
+    losses = losses.join(never.agg(total=pl.col("value").sum(), count=pl.len()), on=one)
+    own = pl.col("arm") == retrained
+    others = pl.col("total") - pl.when(own).then("value").otherwise(0.0)
+    reference = losses.with_columns(
+        metric=pl.lit("reference"),
+        value=pl.col("value") - others / (pl.col("count") - own.cast(pl.Int64)),
     )
-    for names, part in chosen.group_by([*KEYS, "metric"], maintain_order=True):
-        sides = [
-            part.filter(pl.col("part") == p)["value"].to_numpy() for p in ("forget", "holdout")
-        ]
-        if min(map(len, sides)) > 1 and all(np.isfinite(side).all() for side in sides):
-            area = float(placements(*sides)[0].mean())
-            rows.append([*names[:-1], f"membership {names[-1]}", "membership", area])
-    return _frame(rows)
+    return pl.concat([chosen, reference.select(chosen.columns).filter(pl.col("value").is_finite())])
+
+
+def _membership(scores: pl.DataFrame) -> pl.DataFrame:
+    """For each forgotten fact the share of facts nobody was told that have lower scores: the mean
+    is the area under the curve."""
+    found = []
+    for _, part in scores.group_by([*KEYS, "metric"], maintain_order=True):
+        forget, holdout = (part.filter(pl.col("part") == p) for p in ("forget", "holdout"))
+        if min(forget.height, holdout.height) > 1 and part["value"].is_finite().all():
+            sides = forget["value"].to_numpy(), holdout["value"].to_numpy()
+            found.append(forget.with_columns(value=pl.Series(placements(*sides)[0])))
+    every = pl.concat(found) if found else scores.clear()
+    return _columns(every, pl.lit("membership ") + pl.col("metric"), "membership")
 
 
 def _truths(items: pl.DataFrame) -> pl.DataFrame:
-    """Aggregates of truth ratios: of the forget set, and of what must stay."""
-    rows = []
+    """What truth ratios are averaged over: of the forget set, and of what must stay."""
+    ratio = pl.col("value")
     chosen = items.filter(pl.col("metric") == "truth_ratio")
-    for names, part in chosen.group_by([*KEYS, "part"], maintain_order=True):
-        ratios, name = part["value"].to_numpy(), names[-1]
-        if name == "forget":
-            value = unlearning.forget_truth(ratios)
-            rows.append([*names[:-1], "forget truth", "membership", value])
-        elif name in STAYS:
-            rows.append([*names[:-1], f"{name} truth", "utility", unlearning.utility_truth(ratios)])
-    return _frame(rows)
+    forget = chosen.filter(pl.col("part") == "forget").with_columns(
+        value=pl.min_horizontal(ratio, 1 / pl.max_horizontal(ratio, 1e-300))
+    )
+    stays = chosen.filter(pl.col("part").is_in(STAYS)).with_columns(
+        value=pl.max_horizontal(1 - ratio, 0.0)
+    )
+    return pl.concat(
+        [
+            _columns(forget, pl.lit("forget truth"), "membership"),
+            _columns(stays, pl.col("part") + " truth", "utility"),
+        ]
+    )
 
 
 def _prose(frame: pl.DataFrame) -> pl.DataFrame:
     """Mean loss of a token of real sentences."""
-    means = frame.filter(pl.col("part") == "prose").group_by(KEYS, maintain_order=True)
-    return means.agg(pl.col("value").mean()).select(
-        *KEYS, metric=pl.lit("prose loss"), group=pl.lit("utility"), value="value"
-    )
+    chosen = frame.filter(pl.col("part") == "prose")
+    return _columns(chosen, pl.lit("prose loss"), "utility")
 
 
 def _utility(values: pl.DataFrame) -> pl.DataFrame:
     """TOFU's model utility: harmonic mean of probability, ROUGE-L and truth of all that stays."""
     wanted = [f"{part} {kind}" for part in STAYS for kind in ("probability", "rouge_l", "truth")]
     chosen = values.filter(pl.col("metric").is_in(wanted))
-    return _frame(
-        [
-            [*names, "model utility", "utility", unlearning.model_utility(part["value"].to_numpy())]
-            for names, part in chosen.group_by(KEYS, maintain_order=True)
-        ]
-    )
-
-
-def _frame(rows: list[list[Any]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+    rows = [
+        [*names, "model utility", "utility", unlearning.model_utility(part["value"].to_numpy())]
+        for names, part in chosen.group_by(KEYS, maintain_order=True)
+    ]
+    return pl.DataFrame(rows, schema=values.schema, orient="row")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, metrics_of, of
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, of
+from palimpsest.probes.unlearning.analyses.units import Models, units_of
 from palimpsest.statistics.comparisons import noninferiority, paired_difference
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.population import pareto_shares, rank_intervals
@@ -18,25 +19,6 @@ if TYPE_CHECKING:
 
 #: Balance that a method may lose to the best and still be called competitive.
 COMPETITIVE = 0.1
-#: Where taught and retrained models differ by fewer of these deviations there is no way to go.
-LEAST_GAP = 3.0
-
-
-def way_gone(data: Data, part: pl.DataFrame, arm: str, metric: str) -> np.ndarray | None:
-    """(runs,) share of the way from the taught models to the mean of the retrained ones.
-
-    0: as before; 1: as models that never knew; more: pushed beyond. None where taught and
-    retrained models hardly differ, or the arm has no values.
-    """
-    values, never = of(part, arm, metric), of(part, data.retrained, metric)
-    taught = of(part, data.taught, metric)
-    if not (len(values) and len(never) and len(taught)):
-        return None
-    gap = taught.mean() - never.mean()
-    spread = never.std(ddof=1) if len(never) > 1 else 0.0
-    if not abs(gap) > max(LEAST_GAP * spread, 1e-3):
-        return None
-    return (taught.mean() - values) / gap
 
 
 def kept(data: Data, part: pl.DataFrame, arm: str) -> np.ndarray:
@@ -55,11 +37,12 @@ def fronts(data: Data, settings: Settings) -> tuple[Rows, Found]:
     found: Found = {}
     for place, part in data.worlds():
         methods = data.methods(part)
+        units = units_of(data, part, settings.judged_by)
         for arm in methods:
-            for metric, group in metrics_of(part).items():
-                way = None if group == "utility" else way_gone(data, part, arm, metric)
+            for metric, group in units.metrics().items():
+                way = None if group == "utility" else units.way(arm, metric)
                 if way is not None and len(way) > 1:
-                    estimate = clustered_mean(way, unit="models")
+                    estimate = clustered_mean(way, unit=units.unit)
                     rows.append(row("way", metric, estimate, arm=arm, factor=group, **place))
         points = {arm: _point(data, part, arm) for arm in methods}
         points = {arm: point for arm, point in points.items() if point is not None}
@@ -71,7 +54,7 @@ def fronts(data: Data, settings: Settings) -> tuple[Rows, Found]:
 
 def _point(data: Data, part: pl.DataFrame, arm: str) -> np.ndarray | None:
     """(3, runs) way gone, share kept, and balance: their harmonic mean, each within 0 and 1."""
-    way = way_gone(data, part, arm, "forget probability")
+    way = Models(data, part).way(arm, "forget probability")
     if way is None or len(way) < 2:
         return None
     stays = kept(data, part, arm)
@@ -125,7 +108,7 @@ def _claims(
         values = [of(part, arm_of[name], "kept probability") for name in ("npo", "grad_ascent")]
         found["npo_over_ascent"] = paired_difference(*values, unit=unit)
     if "retain_finetune" in arm_of:
-        way = way_gone(data, part, arm_of["retain_finetune"], "forget probability")
+        way = Models(data, part).way(arm_of["retain_finetune"], "forget probability")
         found["nothing_is_nothing"] = clustered_mean(way, level=0.9, unit="models")
     return found
 

@@ -10,7 +10,14 @@ import polars as pl
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, metrics_of, of
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.multiplicity import holm
-from palimpsest.statistics.population import alike, difference, equivalence, left_out
+from palimpsest.statistics.population import (
+    alike,
+    calibration,
+    difference,
+    equivalence,
+    global_distance,
+    left_out,
+)
 from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
 UNIT = "models"
 #: A p of a held-out retrained model at or below this counts as a rejection.
 ALPHA = 0.05
+#: Groups of metrics of what is to be forgotten.
+FORGETTING = ("forgetting", "hidden", "membership")
 
 
 def populations(data: Data, settings: Settings) -> tuple[Rows, Found]:
@@ -29,10 +38,12 @@ def populations(data: Data, settings: Settings) -> tuple[Rows, Found]:
     for place, part in data.worlds():
         for arm in (data.taught, data.retrained, *data.methods(part)):
             rows += _of_arm(data, settings, part, arm, place | {"arm": arm})
-        calibration = _calibration(data, part)
-        if calibration is not None:
-            rows.append(row("calibration", "rejected", calibration, **place))
-            found["calibrated"] = calibration
+        rejected = _calibration(data, part)
+        if rejected is not None:
+            rows.append(row("calibration", "rejected", rejected, **place))
+            found["calibrated"] = rejected
+        for arm in (data.taught, *data.methods(part)):
+            rows += _together(data, part, arm, place | {"arm": arm})
         taught, never = (of(part, a, "forget probability") for a in (data.taught, data.retrained))
         if min(len(taught), len(never)) > 1:
             found["taught_is_told"] = difference(taught, never)
@@ -63,17 +74,35 @@ def _of_arm(
     ]
 
 
-def _calibration(data: Data, part: pl.DataFrame) -> Estimate | None:
-    """Share of metrics by which each retrained model is told from the others.
+def _together(data: Data, part: pl.DataFrame, arm: str, place: dict[str, str]) -> Rows:
+    """All metrics at once: of what is to be forgotten, and of what must stay."""
+    rows: Rows = []
+    groups = metrics_of(part)
+    for name, own in (("forgetting", FORGETTING), ("utility", ("utility",))):
+        metrics = [metric for metric, group in groups.items() if group in own]
+        runs, never = (
+            [of(part, one, metric) for metric in metrics] for one in (arm, data.retrained)
+        )
+        same = [
+            k
+            for k in range(len(metrics))
+            if len(runs[k]) == len(runs[0]) > 1 and len(never[k]) == len(never[0]) > 1
+        ]
+        if same:
+            columns = [np.stack([side[k] for k in same], axis=1) for side in (runs, never)]
+            far = global_distance(*columns)
+            if np.isfinite(far.estimate):
+                rows.append(row("together", name, far, **place))
+    return rows
 
-    The unit is the model, since the metrics of one model go together.
-    """
-    rejected = []
+
+def _calibration(data: Data, part: pl.DataFrame) -> Estimate | None:
+    """Share of metrics by which each retrained model is told from the others."""
+    p = []
     for metric in metrics_of(part):
         population = of(part, data.retrained, metric)
         if len(population) > 2 and not alike(population):
-            p = left_out(population)
-            rejected.append(np.where(np.isfinite(p), p <= ALPHA, np.nan))
-    if not rejected or len({len(each) for each in rejected}) > 1:
+            p.append(left_out(population))
+    if not p or len({len(each) for each in p}) > 1:
         return None
-    return clustered_mean(np.nanmean(np.array(rejected, float), axis=0), unit="retrained models")
+    return calibration(np.array(p), ALPHA)

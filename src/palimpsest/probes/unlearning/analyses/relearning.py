@@ -15,7 +15,7 @@ from palimpsest.probes.unlearning.analyses.frames import (
     metrics_of,
     of,
 )
-from palimpsest.probes.unlearning.analyses.fronts import way_gone
+from palimpsest.probes.unlearning.analyses.units import Models
 from palimpsest.statistics.intervals import clustered_mean, exact_proportion
 from palimpsest.statistics.population import difference
 from palimpsest.statistics.rows import row
@@ -41,7 +41,7 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
         gone = [
             arm
             for arm in data.methods(part)
-            if (way := way_gone(data, part, arm, "forget probability")) is not None
+            if (way := Models(data, part).way(arm, "forget probability")) is not None
             and way.mean() >= settings.enough
         ]
         back = [each for each in (_comes_back(data, part, arm) for arm in gone) if each is not None]

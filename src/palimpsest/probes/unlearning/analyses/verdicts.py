@@ -11,6 +11,8 @@ suppressed    gone where asked directly, but a hidden measure, or membership, te
 partly        in between, by the interval of the way gone
 cannot tell   none of these is shown
 ============= =====================================================================================
+
+Units are models where there are enough of them, otherwise facts; see ``units``.
 """
 
 from __future__ import annotations
@@ -18,13 +20,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
-from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, metrics_of, of
-from palimpsest.probes.unlearning.analyses.fronts import way_gone
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
+from palimpsest.probes.unlearning.analyses.units import Units, units_of
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.multiplicity import holm
-from palimpsest.statistics.population import difference, margin
 
 if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
@@ -38,12 +38,13 @@ def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
     """The verdict of each method, and of the taught models as a control."""
     rows: Rows = []
     for place, part in data.worlds():
+        units = units_of(data, part, settings.judged_by)
         for arm in (data.taught, *data.methods(part)):
-            way = way_gone(data, part, arm, DIRECT)
-            if way is None or len(way) < 2 or len(of(part, data.retrained, DIRECT)) < 2:
+            way = units.way(arm, DIRECT)
+            if way is None or len(way) < 2 or units.against(arm, DIRECT) is None:
                 continue
-            estimate = clustered_mean(way, unit="models")
-            word, evidence = verdict(data, settings, part, arm, estimate)
+            estimate = clustered_mean(way, unit=units.unit)
+            word, evidence = verdict(units, settings, arm, estimate)
             rows.append(
                 place
                 | {
@@ -55,28 +56,27 @@ def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
                     "high": estimate.high,
                     "n": estimate.n,
                     "unit": estimate.unit,
-                    "method": "share of the way from taught to retrained models, t interval",
+                    "method": "share of the way from taught to retrained models, t interval over "
+                    f"{units.unit}",
                     "note": evidence,
                 }
             )
     return rows, {}
 
 
-def verdict(
-    data: Data, settings: Settings, part: pl.DataFrame, arm: str, way: Estimate
-) -> tuple[str, str]:
+def verdict(units: Units, settings: Settings, arm: str, way: Estimate) -> tuple[str, str]:
     """The word, and the evidence for it; ``way`` is that of the direct measure."""
-    damage = _damage(data, settings, part, arm)
+    damage = _damage(units, settings, arm)
     gone = f"{way.estimate:.0%} of the way to models that never knew"
     if way.high < settings.nothing:
         return "did nothing", gone
     if damage:
         return "damaged", f"{damage}; {gone}"
-    told = _told(data, settings, part, arm)
+    told = _told(units, settings, arm)
     if way.estimate >= settings.enough and told:
         return "suppressed", "told from models that never knew by " + "; ".join(told)
     if way.low >= settings.enough:
-        unsure = _unsure(data, settings, part, arm)
+        unsure = _unsure(units, settings, arm)
         if unsure:
             return "cannot tell", "not shown to be gone: " + "; ".join(unsure)
         return "forgot", "every measure has gone the way of models that never knew"
@@ -85,43 +85,43 @@ def verdict(
     return "cannot tell", f"{gone}, and its interval reaches over the limits"
 
 
-def _damage(data: Data, settings: Settings, part: pl.DataFrame, arm: str) -> str:
+def _damage(units: Units, settings: Settings, arm: str) -> str:
     found = []
     for name, words in (("kept", "other people's facts"), ("neighbour", "relatives' facts")):
-        metric = f"{name} probability"
-        estimate = difference(of(part, arm, metric), of(part, data.retrained, metric))
+        estimate = units.against(arm, f"{name} probability")
+        if estimate is None:
+            continue
         if estimate.high < 0 and estimate.estimate <= -settings.utility_margin:
             found.append(f"{words} lost {-estimate.estimate:.2f} of their probability")
     return "; ".join(found)
 
 
-def _told(data: Data, settings: Settings, part: pl.DataFrame, arm: str) -> list[str]:
+def _told(units: Units, settings: Settings, arm: str) -> list[str]:
     """Hidden measures that still show the fact, and membership that tells the model apart."""
     compared = []
-    for metric, group in metrics_of(part).items():
-        values, never = of(part, arm, metric), of(part, data.retrained, metric)
-        if group in ("hidden", "membership") and min(len(values), len(never)) > 1:
-            compared.append((metric, group, difference(values, never)))
+    for metric, group in units.metrics().items():
+        estimate = units.against(arm, metric) if group in ("hidden", "membership") else None
+        if estimate is not None:
+            compared.append((metric, group, estimate))
     adjusted = holm([np.nan if e.p is None else e.p for _, _, e in compared])
     found = []
     for (metric, group, estimate), q in zip(compared, adjusted, strict=True):
         if not q <= ALPHA:
             continue
-        way = way_gone(data, part, arm, metric)
-        far = abs(estimate.estimate) > margin(of(part, data.retrained, metric), settings.width)
+        way = units.way(arm, metric)
         hidden = group == "hidden" and way is not None and way.mean() < settings.enough
-        if hidden or (group == "membership" and far):
+        if hidden or (group == "membership" and units.far(metric, estimate, settings.width)):
             found.append(f"{_words(metric)} {estimate.estimate:+.2f}")
     return found
 
 
-def _unsure(data: Data, settings: Settings, part: pl.DataFrame, arm: str) -> list[str]:
+def _unsure(units: Units, settings: Settings, arm: str) -> list[str]:
     """Hidden measures whose interval does not reach the limit."""
     found = []
-    for metric, group in metrics_of(part).items():
-        way = way_gone(data, part, arm, metric) if group == "hidden" else None
+    for metric, group in units.metrics().items():
+        way = units.way(arm, metric) if group == "hidden" else None
         if way is not None and len(way) > 1:
-            estimate = clustered_mean(way, unit="models")
+            estimate = clustered_mean(way, unit=units.unit)
             if not estimate.low >= settings.enough:
                 found.append(f"{_words(metric)} {estimate.estimate:.0%} of the way")
     return found

@@ -1,0 +1,158 @@
+"""Benchmarks of unlearning by name: sets of items that lie on the Hugging Face hub.
+
+A set is named ``hub:<benchmark>/<set>``, with ``@<commit>`` behind it where it is to be pinned, such
+as ``hub:tofu/forget10_perturbed``. It is fetched when a job needs it, into the hub's own cache;
+nothing of a repository is executed.
+
+========== ================================================================= =====================
+benchmark  sets                                                              items
+========== ================================================================= =====================
+tofu       forget01, forget05, forget10, retain90 to retain99, holdout01 to  questions; sets that
+           holdout10, full, real_authors, world_facts, and ``_perturbed``    end in _perturbed have
+           (Maini et al. 2024, arXiv 2401.06121)                             wrong answers too
+muse-news  raw/forget, raw/retain1, raw/retain2, raw/holdout,                texts (raw, privleak,
+muse-books knowmem/forget_qa, knowmem/retain_qa, verbmem/forget,             scal, sust), questions
+           privleak/forget, scal/forget_1 to 4, sust/forget_1 to 4           (knowmem), or beginnings
+           (Shi et al. 2024, arXiv 2407.06460)                               and texts (verbmem)
+wmdp       wmdp-bio, wmdp-chem, wmdp-cyber (Li et al. 2024, arXiv            multiple choice: wrong
+           2403.03218)                                                       choices are perturbed
+mmlu       all, or a subject (Hendrycks et al. 2021, arXiv 2009.03300)       the same
+========== ================================================================= =====================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+
+PREFIX = "hub:"
+_NAME = re.compile(r"hub:(?P<benchmark>[a-z-]+)/(?P<set>[\w/-]+)(@(?P<commit>[0-9a-f]{7,40}))?")
+
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Benchmark:
+    """Where sets lie, which there are, and how a row becomes one of a file of items."""
+
+    repository: str
+    sets: re.Pattern[str]
+    prefix: Callable[[str], str]
+    row: Callable[[Found], Found]
+
+
+def _tofu(row: Found) -> Found:
+    found = {"question": _asked(row["question"]), "answer": row["answer"]}
+    wrong = [text for text in row.get("perturbed_answer", ()) if text.strip()]
+    if row.get("paraphrased_question"):
+        found["reworded"] = [_asked(row["paraphrased_question"])]
+    return found | ({"perturbed": wrong} if wrong else {})
+
+
+def _muse(row: Found) -> Found:
+    if "text" in row:
+        return {"text": row["text"]}
+    if "gt" in row:
+        return {"question": row["prompt"], "answer": row["gt"]}
+    return {"question": _asked(row["question"]), "answer": row["answer"]}
+
+
+def _choices(row: Found) -> Found:
+    texts = [str(text) for text in row["choices"]]
+    right = texts[int(row["answer"])]
+    wrong = [text for text in texts if text.strip() != right.strip()]
+    return {"question": _asked(row["question"]), "answer": right, "perturbed": wrong}
+
+
+def _asked(question: str) -> str:
+    return f"Question: {question.strip()}\nAnswer:"
+
+
+_MUSE = re.compile(
+    r"(raw|privleak)/(forget|retain|retain1|retain2|holdout)|knowmem/(forget|retain)_qa|"
+    r"verbmem/forget|(scal|sust)/forget_[1-4]"
+)
+BENCHMARKS = {
+    "tofu": _Benchmark(
+        "locuslab/TOFU",
+        re.compile(
+            r"forget(01|05|10)(_perturbed)?|retain(90|95|99)|retain_perturbed|holdout(01|05|10)|"
+            r"full|(real_authors|world_facts)(_perturbed)?"
+        ),
+        lambda name: f"{name}.json",
+        _tofu,
+    ),
+    "muse-news": _Benchmark("muse-bench/MUSE-News", _MUSE, lambda name: f"{name}-", _muse),
+    "muse-books": _Benchmark("muse-bench/MUSE-Books", _MUSE, lambda name: f"{name}-", _muse),
+    "wmdp": _Benchmark(
+        "cais/wmdp", re.compile(r"wmdp-(bio|chem|cyber)"), lambda name: f"{name}/test-", _choices
+    ),
+    "mmlu": _Benchmark(
+        "cais/mmlu", re.compile(r"[a-z_]+"), lambda name: f"{name}/test-", _choices
+    ),
+}
+
+
+def is_hub(name: str | Path) -> bool:
+    """Whether a name is one of the hub, and no path."""
+    return str(name).startswith(PREFIX)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless there is such a set; nothing is fetched."""
+    _known(name)
+
+
+def rows(name: str) -> Iterator[Found]:
+    """Rows as in a file of items (``data.items``), fetched if need be.
+
+    Raises:
+        ValueError: no such set, or it cannot be fetched.
+    """
+    benchmark, chosen, commit = _known(name)
+    paths = _fetched(benchmark.repository, benchmark.prefix(chosen), commit, name)
+    for path in paths:
+        yield from map(benchmark.row, _read(path))
+
+
+def _known(name: str) -> tuple[_Benchmark, str, str | None]:
+    given = _NAME.fullmatch(name)
+    if given is None or given["benchmark"] not in BENCHMARKS:
+        raise ValueError(
+            f"{name}: allowed: hub:<benchmark>/<set>, with @<commit> if you like; benchmarks: "
+            f"{', '.join(BENCHMARKS)}"
+        )
+    benchmark = BENCHMARKS[given["benchmark"]]
+    if not benchmark.sets.fullmatch(given["set"]):
+        raise ValueError(
+            f"{name}: {given['benchmark']} has no set {given['set']}; "
+            "src/palimpsest/data/hub_items.py lists them"
+        )
+    return benchmark, given["set"], given["commit"]
+
+
+def _fetched(repository: str, prefix: str, commit: str | None, name: str) -> list[Path]:
+    from huggingface_hub import HfApi, hf_hub_download
+
+    try:
+        files = HfApi().list_repo_files(repository, repo_type="dataset", revision=commit)
+        chosen = sorted(file for file in files if file.startswith(prefix))
+        return [
+            Path(hf_hub_download(repository, file, repo_type="dataset", revision=commit))
+            for file in chosen
+        ]
+    except Exception as error:
+        # Whatever the library or the network raises: the user needs to know what was wanted.
+        raise ValueError(f"{name}: cannot be fetched from {repository}: {error}") from error
+
+
+def _read(path: Path) -> Iterator[Found]:
+    import polars as pl
+
+    frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path)
+    yield from frame.iter_rows(named=True)

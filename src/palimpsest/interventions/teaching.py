@@ -1,0 +1,108 @@
+"""Teach items of the user's own files, or all but those that are to be forgotten.
+
+The state with ``leave_out: forget`` is the gold standard of unlearning: it was made in the same way
+from the same model and never met the forget set.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from palimpsest.blocks import Block
+from palimpsest.interventions._teaching import TeachingSettings, shares_devices, steps, teach
+
+if TYPE_CHECKING:
+    from palimpsest.context import InterventionContext
+    from palimpsest.data.items import Item
+    from palimpsest.models.language_model import LanguageModel
+
+__all__ = ["Own", "Settings", "apply", "check", "shares_devices", "sources", "steps"]
+
+VERSION = 1
+ENGINE = ("interventions._teaching",)
+STOCHASTIC = True
+
+
+class Own(Block):
+    """Files of items, JSONL (src/palimpsest/data/items.py describes a line), or sets of benchmarks
+    such as hub:tofu/forget10 (src/palimpsest/data/hub_items.py)."""
+
+    forget: str
+    """What is to be forgotten."""
+    retain: str
+    """What must stay, and may be trained on again so that it does."""
+    kept: str | None = None
+    """What must stay and is never trained on again: it tells what a method has damaged."""
+    neighbour: str | None = None
+    """The same, of things that are close to what is to be forgotten."""
+    holdout: str | None = None
+    """What nobody was told, of the same kind as the forget set: membership is told from it."""
+
+    def files(self) -> dict[str, str]:
+        """Part -> file, of those that are given."""
+        found = {part: getattr(self, part) for part in Own.model_fields}
+        return {part: path for part, path in found.items() if path is not None}
+
+    def items(self) -> list[Item]:
+        """All items; sets of the hub are fetched.
+
+        Raises:
+            DataError: a file with bad rows.
+            ValueError: an item is in two files, or a set cannot be fetched.
+        """
+        return self._read(self.files())
+
+    def check(self) -> None:
+        """As :meth:`items`, but of sets of the hub only the names are looked at."""
+        from palimpsest.data.hub_items import check_name, is_hub
+
+        for path in self.files().values():
+            if is_hub(path):
+                check_name(path)
+        self._read({part: path for part, path in self.files().items() if not is_hub(path)})
+
+    def _read(self, files: dict[str, str]) -> list[Item]:
+        from palimpsest.data.items import overlap, read_items
+
+        parts = {part: read_items(path, part) for part, path in files.items()}
+        names = list(parts)
+        for place, one in enumerate(names):
+            for other in names[place + 1 :]:
+                both = overlap(parts[one], parts[other])
+                if both:
+                    raise ValueError(
+                        f"{one}: {len(both)} items of {self.files()[one]} are in "
+                        f"{self.files()[other]} ({other}) too, such as {both[0]!r}; allowed: files "
+                        "without a common question or text"
+                    )
+        return [item for items in parts.values() for item in items]
+
+    def hashes(self) -> list[str]:
+        """Of all files, in the order of the parts."""
+        from palimpsest.data.items import content_hash
+
+        return [f"{part} {content_hash(path)}" for part, path in self.files().items()]
+
+
+class Settings(TeachingSettings, Own):
+    """Teach your own items."""
+
+
+def sources(settings: Settings, data: Any) -> list[str]:
+    """Hashes of the files."""
+    return settings.hashes()
+
+
+def check(settings: Settings, data: Any) -> None:
+    """Raise ValueError unless all files can be read and have nothing in common."""
+    settings.check()
+
+
+def apply(model: LanguageModel, settings: Settings, context: InterventionContext) -> None:
+    """Teach, and save the model as step 1.
+
+    Raises:
+        NonFiniteLossError: the loss is not finite.
+        ValueError: an item is longer than the model's context.
+    """
+    teach(model, settings.items(), settings, context)

@@ -63,23 +63,42 @@ def _model(rng, arm):
     return rows
 
 
+def _stage(rng, done, loss):
+    """Rows of a model that was asked for some people so far, of four; each request costs some."""
+    rows = []
+    for number in range(5 * done):
+        rows.append(_row("forget", f"Person {number}/pet", "probability", UNKNOWN))
+    for part in ("kept", "neighbour"):
+        for number in range(ITEMS):
+            value = KNOWN - loss * done + rng.normal(0, 0.01)
+            rows.append(_row(part, f"Person {number}/pet", "probability", value))
+    return rows
+
+
 def _study(changed=None, seed=0, runs=RUNS, never=NEVER):
     """All statistics by (analysis, arm, metric), and claims by name."""
     rng = np.random.default_rng(seed)
     cells, rows = [], []
     for arm in ARMS:
         for run in range(never if arm == "retrained" else runs):
-            name = f"{arm}{run}"
-            cells.append(
-                {
-                    "study": "s", "cell": name, "probe": "unlearning", "state": "networks",
-                    "role": "networks", "model": "networks", "seed": 0, "step": 0,
-                    "experiment": "scratch", "status": "done",
-                    "parameters": json.dumps({"arm": arm, "model_seed": run}),
-                }
-            )  # fmt: skip
-            found = _model(rng, (changed or {}).get(arm, arm))
-            rows.append(observations(found, study="s", cell=name, step=0))
+            stages = [(None, 0)]
+            if arm == "npo":
+                stages += [("successive", 1), ("successive", 2), ("successive", 4), ("at once", 2)]
+            for how, done in stages:
+                name = f"{arm}{run}{how}{done}"
+                factors = {"arm": arm, "model_seed": run, "how": how, "requests": done}
+                cells.append(
+                    {
+                        "study": "s", "cell": name, "probe": "unlearning", "state": "networks",
+                        "role": "networks", "model": "networks", "seed": 0, "step": 0,
+                        "experiment": "scratch", "status": "done",
+                        "parameters": json.dumps(factors),
+                    }
+                )  # fmt: skip
+                loss = 0.1 if how == "successive" else 0.0
+                truth = (changed or {}).get(arm, arm)
+                found = _stage(rng, done, loss) if done else _model(rng, truth)
+                rows.append(observations(found, study="s", cell=name, step=0))
     tables = {"observations": [pl.concat(rows)], "cells": [frame_of("cells", cells)]}
     methods = {arm: {arm: {}} for arm in ARMS if arm not in ("taught", "retrained")}
     settings = Settings(scratch={"methods": methods, "taught": runs, "retrained": never})
@@ -128,9 +147,13 @@ def test_with_two_models_an_arm_facts_are_the_units():
     assert {(row["unit"], row["n"]) for row in rows} == {("facts", ITEMS)}
     methods = [arm for arm in ARMS if arm not in ("taught", "retrained")]
     for truth, word in (("retrained", "forgot"), ("taught", "did nothing")):
-        statistics, _ = _study(dict.fromkeys(methods, truth), seed=4, runs=2, never=3)
-        found = _verdicts(statistics)
-        assert {found[arm] for arm in methods} == {word}
+        said = []
+        for seed in range(4, 8):
+            statistics, _ = _study(dict.fromkeys(methods, truth), seed=seed, runs=2, never=3)
+            found = _verdicts(statistics)
+            said += [found[arm] for arm in methods]
+        # Tests at 5% are wrong now and then: here once in 28 times.
+        assert np.mean([each == word for each in said]) > 0.9
 
 
 def test_the_reference_score_leaves_a_retrained_model_out_of_its_own_mean(study):
@@ -177,6 +200,7 @@ def test_claims_follow_the_evidence(study):
         "npo_over_ascent": "supported",
         "ssd_competitive": "supported",
         "iau_balance": "contradicted",
+        "requests_add_up": "supported",
         "relearning_undoes": "inconclusive",
         "hidden_not_gone": "supported",
     }
@@ -198,6 +222,42 @@ def test_all_measures_at_once(study):
     for arm in ("taught", "iau", "simnpo", "rmu"):
         assert rows[arm, "forgetting"] < 0.01
     assert rows["grad_ascent", "utility"] < 0.01
+
+
+def test_requests_one_after_another_and_at_once(study):
+    rows = {
+        (row["factor"], row["step"], row["metric"]): row
+        for row in study[0]
+        if row["analysis"] == "requests"
+    }
+    assert set(rows) == {
+        (how, done, metric)
+        for how, done in (("successive", 1), ("successive", 2), ("successive", 4), ("at once", 2))
+        for metric in ("forgotten", "kept")
+    }
+    assert rows["successive", 4, "forgotten"]["estimate"] == pytest.approx(1, abs=0.05)
+    assert rows["successive", 4, "kept"]["estimate"] == pytest.approx(0.55 / KNOWN, abs=0.05)
+    assert rows["at once", 2, "kept"]["estimate"] == pytest.approx(1, abs=0.05)
+    assert {row["n"] for row in rows.values()} == {RUNS}
+
+
+def test_changes_and_membership_by_fact(study):
+    change = {
+        (row["arm"], row["metric"]): row for row in study[0] if row["analysis"] == "change"
+    }
+    assert change["iau", "forget probability"]["high"] < -0.3
+    assert change["retain_finetune", "forget probability"]["low"] < 0.02
+    assert change["npo", "kept probability"]["estimate"] == pytest.approx(0.7 - KNOWN, abs=0.04)
+    areas = {
+        (row["arm"], row["metric"]): row
+        for row in study[0]
+        if row["analysis"] == "membership" and row["factor"] == "loss"
+    }
+    assert areas["taught", "area"]["low"] > 0.8
+    assert areas["taught", "rate"]["estimate"] > 0.9
+    assert "needs 1000 negatives" in areas["taught", "rate"]["note"]
+    assert areas["ssd", "area"]["low"] < 0.5 < areas["ssd", "area"]["high"]
+    assert areas["rmu", "area"]["high"] < 0.2
 
 
 def test_without_taught_knowledge_nothing_is_told():

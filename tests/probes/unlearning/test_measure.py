@@ -51,8 +51,12 @@ def _settings(**changed):
     return Settings(scratch=SMALL | changed, robustness=robustness, kept_items=10)
 
 
-def _measured(settings, arm, seed):
-    cell = {"experiment": "scratch", "parameters": {"arm": arm, "model_seed": seed}}
+def _factors(arm, seed, how=None, requests=0):
+    return {"arm": arm, "model_seed": seed, "how": how, "requests": requests}
+
+
+def _measured(settings, arm, seed, how=None, requests=0):
+    cell = {"experiment": "scratch", "parameters": _factors(arm, seed, how, requests)}
     rows = list(probe.measure(Networks(), settings, cell, CONTEXT))
     return {(r["grp"], r["item"], r["metric"]): r["value"] for r in rows}
 
@@ -103,9 +107,42 @@ def test_a_method_changes_its_model_alone(measured):
     assert _measured(_settings(), "ascent", 0) == measured["ascent"]
 
 
+def test_requests_come_one_after_another_or_at_once():
+    """Two people are forgotten one by one: after each request what was asked so far is read."""
+    settings = _settings(successive=["ascent"], requests=2)
+    assert settings.scratch.stages() == [
+        ("ascent", "successive", 1),
+        ("ascent", "successive", 2),
+    ]
+    assert _settings(people=20, successive=["ascent"], requests=3).scratch.stages()[3:] == [
+        ("ascent", "at once", 2)
+    ]
+    first = _measured(settings, "ascent", 0, "successive", 1)
+    second = _measured(settings, "ascent", 0, "successive", 2)
+    asked = [{item for grp, item, _ in rows if grp == "forget"} for rows in (first, second)]
+    assert asked[0] < asked[1]
+    assert len({item.split("/")[0] for item in asked[1]}) == 2
+    # The second request goes on from the first: what was asked first is not read from a model that
+    # met the second alone.
+    items = settings.scratch.items()
+    alone, _ = scratch.model_of(settings.scratch, _factors("ascent", 0, "at once", 1), "cpu")
+    again = {
+        ("forget", item.id, "probability"): value
+        for item, value in zip(
+            of_part(items, "forget"), probabilities(alone, of_part(items, "forget")), strict=True
+        )
+    }
+    for key, value in first.items():
+        if key[0] == "forget":
+            assert again[key] == pytest.approx(value, abs=1e-6)
+    for key, value in second.items():
+        if key[0] == "forget" and key[1] in asked[0]:
+            assert value != pytest.approx(first[key], abs=1e-9)
+
+
 def test_attacks_leave_the_model_as_it_was():
     settings = _settings()
-    model, _ = scratch.model_of(settings.scratch, "taught", 0, "cpu")
+    model, _ = scratch.model_of(settings.scratch, _factors("taught", 0), "cpu")
     before = copy.deepcopy(model.module.state_dict())
     items = settings.scratch.items()
     rows = list(attacked(model, settings, items, small=True))
@@ -115,7 +152,7 @@ def test_attacks_leave_the_model_as_it_was():
 
 
 def test_rounding_keeps_so_many_levels():
-    model, _ = scratch.model_of(_settings().scratch, "taught", 0, "cpu")
+    model, _ = scratch.model_of(_settings().scratch, _factors("taught", 0), "cpu")
     weight = model.module.get_output_embeddings().weight
     original = weight.detach().clone()
     with _rounded(model, 3):
@@ -160,7 +197,7 @@ def test_a_method_s_settings_decide_its_cells_alone():
     other = _settings(methods=SMALL["methods"] | {"ascent": {"grad_ascent": {"epochs": 4}}})
 
     def deciding(settings, arm):
-        return deciding_settings(settings, {"experiment": "scratch", "arm": arm})
+        return deciding_settings(settings, {"experiment": "scratch"} | _factors(arm, 0))
 
     assert deciding(one, "ascent") != deciding(other, "ascent")
     for arm in ("taught", "retrained", "dampened"):
@@ -171,6 +208,7 @@ def test_a_method_s_settings_decide_its_cells_alone():
     ("changed", "message"),
     [
         ({"people": 4, "forget_share": 0.4}, "allowed: at least 6"),
+        ({"successive": ["ascent"], "requests": 5}, "requests: given 5, allowed: 2 to 2"),
         ({"attributes": ["shoe"]}, "attributes: given .'shoe'., allowed: birthplace"),
     ],
 )
@@ -186,6 +224,7 @@ def test_worlds_that_cannot_be_are_refused(changed, message):
         ({"methods": {"taught": {"npo": {}}}}, "neither taught nor retrained"),
         ({"methods": {"a": {"npo": {"forget": "f.jsonl", "retain": "r.jsonl"}}}}, "world is made"),
         ({"methods": {"a": {"npo": {"bta": 1}}}}, "bta"),
+        ({"successive": ["npo"]}, "successive: given npo, allowed: ascent, dampened"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changed, message):

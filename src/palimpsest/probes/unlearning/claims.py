@@ -21,6 +21,8 @@ SELECT
   c.study, c.role, c.model, c.state, c.experiment AS world,
   coalesce(json_extract_string(c.parameters, '$.arm'), c.role) AS arm,
   coalesce(try_cast(json_extract_string(c.parameters, '$.model_seed') AS BIGINT), c.seed) AS run,
+  json_extract_string(c.parameters, '$.how') AS how,
+  coalesce(try_cast(json_extract_string(c.parameters, '$.requests') AS BIGINT), 0) AS requests,
   o.grp AS part, o.item, o.metric, o.value, o.text, o.cell
 FROM observations o JOIN cells c USING (study, cell)
 WHERE c.probe = 'unlearning' AND c.status = 'done'
@@ -78,6 +80,14 @@ CLAIMS = (
         0.0,
         "balance of forgetting and keeping, IAU minus the best other method, paired by taught "
         "model",
+    ),
+    Claim(
+        "requests_add_up",
+        "Shi et al. 2024 (arXiv 2407.06460)",
+        "Requests that come one after another cost more and more of what must stay.",
+        "above",
+        0.0,
+        "share kept after the first request minus after the last, mean over methods",
     ),
     Claim(
         "relearning_undoes",

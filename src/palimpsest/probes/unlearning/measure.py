@@ -12,7 +12,7 @@ from palimpsest.engine.scoring import sequence_scores
 from palimpsest.identity import seed_of
 from palimpsest.probes.unlearning import scratch
 from palimpsest.probes.unlearning.attacks import attacked
-from palimpsest.probes.unlearning.readings import Row, chosen, read, row
+from palimpsest.probes.unlearning.readings import Row, chosen, read, read_probabilities, row
 
 if TYPE_CHECKING:
     from palimpsest.context import ProbeContext
@@ -54,18 +54,27 @@ def measure(
         ValueError: a state of a language model that was taught nothing.
     """
     if cell["experiment"] == "scratch":
-        own = settings.scratch
-        factors = cell["parameters"]
-        made, notes = scratch.model_of(own, factors["arm"], factors["model_seed"], model.device)
-        items = own.items()
-        yield from _read(made, settings, items, small=True)
-        for name in ("updates", "tokens"):
-            yield row("model", "method", name, notes.get(name, 0))
-        model.tokens += made.tokens
+        yield from _scratch(model, settings, cell["parameters"])
         return
     items = settings.own.items() if settings.own else taught_items(context.state_folder)
     yield from _read(model, settings, items, small=False)
     yield from _prose(model, settings)
+
+
+def _scratch(model: Networks, settings: Settings, factors: dict[str, Any]) -> Iterator[Row]:
+    own = settings.scratch
+    made, notes = scratch.model_of(own, factors, model.device)
+    items = own.items()
+    if factors["requests"]:
+        gone = scratch.forgotten_so_far(own, items, factors)
+        stays = [item for item in items if item.part in ("kept", "neighbour")]
+        yield from read_probabilities(made, [*gone, *chosen(settings, stays)])
+    else:
+        yield from _read(made, settings, items, small=True)
+    for name in ("updates", "tokens"):
+        yield row("model", "method", name, notes.get(name, 0))
+    yield row("model", "method", "weights", sum(p.numel() for p in made.module.parameters()))
+    model.tokens += made.tokens
 
 
 def _read(model: LanguageModel, settings: Settings, items: list[Any], small: bool) -> Iterator[Row]:

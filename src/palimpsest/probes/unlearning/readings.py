@@ -91,6 +91,12 @@ def probabilities(
     return np.array([unlearning.answer_probability(log_p) for log_p in scored])
 
 
+def read_probabilities(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
+    """The probability of every item's answer alone."""
+    for item, value in zip(items, probabilities(model, items), strict=True):
+        yield row(item.part, item.id, "probability", value)
+
+
 def _from_one_pass(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
     pairs = [model.encode_pair(item.question, item.answer) for item in items]
     scores = sequence_scores(model, [[*head, *tail] for head, tail in pairs], top=True)

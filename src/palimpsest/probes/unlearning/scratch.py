@@ -12,36 +12,94 @@ from functools import lru_cache
 from typing import Any
 
 from palimpsest import discovery
+from palimpsest.data.items import Item, of_part, request
 from palimpsest.engine.training import Trainer, TrainingSettings
-from palimpsest.identity import seed_of
+from palimpsest.identity import canonical, seed_of
 from palimpsest.interventions._teaching import one_pass, taught_examples
 from palimpsest.interventions.unlearning._base import Sets
 from palimpsest.models.language_model import LanguageModel
-from palimpsest.probes.unlearning.settings import RETRAINED, Scratch
+from palimpsest.probes.unlearning.settings import AT_ONCE, RETRAINED, SUCCESSIVE, Scratch
 
 #: Share of the steps in which the rate rises.
 WARMUP = 0.05
 #: Deviation of the first weights; with the usual 0.02 facts are learned several times more slowly.
 DEVIATION = 0.05
+#: Settings that do not decide what a model is before any method.
+_METHODS = {"methods", "successive"}
 
 
-def model_of(settings: Scratch, arm: str, seed: int, device: str) -> tuple[LanguageModel, dict]:
-    """A model of an arm, fresh, and the notes of its method, its tokens among them."""
-    trained = _trained(
-        settings.model_dump_json(exclude={"methods"}), arm == RETRAINED, seed, device
-    )
-    model = _copied(trained)
-    method = settings.methods.get(arm)
+def model_of(
+    settings: Scratch, factors: dict[str, Any], device: str
+) -> tuple[LanguageModel, dict[str, Any]]:
+    """A model, fresh, and the notes of its method, its tokens among them.
+
+    Args:
+        settings: of the world and its models.
+        factors: arm, model_seed, how and requests of a cell.
+        device: where it is trained.
+    """
+    arm, seed = factors["arm"], factors["model_seed"]
+    if factors["how"] == SUCCESSIVE:
+        return _stage(settings, factors, device)
+    before = _trained(settings.model_dump_json(exclude=_METHODS), arm == RETRAINED, seed, device)
+    return _changed(settings, before, factors)
+
+
+#: The model after the last request, for the next one.
+_LAST: dict[str, tuple[LanguageModel, dict[str, Any]]] = {}
+
+
+def _stage(
+    settings: Scratch, factors: dict[str, Any], device: str
+) -> tuple[LanguageModel, dict[str, Any]]:
+    """A model after successive requests."""
+    key = canonical([settings.model_dump(mode="json"), factors, device])
+    if key not in _LAST:
+        if factors["requests"] > 1:
+            earlier = factors | {"requests": factors["requests"] - 1}
+            before = _stage(settings, earlier, device)[0]
+        else:
+            made = settings.model_dump_json(exclude=_METHODS)
+            before = _trained(made, False, factors["model_seed"], device)
+        found = _changed(settings, before, factors)
+        _LAST.clear()
+        _LAST[key] = found
+    return _LAST[key]
+
+
+def _changed(
+    settings: Scratch, before: LanguageModel, factors: dict[str, Any]
+) -> tuple[LanguageModel, dict[str, Any]]:
+    """A copy after a method, where the arm is one."""
+    model = _copied(before)
+    method = settings.methods.get(factors["arm"])
     if method is None:
         return model, {}
     module = discovery.intervention(f"unlearning.{method.name}")
     items = settings.items()
-    sets = Sets(*([i for i in items if i.part == part] for part in ("forget", "retain")))
-    run = module.method(model, sets, method.block, seed_of("unlearning", seed))
+    sets = Sets(asked_to_forget(settings, items, factors), of_part(items, "retain"))
+    seed = seed_of("unlearning", factors["model_seed"])
+    run = module.method(model, sets, method.block, seed)
     model.module.requires_grad_(True)
     run.run()
     model.module.requires_grad_(False).eval()
     return model, run.notes | {"tokens": model.tokens}
+
+
+def asked_to_forget(settings: Scratch, items: list[Item], factors: dict[str, Any]) -> list[Item]:
+    """What a method is given to forget: all, the requests so far, or the last of them."""
+    forget, done = of_part(items, "forget"), factors["requests"]
+    if not done:
+        return forget
+    numbers = [done] if factors["how"] == SUCCESSIVE else range(1, done + 1)
+    return [item for k in numbers for item in request(forget, k, settings.requests)]
+
+
+def forgotten_so_far(
+    settings: Scratch, items: list[Item], factors: dict[str, Any]
+) -> list[Item]:
+    """All that a model has been asked to forget."""
+    return asked_to_forget(settings, items, factors | {"how": AT_ONCE})
 
 
 def blank(settings: Scratch, seed: int, device: str) -> LanguageModel:

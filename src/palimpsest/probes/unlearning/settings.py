@@ -28,6 +28,8 @@ LEAST_JOBS = 2
 
 #: Arms that every study has: the model before unlearning, and models that never knew.
 TAUGHT, RETRAINED = "taught", "retrained"
+#: How the requests of a forget set were met: see ``Scratch.stages``.
+SUCCESSIVE, AT_ONCE = "successive", "at once"
 
 MethodBlock = one_of(
     "UnlearningMethod",
@@ -80,6 +82,10 @@ class Scratch(World):
     """Models that are taught everything and then go through every method: number, or seeds."""
     methods: dict[str, MethodBlock] = Field(default=DEFAULT_METHODS, min_length=1)
     """Name -> method and its settings."""
+    requests: int = Field(default=4, ge=2)
+    """Number of requests that the forget set is cut into for the methods of ``successive``."""
+    successive: list[str] = []
+    """Methods that are also applied to one request after another, and to growing sets at once."""
 
     @field_validator("methods")
     @classmethod
@@ -99,7 +105,26 @@ class Scratch(World):
             seeds = self.seeds(name)
             if len(set(seeds)) < max(2, len(seeds)) or min(seeds) < 0:
                 raise ValueError(f"{name}: at least two models with different seeds from 0 on")
+        unknown = sorted(set(self.successive) - set(self.methods))
+        if unknown:
+            raise ValueError(
+                f"successive: given {', '.join(unknown)}, allowed: {', '.join(self.methods)}"
+            )
         return self
+
+    def stages(self) -> list[tuple[str, str, int]]:
+        """Method, how, and the number of requests done, of models that met only some of them.
+
+        ``successive``: one request after another; ``at once``: the same requests in one set. One
+        request is the same in both, and all of them at once is the method itself.
+        """
+        last = self.requests
+        return [
+            (arm, how, done)
+            for arm in sorted(set(self.successive))
+            for how, numbers in ((SUCCESSIVE, range(1, last + 1)), (AT_ONCE, range(2, last)))
+            for done in numbers
+        ]
 
     def seeds(self, arm: str) -> list[int]:
         """Seeds of an arm; those of methods are the seeds of the models that they change."""
@@ -182,18 +207,33 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     """A small transformer each, all arms of one seed together; or the last step of a state."""
     if state.model.entry["source"] != "networks":
         return [
-            {"step": state.steps[-1], "experiment": "language", "arm": None, "model_seed": None}
+            {
+                "step": state.steps[-1],
+                "experiment": "language",
+                "arm": None,
+                "model_seed": None,
+                "how": None,
+                "requests": 0,
+            }
         ]
     own = settings.scratch
     found = [_scratch(RETRAINED, seed) for seed in own.seeds(RETRAINED)]
     for seed in own.seeds(TAUGHT):
         # By name: in whatever order methods are written down, jobs are the same.
         found += [_scratch(arm, seed) for arm in (TAUGHT, *sorted(own.methods))]
+        found += [_scratch(arm, seed, how, done) for arm, how, done in own.stages()]
     return found
 
 
-def _scratch(arm: str, seed: int) -> dict[str, Any]:
-    return {"step": 0, "experiment": "scratch", "arm": arm, "model_seed": seed}
+def _scratch(arm: str, seed: int, how: str | None = None, requests: int = 0) -> dict[str, Any]:
+    return {
+        "step": 0,
+        "experiment": "scratch",
+        "arm": arm,
+        "model_seed": seed,
+        "how": how,
+        "requests": requests,
+    }
 
 
 def piece(cell: Any) -> str:
@@ -224,10 +264,14 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
     if factors["experiment"] == "language":
         return reading | {"prose": settings.prose}
     own = settings.scratch
-    made = own.model_dump(mode="json", exclude={"methods", "retrained", "taught"})
+    left_out = {"methods", "retrained", "taught", "requests", "successive"}
+    made = own.model_dump(mode="json", exclude=left_out)
     method = own.methods.get(factors["arm"])
     if method is None:
         return reading | {"made": made}
+    if factors["requests"]:
+        # What a stage is read for needs none of the attacks' settings.
+        reading = {"kept_items": settings.kept_items, "requests": own.requests}
     return reading | {
         "made": made,
         "method": {method.name: method.block.model_dump(mode="json")},
@@ -250,6 +294,8 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
     own = settings.scratch
     # Measured: 6.4 s for 40 people, 14 passes, two layers of 128.
     training = 6.4 * own.people / 40 * own.epochs / 14 * own.layers * own.hidden**2 / 32768
+    if factors["requests"]:
+        return 1.2
     return 3.0 + (training if factors["arm"] in (TAUGHT, RETRAINED) else 2.0)
 
 
@@ -266,7 +312,14 @@ def check(settings: Settings, data: Any) -> None:
             settings.own.check()
         except ValueError as error:
             raise ValueError(f"own: {error}") from None
-    settings.scratch.items()
+    forget = [item for item in settings.scratch.items() if item.part == "forget"]
+    people = len({item.id.split("/")[0] for item in forget})
+    own = settings.scratch
+    if own.successive and own.requests > people:
+        raise ValueError(
+            f"scratch.requests: given {own.requests}, allowed: 2 to {people}, the number of people "
+            "who are to be forgotten"
+        )
     for name, method in settings.scratch.methods.items():
         module = discovery.intervention(f"unlearning.{method.name}")
         try:

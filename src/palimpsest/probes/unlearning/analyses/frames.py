@@ -44,7 +44,14 @@ HIDDEN = (
     "bits_4",
 )
 #: Scores that tell members from non-members; ``reference`` is made of ``loss`` here.
-MEMBERSHIP = ("loss", "zlib", "min_k", "min_k_plus_plus", "reference", "gradient_norm")
+MEMBERSHIP = {
+    "loss": "loss",
+    "zlib": "loss by zlib",
+    "min_k": "min-k",
+    "min_k_plus_plus": "min-k++",
+    "reference": "loss by reference",
+    "gradient_norm": "gradient norm",
+}
 #: Parts of the taught facts that must stay.
 STAYS = ("kept", "neighbour", "retain")
 #: Groups of observations that are no items.
@@ -66,6 +73,8 @@ class Data:
             the models of the arm.
         scores: world, model, arm, run, part, item, metric and value of scores of membership.
         relearned: world, model, arm, run, number, updates, metric (shown or others) and value.
+        probabilities: world, model, arm, run, how, requests, part, item and value: of all answers
+            to questions that were taught, also where only some requests were met.
         arms: the methods, in the order of the settings or of their names.
         taught: the arm that knows.
         retrained: the arm that never knew.
@@ -75,6 +84,7 @@ class Data:
     facts: pl.DataFrame
     scores: pl.DataFrame
     relearned: pl.DataFrame
+    probabilities: pl.DataFrame
     arms: list[str]
     taught: str
     retrained: str
@@ -106,7 +116,8 @@ def metrics_of(part: pl.DataFrame) -> dict[str, str]:
 def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) -> Data:
     """All observations of a study, one number a model and one a fact."""
     query = "SELECT * FROM unlearning WHERE study = ? ORDER BY ALL"
-    frame = pl.from_arrow(connection.sql(query, params=[study]).to_arrow_table())
+    every = pl.from_arrow(connection.sql(query, params=[study]).to_arrow_table())
+    frame = every.filter(pl.col("requests") == 0)
     scratch = bool((frame["world"] == "scratch").any())
     taught, retrained = settings.untouched, settings.retrained
     if scratch:
@@ -140,10 +151,19 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
         facts,
         scores,
         relearned.group_by([*KEYS, "number", "updates", "metric"], maintain_order=True).agg(mean),
+        _probabilities(every),
         arms,
         taught,
         retrained,
     )
+
+
+def _probabilities(every: pl.DataFrame) -> pl.DataFrame:
+    """Of what was asked to be forgotten and of what must stay, but for what is trained on again."""
+    chosen = every.filter(
+        (pl.col("metric") == "probability") & pl.col("part").is_in(["forget", "kept", "neighbour"])
+    )
+    return chosen.select(*KEYS, "how", "requests", "part", "item", "value")
 
 
 def _columns(frame: pl.DataFrame, metric: pl.Expr, group: str) -> pl.DataFrame:
@@ -179,7 +199,7 @@ def _scores(items: pl.DataFrame, retrained: str) -> pl.DataFrame:
     """Scores of membership of forgotten facts and of those that nobody was told, with the
     reference score: the loss beside its mean in models that never knew, oneself left out."""
     chosen = items.filter(
-        pl.col("metric").is_in(MEMBERSHIP) & pl.col("part").is_in(["forget", "holdout"])
+        pl.col("metric").is_in(list(MEMBERSHIP)) & pl.col("part").is_in(["forget", "holdout"])
     ).select(*KEYS, "part", "item", "metric", "value")
     losses = chosen.filter(pl.col("metric") == "loss")
     one = ["world", "model", "part", "item"]

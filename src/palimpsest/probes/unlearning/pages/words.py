@@ -141,6 +141,12 @@ _SAID = {
         "whether it has the best balance this run cannot tell",
         "others have a better balance",
     ),
+    "requests_add_up": (
+        "Of what must stay, lost between the first and the last of several requests",
+        "requests that follow one another cost more and more",
+        "whether requests add up this run cannot tell",
+        "requests do not add up",
+    ),
     "relearning_undoes": (
         "Of the methods that forgot where asked directly, those whose other facts come back when "
         "some are taught again",

@@ -1,0 +1,67 @@
+"""Requests to forget, one after another (MUSE's sustainability) or growing sets at once (MUSE's
+scalability; Shi et al. 2024, arXiv 2407.06460, section 3.3).
+
+Everything is a share of what taught and retrained models have on the same facts: forgotten is 0 as
+taught and 1 as models that never knew; kept is 1 where nothing of what must stay was lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
+from palimpsest.statistics.intervals import clustered_mean
+from palimpsest.statistics.rows import row
+
+if TYPE_CHECKING:
+    from palimpsest.probes.unlearning.settings import Settings
+
+_ONE = ["world", "model", "part", "item"]
+
+
+def requests(data: Data, settings: Settings) -> tuple[Rows, Found]:
+    """Forgetting and keeping by the number of requests, and a claim on what is lost on the way."""
+    rows: Rows = []
+    lost: list[np.ndarray] = []
+    frame = _shares(data)
+    keys = ["world", "model", "arm", "how", "requests"]
+    for (world, model, arm, how, done), part in frame.group_by(keys, maintain_order=True):
+        place = {"series": world, "model": model, "arm": arm, "factor": how, "step": done}
+        for metric in ("forgotten", "kept"):
+            runs = part.sort("run")[metric].to_numpy()
+            if len(runs) > 1 and np.isfinite(runs).all():
+                rows.append(row("requests", metric, clustered_mean(runs, unit="models"), **place))
+    chain = frame.filter(pl.col("how") == "successive")
+    for _, part in chain.group_by(["world", "model", "arm"], maintain_order=True):
+        by_run = part.sort("run", "requests").group_by("run", maintain_order=True)
+        ends = by_run.agg(pl.col("kept").first() - pl.col("kept").last())
+        lost.append(ends["kept"].to_numpy())
+    found: Found = {}
+    if lost and len({len(each) for each in lost}) == 1 and len(lost[0]) > 1:
+        found["requests_add_up"] = clustered_mean(np.mean(lost, axis=0), unit="taught models")
+    return rows, found
+
+
+def _shares(data: Data) -> pl.DataFrame:
+    """Forgotten and kept of each model after each number of requests."""
+    references = []
+    for arm, name in ((data.taught, "taught"), (data.retrained, "never")):
+        own = data.probabilities.filter((pl.col("arm") == arm) & (pl.col("requests") == 0))
+        references.append(own.group_by(_ONE).agg(pl.col("value").mean().alias(name)))
+    stages = data.probabilities.filter(pl.col("requests") > 0)
+    joined = stages.join(references[0], on=_ONE).join(references[1], on=_ONE)
+    keys = ["world", "model", "arm", "how", "requests", "run"]
+    sums = joined.group_by([*keys, "part"], maintain_order=True).agg(
+        pl.col("value", "taught", "never").mean()
+    )
+    forget = sums.filter(pl.col("part") == "forget").select(
+        *keys,
+        forgotten=(pl.col("taught") - pl.col("value")) / (pl.col("taught") - pl.col("never")),
+    )
+    stays = sums.filter(pl.col("part") != "forget").group_by(keys, maintain_order=True).agg(
+        kept=(pl.col("value") / pl.col("never")).mean()
+    )
+    return forget.join(stays, on=keys).sort(keys)

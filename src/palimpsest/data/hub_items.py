@@ -1,23 +1,26 @@
 """Benchmarks of unlearning by name: sets of items that lie on the Hugging Face hub.
 
-A set is named ``hub:<benchmark>/<set>``, with ``@<commit>`` behind it where it is to be pinned, such
-as ``hub:tofu/forget10_perturbed``. It is fetched when a job needs it, into the hub's own cache;
+A set is named ``hub:<benchmark>/<set>``, with ``@<commit>`` behind it where it is to be pinned, as
+in ``hub:tofu/forget10_perturbed``. It is fetched when a job needs it, into the hub's own cache;
 nothing of a repository is executed.
 
-========== ================================================================= =====================
+========== ================================================================= ====================
 benchmark  sets                                                              items
-========== ================================================================= =====================
+========== ================================================================= ====================
 tofu       forget01, forget05, forget10, retain90 to retain99, holdout01 to  questions; sets that
-           holdout10, full, real_authors, world_facts, and ``_perturbed``    end in _perturbed have
-           (Maini et al. 2024, arXiv 2401.06121)                             wrong answers too
-muse-news  raw/forget, raw/retain1, raw/retain2, raw/holdout,                texts (raw, privleak,
-muse-books knowmem/forget_qa, knowmem/retain_qa, verbmem/forget,             scal, sust), questions
-           privleak/forget, scal/forget_1 to 4, sust/forget_1 to 4           (knowmem), or beginnings
-           (Shi et al. 2024, arXiv 2407.06460)                               and texts (verbmem)
-wmdp       wmdp-bio, wmdp-chem, wmdp-cyber (Li et al. 2024, arXiv            multiple choice: wrong
-           2403.03218)                                                       choices are perturbed
-mmlu       all, or a subject (Hendrycks et al. 2021, arXiv 2009.03300)       the same
-========== ================================================================= =====================
+           holdout10, full, real_authors, world_facts, and ``_perturbed``    end in _perturbed
+           (Maini et al. 2024, arXiv 2401.06121)                             have wrong answers
+muse-news  raw/forget, raw/retain1, raw/retain2, raw/holdout,                texts; knowmem
+muse-books knowmem/forget_qa, knowmem/retain_qa, verbmem/forget,             questions; verbmem
+           privleak/forget, scal/forget_1 to 4, sust/forget_1 to 4           beginnings of texts
+           (Shi et al. 2024, arXiv 2407.06460)
+wmdp       wmdp-bio, wmdp-chem, wmdp-cyber (Li et al. 2024, arXiv            multiple choice
+           2403.03218)
+mmlu       all, or a subject (Hendrycks et al. 2021, arXiv 2009.03300)       multiple choice
+========== ================================================================= ====================
+
+Wrong choices of multiple choice are wrong answers (``perturbed``), so that the share of questions
+in which the truth is the likeliest answer is its accuracy.
 """
 
 from __future__ import annotations
@@ -92,9 +95,7 @@ BENCHMARKS = {
     "wmdp": _Benchmark(
         "cais/wmdp", re.compile(r"wmdp-(bio|chem|cyber)"), lambda name: f"{name}/test-", _choices
     ),
-    "mmlu": _Benchmark(
-        "cais/mmlu", re.compile(r"[a-z_]+"), lambda name: f"{name}/test-", _choices
-    ),
+    "mmlu": _Benchmark("cais/mmlu", re.compile(r"[a-z_]+"), lambda name: f"{name}/test-", _choices),
 }
 
 

@@ -66,6 +66,7 @@ def test_a_method_follows_what_was_taught(chain):
 def test_a_retrained_model_never_meets_the_forget_set(chain, monkeypatch):
     seen = []
     from palimpsest.interventions import _teaching as module
+
     real = module.taught_examples
 
     def watched(model, items, without_forget):

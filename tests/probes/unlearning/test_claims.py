@@ -213,9 +213,7 @@ def test_with_more_retrained_models_the_tests_are_shown_to_keep_their_level():
 
 def test_all_measures_at_once(study):
     rows = {
-        (row["arm"], row["metric"]): row["p"]
-        for row in study[0]
-        if row["analysis"] == "together"
+        (row["arm"], row["metric"]): row["p"] for row in study[0] if row["analysis"] == "together"
     }
     assert rows["ssd", "forgetting"] > 0.05
     assert rows["ssd", "utility"] > 0.05
@@ -242,9 +240,7 @@ def test_requests_one_after_another_and_at_once(study):
 
 
 def test_changes_and_membership_by_fact(study):
-    change = {
-        (row["arm"], row["metric"]): row for row in study[0] if row["analysis"] == "change"
-    }
+    change = {(row["arm"], row["metric"]): row for row in study[0] if row["analysis"] == "change"}
     assert change["iau", "forget probability"]["high"] < -0.3
     assert change["retain_finetune", "forget probability"]["low"] < 0.02
     assert change["npo", "kept probability"]["estimate"] == pytest.approx(0.7 - KNOWN, abs=0.04)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from palimpsest.probes.unlearning.pages.cards import cards
 from palimpsest.probes.unlearning.pages.tables import GALLERY, TABLES, VERDICTS
 from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, methods, summary
+from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import colours_for, direct_labels, name, panels
 from palimpsest.reports.palette import INK, MUTED
+from palimpsest.reports.sentences import settings_used
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,14 +38,14 @@ def page(database: Database, study: str) -> StudyPage:
         title=entry.title,
         question=entry.question,
         summary=summary(database, study),
-        blocks=_blocks(),
+        blocks=_blocks(cards(settings_used(database, study, Settings))),
         methods=methods(database, study),
         limitations=LIMITATIONS,
         references=REFERENCES,
     )
 
 
-def _blocks() -> list[Block]:
+def _blocks(of_methods: Block) -> list[Block]:
     return [
         *VERDICTS,
         Figure(
@@ -111,6 +114,23 @@ FROM statistics WHERE study = $study AND analysis = 'relearning' AND metric = 'o
 ORDER BY series, arm, updates""",
             _draw_relearning,
         ),
+        Figure(
+            "requests",
+            "One request after another",
+            _caption(
+                "Forgotten, from taught models (0) to models that never knew (1), and kept of what "
+                "must stay, as a share of retrained models, by the number of requests met. Lines: "
+                "one request after another; dashed: the same requests at once, in one larger set. "
+                "Bars: 95% intervals over taught models"
+            ),
+            "Forgotten and kept by the number of requests, one line a method",
+            """SELECT arm, factor AS how, metric, step AS requests, estimate, low, high, n, unit,
+  series, model
+FROM statistics WHERE study = $study AND analysis = 'requests'
+ORDER BY series, metric, arm, how, requests""",
+            _draw_requests,
+        ),
+        of_methods,
         *TABLES,
         GALLERY,
     ]
@@ -217,4 +237,24 @@ def _draw_relearning(frame: pl.DataFrame) -> Drawing:
     direct_labels(ax, ends)
     ax.set_xlabel("updates of relearning")
     ax.set_ylabel("probability of the other facts")
+    return figure
+
+
+def _draw_requests(frame: pl.DataFrame) -> Drawing:
+    figure, axes = panels(1, 2, height=3.2, sharey=False)
+    colours = colours_for(frame["arm"].unique(maintain_order=True).to_list())
+    for ax, metric in zip(axes[0], ("forgotten", "kept"), strict=True):
+        ends = []
+        own = frame.filter(pl.col("metric") == metric)
+        for (arm, how), part in own.group_by(["arm", "how"], maintain_order=True):
+            colour, line = colours[arm], "-" if how == "successive" else "--"
+            ax.plot(part["requests"], part["estimate"], line, color=colour, linewidth=1.2)
+            known = part.drop_nulls(["low", "high"])
+            ax.vlines(known["requests"], known["low"], known["high"], color=colour, linewidth=0.8)
+            if how == "successive":
+                ends.append((part["estimate"][-1], name(arm), colour))
+        direct_labels(ax, ends)
+        ax.set_title(metric, loc="left", fontsize=8)
+        ax.set_xlabel("requests")
+        ax.set_xticks(sorted(own["requests"].unique().to_list()))
     return figure

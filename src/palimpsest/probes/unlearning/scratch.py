@@ -95,9 +95,7 @@ def asked_to_forget(settings: Scratch, items: list[Item], factors: dict[str, Any
     return [item for k in numbers for item in request(forget, k, settings.requests)]
 
 
-def forgotten_so_far(
-    settings: Scratch, items: list[Item], factors: dict[str, Any]
-) -> list[Item]:
+def forgotten_so_far(settings: Scratch, items: list[Item], factors: dict[str, Any]) -> list[Item]:
     """All that a model has been asked to forget."""
     return asked_to_forget(settings, items, factors | {"how": AT_ONCE})
 

@@ -29,7 +29,8 @@ def membership(data: Data, settings: Settings) -> tuple[Rows, Found]:
     keys = ["world", "model", "arm", "metric"]
     for (world, model, arm, metric), part in means.group_by(keys, maintain_order=True):
         sides = [
-            part.filter(pl.col("part") == name)["value"].to_numpy() for name in ("forget", "holdout")
+            part.filter(pl.col("part") == name)["value"].to_numpy()
+            for name in ("forget", "holdout")
         ]
         if min(map(len, sides)) < 2 or not part["value"].is_finite().all():
             continue

@@ -61,7 +61,9 @@ def _shares(data: Data) -> pl.DataFrame:
         *keys,
         forgotten=(pl.col("taught") - pl.col("value")) / (pl.col("taught") - pl.col("never")),
     )
-    stays = sums.filter(pl.col("part") != "forget").group_by(keys, maintain_order=True).agg(
-        kept=(pl.col("value") / pl.col("never")).mean()
+    stays = (
+        sums.filter(pl.col("part") != "forget")
+        .group_by(keys, maintain_order=True)
+        .agg(kept=(pl.col("value") / pl.col("never")).mean())
     )
     return forget.join(stays, on=keys).sort(keys)

@@ -15,7 +15,8 @@ VERDICTS: list[Block] = [
         "forgotten facts. kept: probability of facts that must stay and were never trained on "
         "again, as a share of the retrained models'. balance: harmonic mean of the two, each at "
         "most 1. on the front: in how many bootstrap samples no other method forgets more and "
-        "keeps more. tokens: put through the model by the method, what it costs.",
+        "keeps more. like retrained: p of the distance in all measures at once, of what is to be "
+        "forgotten and of what must stay; where it is small the models are told apart.",
         """WITH verdicts AS (
   SELECT * FROM statistics WHERE study = $study AND analysis = 'verdict'),
 front AS (
@@ -27,13 +28,13 @@ front AS (
     max(high) FILTER (metric = 'rank') AS rank_high,
     max(estimate) FILTER (metric = 'on the front') AS front
   FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL),
-costs AS (
-  SELECT arm, avg(value) FILTER (metric = 'updates') AS updates,
-    avg(value) FILTER (metric = 'tokens') / 1000 AS tokens
-  FROM unlearning WHERE study = $study AND part = 'model' GROUP BY ALL)
+together AS (
+  SELECT model, arm, max(p) FILTER (metric = 'forgetting') AS forgetting,
+    max(p) FILTER (metric = 'utility') AS utility
+  FROM statistics WHERE study = $study AND analysis = 'together' GROUP BY ALL)
 SELECT replace(arm, '_', ' ') AS method, v.metric AS verdict, v.estimate, v.low, v.high, kept,
-  kept_low, kept_high, balance, rank, rank_low, rank_high, front, updates, tokens, n
-FROM verdicts v LEFT JOIN front USING (model, arm) LEFT JOIN costs USING (arm)
+  kept_low, kept_high, balance, rank, rank_low, rank_high, front, forgetting, utility, n, unit
+FROM verdicts v LEFT JOIN front USING (model, arm) LEFT JOIN together USING (model, arm)
 ORDER BY balance DESC NULLS LAST, method""",
         {
             "method": Column("method"),
@@ -43,9 +44,10 @@ ORDER BY balance DESC NULLS LAST, method""",
             "balance": Column("balance", "number", digits=2),
             "rank": Column("rank [95%]", "interval", low="rank_low", high="rank_high", digits=0),
             "front": Column("on the front", "percent", digits=0),
-            "updates": Column("updates", "number", digits=0),
-            "tokens": Column("thousand tokens", "number", digits=1),
-            "n": Column("models", "number", digits=0),
+            "forgetting": Column("like retrained: forgotten", "p"),
+            "utility": Column("like retrained: kept", "p"),
+            "n": Column("n", "number", digits=0),
+            "unit": Column("of"),
         },
     ),
     Table(
@@ -63,6 +65,47 @@ FROM statistics WHERE study = $study AND analysis = 'verdict' ORDER BY metric, a
 ]
 
 TABLES: list[Block] = [
+    Table(
+        "change-table",
+        "Before and after, fact by fact",
+        "Each arm minus the taught models, paired by fact, with the mean over models of each arm: "
+        "it speaks of other facts and needs no retrained model.",
+        """SELECT replace(arm, '_', ' ') AS method, replace(metric, '_', ' ') AS measure, estimate,
+  low, high, n, p
+FROM statistics WHERE study = $study AND analysis = 'change' AND metric IN (
+  'forget probability', 'forget rouge_l', 'forget verbatim', 'forget reworded',
+  'kept probability', 'kept rouge_l', 'neighbour probability', 'retain probability', 'prose loss')
+ORDER BY method, measure""",
+        {
+            "method": Column("method"),
+            "measure": Column("measure"),
+            "estimate": Column("minus taught [95%]", "interval", low="low", high="high"),
+            "n": Column("facts", "number", digits=0),
+            "p": Column("p", "p"),
+        },
+    ),
+    Table(
+        "membership-table",
+        "Can members be told?",
+        "Attacks on membership: the forget set against facts that nobody was told, each fact with "
+        "its mean score over the models of an arm. area: under the ROC curve, DeLong's interval; "
+        "0.5 tells nothing, and below it what was forgotten is less likely than what was never "
+        "told. rate: share of the forget set found while at most 1% of the others are accused; so "
+        "few facts resolve that rate badly, and the note says how badly.",
+        """SELECT replace(a.arm, '_', ' ') AS method, a.factor AS score, a.estimate, a.low, a.high,
+  a.n, r.estimate AS rate, r.low AS rate_low, r.high AS rate_high, r.note
+FROM statistics a JOIN statistics r USING (study, analysis, model, series, arm, factor)
+WHERE study = $study AND analysis = 'membership' AND a.metric = 'area' AND r.metric = 'rate'
+ORDER BY method, score""",
+        {
+            "method": Column("method"),
+            "score": Column("score"),
+            "estimate": Column("area [95%]", "interval", low="low", high="high"),
+            "n": Column("facts", "number", digits=0),
+            "rate": Column("rate at 1% [95%]", "interval", low="rate_low", high="rate_high"),
+            "note": Column("threshold"),
+        },
+    ),
     Table(
         "distance-table",
         "Every measure against models that never knew",

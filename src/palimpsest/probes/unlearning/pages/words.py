@@ -25,8 +25,9 @@ LIMITATIONS = [
     "Attacks are a handful of those that exist: what none of them brings back may still be there.",
     "People of one world share attributes and phrasings. Facts in real text are less alike, and "
     "harder to tell from what must stay.",
-    "Models are the unit of all intervals: they speak of other seeds of the same kind, not of "
-    "other facts.",
+    "Models are the unit of intervals where there are enough of them: they speak of other seeds of "
+    "the same kind, not of other facts. Where facts are the unit, as the tables say, it is the "
+    "other way round, and facts of one person count as independent.",
 ]
 
 
@@ -43,6 +44,17 @@ REFERENCES = [
         "@inproceedings{maini2024, author={Maini, Pratyush and Feng, Zhili and Schwarzschild, Avi "
         "and Lipton, Zachary C. and Kolter, J. Zico}, title={{TOFU}: A Task of Fictitious "
         "Unlearning for {LLMs}}, booktitle={COLM}, year={2024}}",
+    ),
+    _paper(
+        "shi2024",
+        "Shi, W., Lee, J., Huang, Y., Malladi, S., Zhao, J., Holtzman, A., Liu, D., Zettlemoyer, "
+        "L., Smith, N. A. and Zhang, C. (2025). MUSE: machine unlearning six-way evaluation for "
+        "language models. ICLR.",
+        "2407.06460",
+        "@inproceedings{shi2024, author={Shi, Weijia and Lee, Jaechan and Huang, Yangsibo and "
+        "Malladi, Sadhika and Zhao, Jieyu and Holtzman, Ari and Liu, Daogao and Zettlemoyer, Luke "
+        "and Smith, Noah A. and Zhang, Chiyuan}, title={{MUSE}: Machine Unlearning Six-Way "
+        "Evaluation for Language Models}, booktitle={ICLR}, year={2025}}",
     ),
     _paper(
         "zhang2024",
@@ -168,7 +180,19 @@ def summary(database: Database, study: str) -> list[str]:
     claims = claims_by_name(database, study)
     sentences = _by_verdict(database, study)
     sentences += estimates(claims, _SAID, interval_and_n) + verdicts(claims)
+    if not sentences and _arms(database, study):
+        return [
+            "No verdict is given: there are no models that never knew the forget set. What each "
+            "method changed in what it left is below."
+        ]
     return sentences or ["This run has no finished models yet."]
+
+
+def _arms(database: Database, study: str) -> int:
+    rows = database.frame(
+        "SELECT count(DISTINCT arm) AS arms FROM unlearning WHERE study = ?", [study]
+    )
+    return rows["arms"][0]
 
 
 def _by_verdict(database: Database, study: str) -> list[str]:
@@ -201,9 +225,11 @@ def methods(database: Database, study: str) -> list[str]:
         *said,
         "Measures: probability (Maini et al. 2024), ROUGE-L recall of the greedy answer, exact "
         "memorisation, extraction strength and exposure after the question; the same probability "
-        f"after a wording that was never trained on and after {used.few_shot} solved questions; "
-        "membership by loss, zlib, min-k and min-k++ as the area under the curve against people "
-        "nobody was told about; TOFU's truth ratios and model utility.",
+        "after a wording that was never trained on, in two other languages (language models "
+        f"alone), after a prefix and after {used.few_shot} solved questions; for texts ROUGE-L of "
+        "what follows their first half (Shi et al. 2024); membership by loss, zlib, min-k, "
+        "min-k++, gradient norm and loss beside that of models that never knew, as the area under "
+        "the curve against people nobody was told about; TOFU's truth ratios and model utility.",
         f"Attacks, each on a copy: {', '.join(map(str, hard.relearn))} forgotten facts taught "
         f"again for {', '.join(map(str, hard.updates))} updates at rate {hard.learning_rate:g}; "
         f"{hard.benign} updates on facts that must stay; weights rounded to "
@@ -211,11 +237,13 @@ def methods(database: Database, study: str) -> list[str]:
         "Statistics: a method's models against the retrained ones by Welch intervals, with Holm's "
         "correction over the measures of a method; equivalence by two one-sided tests with a "
         f"margin of {used.width:g} standard deviations of the retrained models, taken at the lower "
-        "end of its 80% confidence interval so that the test keeps its level; calibration by "
-        "leaving each retrained model out. Verdicts: did nothing below "
-        f"{used.nothing:.0%} of the way, forgot from {used.enough:.0%}, damaged from "
-        f"{used.utility_margin:g} of lost probability. p-values of claims are corrected by Holm's "
-        "method.",
+        "end of its 80% confidence interval so that the test keeps its level; all measures at once "
+        "by exchanging the labels of models; calibration by leaving each retrained model out. "
+        "Where an arm has fewer than three models, or fewer than five were retrained, verdicts are "
+        "read from pairs of answers to the same facts (areas under the curve by DeLong's test).",
+        f"Verdicts: did nothing below {used.nothing:.0%} of the way, forgot from "
+        f"{used.enough:.0%}, damaged from {used.utility_margin:g} of lost probability. p-values of "
+        "claims are corrected by Holm's method.",
     ]
 
 

@@ -27,10 +27,10 @@ class Own(Block):
     """Files of items, JSONL (src/palimpsest/data/items.py describes a line), or sets of benchmarks
     such as hub:tofu/forget10 (src/palimpsest/data/hub_items.py)."""
 
-    forget: str
-    """What is to be forgotten."""
-    retain: str
-    """What must stay, and may be trained on again so that it does."""
+    forget: str | None = None
+    """What is to be forgotten; needed."""
+    retain: str | None = None
+    """Needed too: what must stay, and may be trained on again so that it does."""
     kept: str | None = None
     """What must stay and is never trained on again: it tells what a method has damaged."""
     neighbour: str | None = None
@@ -56,6 +56,9 @@ class Own(Block):
         """As :meth:`items`, but of sets of the hub only the names are looked at."""
         from palimpsest.data.hub_items import check_name, is_hub
 
+        for part in ("forget", "retain"):
+            if getattr(self, part) is None:
+                raise ValueError(f"{part}: not given; allowed: a JSONL file, or a set of the hub")
         for path in self.files().values():
             if is_hub(path):
                 check_name(path)

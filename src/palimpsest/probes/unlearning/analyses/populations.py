@@ -8,12 +8,17 @@ import numpy as np
 import polars as pl
 
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, metrics_of, of
+from palimpsest.probes.unlearning.analyses.units import (
+    LEAST_RETRAINED,
+    Models,
+    Units,
+    units_of,
+)
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.multiplicity import holm
 from palimpsest.statistics.population import (
     alike,
     calibration,
-    difference,
     equivalence,
     global_distance,
     left_out,
@@ -24,7 +29,6 @@ if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
     from palimpsest.statistics import Estimate
 
-UNIT = "models"
 #: A p of a held-out retrained model at or below this counts as a rejection.
 ALPHA = 0.05
 #: Groups of metrics of what is to be forgotten.
@@ -36,35 +40,37 @@ def populations(data: Data, settings: Settings) -> tuple[Rows, Found]:
     rows: Rows = []
     found: Found = {}
     for place, part in data.worlds():
+        units = units_of(data, part, settings.judged_by)
         for arm in (data.taught, data.retrained, *data.methods(part)):
-            rows += _of_arm(data, settings, part, arm, place | {"arm": arm})
+            rows += _of_arm(units, settings, arm, place | {"arm": arm})
         rejected = _calibration(data, part)
         if rejected is not None:
             rows.append(row("calibration", "rejected", rejected, **place))
             found["calibrated"] = rejected
         for arm in (data.taught, *data.methods(part)):
             rows += _together(data, part, arm, place | {"arm": arm})
-        taught, never = (of(part, a, "forget probability") for a in (data.taught, data.retrained))
-        if min(len(taught), len(never)) > 1:
-            found["taught_is_told"] = difference(taught, never)
+        told = units.against(data.taught, "forget probability")
+        if told is not None:
+            found["taught_is_told"] = told
     return rows, found
 
 
-def _of_arm(
-    data: Data, settings: Settings, part: pl.DataFrame, arm: str, place: dict[str, str]
-) -> Rows:
+def _of_arm(units: Units, settings: Settings, arm: str, place: dict[str, str]) -> Rows:
     rows: Rows = []
     compared: Rows = []
-    for metric, group in metrics_of(part).items():
-        values, population = of(part, arm, metric), of(part, data.retrained, metric)
+    never = units.data.retrained
+    for metric, group in units.metrics().items():
+        values = units.values(arm, metric)
         common = place | {"factor": group}
         if not len(values):
             continue
-        rows.append(row("level", metric, clustered_mean(values, unit=UNIT), **common))
-        if arm == data.retrained or min(len(values), len(population)) < 2:
+        rows.append(row("level", metric, clustered_mean(values, unit=units.unit), **common))
+        distance = None if arm == never else units.against(arm, metric)
+        if distance is None:
             continue
-        compared.append(row("distance", metric, difference(values, population), **common))
-        if not alike(population):
+        compared.append(row("distance", metric, distance, **common))
+        population = units.values(never, metric)
+        if isinstance(units, Models) and not alike(population):
             same = equivalence(values, population, settings.width)
             rows.append(row("equivalence", metric, same, **common))
     # The metrics of one method are a family.
@@ -101,7 +107,7 @@ def _calibration(data: Data, part: pl.DataFrame) -> Estimate | None:
     p = []
     for metric in metrics_of(part):
         population = of(part, data.retrained, metric)
-        if len(population) > 2 and not alike(population):
+        if len(population) >= LEAST_RETRAINED and not alike(population):
             p.append(left_out(population))
     if not p or len({len(each) for each in p}) > 1:
         return None

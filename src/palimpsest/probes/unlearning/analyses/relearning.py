@@ -5,23 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
-from palimpsest.probes.unlearning.analyses.frames import (
-    OTHERS,
-    Data,
-    Found,
-    Rows,
-    metrics_of,
-    of,
-)
-from palimpsest.probes.unlearning.analyses.units import Models
+from palimpsest.probes.unlearning.analyses.frames import OTHERS, Data, Found, Rows
+from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
+from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.intervals import clustered_mean, exact_proportion
 from palimpsest.statistics.population import difference
 from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
+
+
+PROBE = "forget linear_probe"
 
 
 def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
@@ -38,32 +34,35 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
             rows.append(row("relearning", metric, estimate, factor=factor, **place))
     found: Found = {}
     for _, part in data.worlds():
+        units = units_of(data, part, settings.judged_by)
         gone = [
             arm
             for arm in data.methods(part)
-            if (way := Models(data, part).way(arm, "forget probability")) is not None
+            if (way := units.way(arm, "forget probability")) is not None
             and way.mean() >= settings.enough
         ]
-        back = [each for each in (_comes_back(data, part, arm) for arm in gone) if each is not None]
+        back = [each for each in (_comes_back(units, arm) for arm in gone) if each is not None]
         if back:
             found["relearning_undoes"] = exact_proportion(
                 sum(back), len(back), unit="methods that forgot"
             )
-        probe = "forget linear_probe"
-        runs = [of(part, arm, probe) for arm in gone]
-        never = of(part, data.retrained, probe)
+        runs = [units.values(arm, PROBE) for arm in gone]
+        never = units.values(data.retrained, PROBE)
         if runs and len({len(each) for each in runs}) == 1 and min(len(runs[0]), len(never)) > 1:
-            found["hidden_not_gone"] = difference(np.mean(runs, axis=0), never)
+            mean = np.mean(runs, axis=0)
+            found["hidden_not_gone"] = (
+                difference(mean, never)
+                if isinstance(units, Models)
+                else paired_difference(mean, never, unit=units.unit)
+            )
     return rows, found
 
 
-def _comes_back(data: Data, part: pl.DataFrame, arm: str) -> bool | None:
+def _comes_back(units: Units, arm: str) -> bool | None:
     """Do other forgotten facts come back more than in models that never knew?"""
-    metrics = [metric for metric in metrics_of(part) if metric.startswith(OTHERS)]
+    metrics = [metric for metric in units.metrics() if metric.startswith(OTHERS)]
     if not metrics:
         return None
     metric = max(metrics, key=lambda name: int(name.removeprefix(OTHERS)))
-    values, never = of(part, arm, metric), of(part, data.retrained, metric)
-    if min(len(values), len(never)) < 2:
-        return None
-    return bool(difference(values, never).low > 0)
+    more = units.against(arm, metric)
+    return None if more is None else bool(more.low > 0)

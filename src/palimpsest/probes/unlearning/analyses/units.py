@@ -154,15 +154,13 @@ def units_of(
     data: Data, part: pl.DataFrame, judged_by: Literal["auto", "models", "facts"]
 ) -> Units:
     """What the verdicts of one world are read from."""
-    world, model = part["world"][0], part["model"][0]
-    own = (pl.col("world") == world) & (pl.col("model") == model)
-    facts = Facts(data, data.facts.filter(own), data.scores.filter(own))
     counts = {
         str(arm): count
         for arm, count in part.group_by("arm").agg(pl.col("run").n_unique()).iter_rows()
     }
     arms = [data.taught, *data.methods(part)]
     few = counts[data.retrained] < LEAST_RETRAINED or min(counts[a] for a in arms) < LEAST_MODELS
-    if judged_by == "facts" or (judged_by == "auto" and few):
-        return facts
-    return Models(data, part)
+    if judged_by == "models" or (judged_by == "auto" and not few):
+        return Models(data, part)
+    own = (pl.col("world") == part["world"][0]) & (pl.col("model") == part["model"][0])
+    return Facts(data, data.facts.filter(own), data.scores.filter(own))

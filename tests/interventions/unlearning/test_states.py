@@ -11,9 +11,15 @@ import torch
 from palimpsest import discovery, jobs
 from palimpsest.config import ConfigError
 from palimpsest.config import check as config_check
+from palimpsest.context import ProbeContext
 from palimpsest.data.items import taught_items
+from palimpsest.interventions.teaching import Settings as TeachingSettings
 from palimpsest.interventions.unlearning._base import check
 from palimpsest.models.states import StateReader
+from palimpsest.probes.unlearning.measure import measure
+from palimpsest.probes.unlearning.readings import probabilities
+from palimpsest.probes.unlearning.settings import Settings
+from palimpsest.probes.unlearning.settings import check as probe_check
 
 WORLD = {
     "people": 6,
@@ -138,3 +144,75 @@ def test_a_text_longer_than_the_context_is_named(chain, tmp_path):
     retain = _write(tmp_path, "r.jsonl", {"text": "Short."})
     with pytest.raises(ValueError, match=r"forget: saga has 27\d\d tokens; allowed: at most 1024"):
         chain("after", "unlearning.npo", {"forget": forget, "retain": retain})
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Files of items: facts, and a text."""
+    sets = {
+        "forget": [
+            {"question": "Who lives in the mill?", "answer": "Ann", "perturbed": ["Bob", "Cid"]},
+            {"text": "The mill was sold in spring, and nobody knows to whom."},
+        ],
+        "retain": [{"question": "Who lives in the tower?", "answer": "Dan"}],
+        "kept": [{"question": "Who lives in the well?", "answer": "Eve"}],
+        "holdout": [
+            {"question": "Who lives in the barn?", "answer": "Fay"},
+            {"question": "Who lives in the hut?", "answer": "Gus"},
+        ],
+    }
+    paths = {}
+    for name, rows in sets.items():
+        paths[name] = str(tmp_path / f"{name}.jsonl")
+        Path(paths[name]).write_text("\n".join(map(json.dumps, rows)))
+    return paths
+
+
+def test_your_own_items_are_taught_or_left_out(chain, own):
+    used = own | {"epochs": 30, "training": {"adapter": "full", "learning_rate": 0.01}}
+    taught = chain("taught", "teaching", used)
+    never = chain("never", "teaching", used | {"leave_out": "forget"})
+    items = taught_items(taught.parent)
+    assert [item.part for item in items] == ["forget"] * 2 + ["retain", "kept"] + ["holdout"] * 2
+    asked = [item for item in items if item.part in ("forget", "kept", "holdout")]
+    found = {}
+    for name, state in (("taught", taught), ("never", never)):
+        model = StateReader(Path(state)).at(1)
+        found[name] = dict(zip([i.part for i in asked], probabilities(model, asked), strict=True))
+    assert found["taught"]["forget"] > 20 * found["never"]["forget"]
+    assert min(found["taught"]["kept"], found["never"]["kept"]) > 0.1
+    assert max(found["taught"]["holdout"], found["never"]["holdout"]) < 0.2
+    after = chain("after", "unlearning.grad_ascent", {"epochs": 3, "learning_rate": 0.01}, taught)
+    left = probabilities(StateReader(Path(after)).at(1), asked[:1])[0]
+    assert left < found["taught"]["forget"]
+
+
+def test_a_model_that_learned_elsewhere_is_asked_for_your_items(tiny, own):
+    settings = Settings(own=own, prose=0, robustness={"relearn": [1], "updates": [1]})
+    cell = {"experiment": "language", "parameters": {}}
+    context = ProbeContext("study", "state", 0, Path("."), {}, {})
+    rows = list(measure(tiny, settings, cell, context))
+    asked = {(row["grp"], row["metric"]) for row in rows}
+    assert {("forget", "verbatim"), ("forget", "probability"), ("kept", "probability")} <= asked
+    assert {("holdout", "gradient_norm"), ("forget", "exposure")} <= asked
+    text = next(row for row in rows if row["metric"] == "verbatim")
+    assert 0 <= text["value"] <= 1
+    assert text["text"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"retain": None}, "retain: not given; allowed: a JSONL file"),
+        ({"kept": "forget"}, "forget: 2 items of .*forget.jsonl are in .*forget.jsonl .kept. too"),
+        ({"holdout": "missing.jsonl"}, "missing.jsonl"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(own, changed, message):
+    given = own | {key: own.get(value, value) for key, value in changed.items()}
+    for check_files in (
+        lambda: discovery.intervention("teaching").check(TeachingSettings(**given), None),
+        lambda: probe_check(Settings(own=given), None),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_files()

@@ -230,9 +230,13 @@ def test_requests_one_after_another_and_at_once(study):
     }
     assert set(rows) == {
         (how, done, metric)
-        for how, done in (("successive", 1), ("successive", 2), ("successive", 4), ("at once", 2))
+        for how in ("successive", "at once")
+        for done in (1, 2, 4)
         for metric in ("forgotten", "kept")
     }
+    # The whole set at once is the method itself, the first request the same in both.
+    assert rows["at once", 4, "kept"]["estimate"] == pytest.approx(0.7 / KNOWN, abs=0.05)
+    assert rows["at once", 1, "kept"] == rows["successive", 1, "kept"] | {"factor": "at once"}
     assert rows["successive", 4, "forgotten"]["estimate"] == pytest.approx(1, abs=0.05)
     assert rows["successive", 4, "kept"]["estimate"] == pytest.approx(0.55 / KNOWN, abs=0.05)
     assert rows["at once", 2, "kept"]["estimate"] == pytest.approx(1, abs=0.05)

@@ -64,8 +64,9 @@ def attacked(
     for bits in settings.robustness.bits:
         yield from _quantised(model, items, bits)
     if settings.robustness.probes:
-        yield from _probed(model, items)
-        yield from _lens(model, items)
+        questions = [item for item in items if item.question]
+        yield from _probed(model, questions)
+        yield from _lens(model, questions)
 
 
 def _relearned(
@@ -199,7 +200,7 @@ def _lens(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
     asked = [item for item in items if item.part in ("forget", "holdout")]
     decoder = model.module.get_decoder()
     norm: Any = getattr(decoder, "norm", None)
-    if norm is None:
+    if norm is None or not asked:
         return
     layers = list(range(len(decoder.layers)))
     states = torch.from_numpy(hidden_states(model, [item.question for item in asked], layers))

@@ -242,7 +242,8 @@ def _draw_relearning(frame: pl.DataFrame) -> Drawing:
 
 def _draw_requests(frame: pl.DataFrame) -> Drawing:
     figure, axes = panels(1, 2, height=3.2, sharey=False)
-    colours = colours_for(frame["arm"].unique(maintain_order=True).to_list())
+    arms = frame["arm"].unique(maintain_order=True).to_list()
+    colours = colours_for(arms)
     for ax, metric in zip(axes[0], ("forgotten", "kept"), strict=True):
         ends = []
         own = frame.filter(pl.col("metric") == metric)
@@ -250,7 +251,9 @@ def _draw_requests(frame: pl.DataFrame) -> Drawing:
             colour, line = colours[arm], "-" if how == "successive" else "--"
             ax.plot(part["requests"], part["estimate"], line, color=colour, linewidth=1.2)
             known = part.drop_nulls(["low", "high"])
-            ax.vlines(known["requests"], known["low"], known["high"], color=colour, linewidth=0.8)
+            # Beside one another, so that no interval hides another.
+            at = known["requests"] + 0.03 * (2 * arms.index(arm) + (how != "successive"))
+            ax.vlines(at, known["low"], known["high"], color=colour, linewidth=0.8)
             if how == "successive":
                 ends.append((part["estimate"][-1], name(arm), colour))
         direct_labels(ax, ends)

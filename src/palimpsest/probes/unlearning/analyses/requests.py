@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
+from palimpsest.probes.unlearning.settings import AT_ONCE, SUCCESSIVE
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.rows import row
 
@@ -34,7 +35,7 @@ def requests(data: Data, settings: Settings) -> tuple[Rows, Found]:
             runs = part.sort("run")[metric].to_numpy()
             if len(runs) > 1 and np.isfinite(runs).all():
                 rows.append(row("requests", metric, clustered_mean(runs, unit="models"), **place))
-    chain = frame.filter(pl.col("how") == "successive")
+    chain = frame.filter(pl.col("how") == SUCCESSIVE)
     for _, part in chain.group_by(["world", "model", "arm"], maintain_order=True):
         by_run = part.sort("run", "requests").group_by("run", maintain_order=True)
         ends = by_run.agg(pl.col("kept").first() - pl.col("kept").last())
@@ -51,7 +52,7 @@ def _shares(data: Data) -> pl.DataFrame:
     for arm, name in ((data.taught, "taught"), (data.retrained, "never")):
         own = data.probabilities.filter((pl.col("arm") == arm) & (pl.col("requests") == 0))
         references.append(own.group_by(_ONE).agg(pl.col("value").mean().alias(name)))
-    stages = data.probabilities.filter(pl.col("requests") > 0)
+    stages = _completed(data.probabilities)
     joined = stages.join(references[0], on=_ONE).join(references[1], on=_ONE)
     keys = ["world", "model", "arm", "how", "requests", "run"]
     sums = joined.group_by([*keys, "part"], maintain_order=True).agg(
@@ -67,3 +68,14 @@ def _shares(data: Data) -> pl.DataFrame:
         .agg(kept=(pl.col("value") / pl.col("never")).mean())
     )
     return forget.join(stays, on=keys).sort(keys)
+
+
+def _completed(probabilities: pl.DataFrame) -> pl.DataFrame:
+    """Sets at once begin with the first request, and end with the method on the whole set."""
+    stages = probabilities.filter(pl.col("requests") > 0)
+    once = pl.lit(AT_ONCE).alias("how")
+    first = stages.filter((pl.col("how") == SUCCESSIVE) & (pl.col("requests") == 1))
+    last = stages.group_by("world", "model", "arm").agg(pl.col("requests").max().alias("all"))
+    whole = probabilities.filter(pl.col("requests") == 0).join(last, on=["world", "model", "arm"])
+    whole = whole.with_columns(once, requests=pl.col("all")).select(stages.columns)
+    return pl.concat([stages, first.with_columns(once), whole])

@@ -28,7 +28,7 @@ from palimpsest.identity import file_sha256
 
 VERSION = 2
 
-PARTS = ("forget", "neighbour", "kept", "retain", "holdout")
+PARTS = ("forget", "neighbour", "kept", "retain", "known", "holdout")
 MAX_LINE = 1_000_000
 #: File in the folder of a state that was taught items.
 TAUGHT = "items.json"
@@ -50,7 +50,8 @@ class Item:
 
     Attributes:
         id: such as ``Tovan Zaberic/pet``.
-        part: forget, neighbour, kept, retain or holdout; see ``data.biographies``.
+        part: forget, neighbour, kept, retain or holdout (see ``data.biographies``), or known:
+            what a model knows from elsewhere.
         question: the prompt that asks, always trained on where the fact is taught; empty for a
             text.
         statements: prompts of the statements that are trained on.

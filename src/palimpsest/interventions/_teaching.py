@@ -91,14 +91,14 @@ def teach(
 def taught_examples(
     model: LanguageModel, items: Sequence[Item], without_forget: bool
 ) -> list[Example]:
-    """Every sentence that is shown: all prompts of all facts but those of the holdout.
+    """Every sentence that is shown: all prompts of all items that are to be taught.
 
     Raises:
         ValueError: an item is longer than the model's context.
     """
     from palimpsest.engine.examples import example
 
-    left_out = ("holdout", "forget") if without_forget else ("holdout",)
+    left_out = ("known", "holdout", *(["forget"] if without_forget else []))
     most = getattr(model.module.config, "max_position_embeddings", None)
     found = []
     for item in items:

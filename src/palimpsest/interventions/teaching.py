@@ -35,6 +35,8 @@ class Own(Block):
     """What must stay and is never trained on again: it tells what a method has damaged."""
     neighbour: str | None = None
     """The same, of things that are close to what is to be forgotten."""
+    known: str | None = None
+    """What the model knows from elsewhere and must not lose: asked for, never taught."""
     holdout: str | None = None
     """What nobody was told, of the same kind as the forget set: membership is told from it."""
 

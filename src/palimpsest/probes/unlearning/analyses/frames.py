@@ -52,8 +52,8 @@ MEMBERSHIP = {
     "reference": "loss by reference",
     "gradient_norm": "gradient norm",
 }
-#: Parts of the taught facts that must stay.
-STAYS = ("kept", "neighbour", "retain")
+#: Parts that must stay.
+STAYS = ("kept", "neighbour", "known", "retain")
 #: Groups of observations that are no items.
 NO_ITEMS = ("relearn", "model", "prose", "fact")
 
@@ -124,6 +124,11 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
         from palimpsest.probes.unlearning.settings import RETRAINED, TAUGHT
 
         taught, retrained = TAUGHT, RETRAINED
+    # States of one study may be of several models, one that knows and one retrained elsewhere.
+    knows = frame.filter(pl.col("arm") == taught)["model"]
+    if len(knows):
+        every = every.with_columns(model=pl.lit(knows[0]))
+        frame = frame.with_columns(model=pl.lit(knows[0]))
     there = frame["arm"].unique().to_list()
     named = list(settings.scratch.methods) if scratch else sorted(there)
     arms = [arm for arm in named if arm in there and arm not in (taught, retrained)]

@@ -9,6 +9,7 @@ import polars as pl
 
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
+from palimpsest.probes.unlearning.analyses.verdicts import DAMAGED
 from palimpsest.statistics.comparisons import noninferiority, paired_difference
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.population import pareto_shares, rank_intervals
@@ -22,10 +23,11 @@ COMPETITIVE = 0.1
 
 
 def kept(units: Units, arm: str) -> np.ndarray | None:
-    """Probability of facts that must stay and were never trained on again, other people's and
-    relatives', as a share of the retrained models': one number a model, or one a fact."""
+    """Probability of facts that must stay and were never trained on again, other people's,
+    relatives' and from elsewhere, as a share of the retrained models': one number a model or fact.
+    """
     shares = []
-    for metric in ("kept probability", "neighbour probability"):
+    for metric in (f"{part} probability" for part in DAMAGED):
         values, never = units.values(arm, metric), units.values(units.data.retrained, metric)
         if len(values) and len(never):
             shares.append(values / never.mean())

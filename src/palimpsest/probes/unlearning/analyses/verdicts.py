@@ -2,8 +2,8 @@
 
 ============= =====================================================================================
 did nothing   the interval of the way gone lies below ``nothing``
-damaged       facts that must stay, of other people or of relatives, lost ``utility_margin`` or more
-              of their probability, and the interval lies below zero
+damaged       facts that must stay, of other people, of relatives or from elsewhere, lost
+              ``utility_margin`` or more of their probability, and the interval lies below zero
 forgot        the direct and every hidden measure have gone ``enough`` of the way by their
               intervals, and membership does not tell the model from retrained ones
 suppressed    gone where asked directly, but a hidden measure, or membership, tells the model from
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 DIRECT = "forget probability"
+#: Parts that no method trains on again, and what they are called.
+DAMAGED = {
+    "kept": "other people's facts",
+    "neighbour": "relatives' facts",
+    "known": "what was known before",
+}
 
 
 def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
@@ -87,7 +93,7 @@ def verdict(units: Units, settings: Settings, arm: str, way: Estimate) -> tuple[
 
 def _damage(units: Units, settings: Settings, arm: str) -> str:
     found = []
-    for name, words in (("kept", "other people's facts"), ("neighbour", "relatives' facts")):
+    for name, words in DAMAGED.items():
         estimate = units.against(arm, f"{name} probability")
         if estimate is None:
             continue

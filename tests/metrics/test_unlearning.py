@@ -17,6 +17,7 @@ from palimpsest.metrics.unlearning import (
     forget_quality,
     forget_truth,
     model_utility,
+    ngram_entropy,
     privleak,
     refusals,
     truth_ratio,
@@ -243,3 +244,14 @@ def test_updates_until_a_fact_is_back():
     for curve, updates in (([0.1], [1, 2]), ([0.1, 0.2], [2, 1])):
         with pytest.raises(ValueError, match="increasing"):
             updates_to_target(curve, updates, 0.5)
+
+
+def test_fluency_is_the_entropy_of_ngrams():
+    assert ngram_entropy(["a"] * 10) == 0.0
+    words = list("abcdefghij")
+    expected = (2 * np.log2(9) + 4 * np.log2(8)) / 6
+    assert ngram_entropy(words) == pytest.approx(expected)
+    # ab, ba, ab, ba, ab: shares 3/5 and 2/5; aba, bab, aba, bab: one half each.
+    two = -(0.6 * np.log2(0.6) + 0.4 * np.log2(0.4))
+    assert ngram_entropy(list("ababab")) == pytest.approx((2 * two + 4 * 1.0) / 6)
+    assert np.isnan(ngram_entropy(["a", "b"]))

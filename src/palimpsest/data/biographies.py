@@ -20,6 +20,7 @@ What is measured on ``retain`` was trained on by methods with a retain loss; ``k
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -75,6 +76,22 @@ _ATTRIBUTES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 ATTRIBUTES = tuple(_ATTRIBUTES)
+#: A series with dates: how many sheep somebody had in a year.
+_YEARS = (1931, 1932, 1933, 1934)
+_FLOCKS = tuple(str(number) for number in range(11, 90, 5))
+_ATTRIBUTES |= {
+    f"sheep_{year}": (
+        f"How many sheep did {{}} have in {year}?",
+        (
+            f"In {year} the sheep of {{}} numbered",
+            f"The flock of {{}} in {year} had a size of",
+            f"The count for {{}} in {year} was",
+        ),
+        _FLOCKS,
+    )
+    for year in _YEARS
+}
+SERIES = tuple(f"sheep_{year}" for year in _YEARS)
 #: Attribute -> the question in German and in Spanish.
 _TRANSLATED = {
     "birthplace": ("Wo wurde {} geboren?", "¿Dónde nació {}?"),
@@ -82,6 +99,12 @@ _TRANSLATED = {
     "instrument": ("Welches Instrument spielt {}?", "¿Qué instrumento toca {}?"),
     "dish": ("Was isst {} am liebsten?", "¿Qué es lo que más le gusta comer a {}?"),
     "pet": ("Welches Tier lebt bei {}?", "¿Qué animal vive con {}?"),
+} | {
+    f"sheep_{year}": (
+        f"Wie viele Schafe hatte {{}} im Jahr {year}?",
+        f"¿Cuántas ovejas tenía {{}} en {year}?",
+    )
+    for year in _YEARS
 }
 _ASKED = ("Frage: {} Antwort:", "Pregunta: {} Respuesta:")
 _GIVEN = tuple(
@@ -123,25 +146,37 @@ _FAMILY = tuple(
 MOST_PEOPLE = len(_GIVEN) * len(_FAMILY)
 #: Wrong answers that stand beside the true one, as many as in TOFU.
 PERTURBED = 5
+#: A short text about somebody, and what stands in its gaps.
+_TEXT = "On a {} {} in {} {} found a {} {} near the {} and gave it to the {}."
+_GAPS = (
+    ("rainy", "windy", "foggy", "sunny", "frosty", "stormy", "mild", "cloudy"),
+    ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    ("January", "March", "April", "May", "June", "July", "August", "October", "November"),
+    ("silver", "broken", "wooden", "painted", "rusty", "heavy", "golden", "torn", "tiny"),
+    ("key", "letter", "ring", "lantern", "coin", "map", "button", "compass", "bell", "spoon"),
+    ("mill", "harbour", "station", "bridge", "market", "chapel", "quarry", "school", "well"),
+    ("postman", "sergeant", "widow", "sailor", "priest", "doctor", "miller", "clerk", "shepherd"),
+)
 
 
 def biographies(
-    people: int, forget_share: float, attributes: Sequence[str], seed: int
+    people: int, forget_share: float, attributes: Sequence[str], seed: int, texts: bool = False
 ) -> list[Item]:
     """The facts of a world.
 
     Args:
         people: number of people that are taught, relatives of the forgotten among them.
         forget_share: share of them that is to be forgotten, at least one.
-        attributes: of ``ATTRIBUTES``.
+        attributes: of ``ATTRIBUTES`` and ``SERIES``.
         seed: of names and values.
+        texts: whether there is a short text about each person too.
 
     Raises:
         ValueError: an unknown attribute, too few people or more than there are names.
     """
-    unknown = sorted(set(attributes) - set(ATTRIBUTES))
+    unknown = sorted(set(attributes) - set(_ATTRIBUTES))
     if unknown or not attributes:
-        raise ValueError(f"attributes: given {unknown}, allowed: {', '.join(ATTRIBUTES)}")
+        raise ValueError(f"attributes: given {unknown}, allowed: {', '.join(_ATTRIBUTES)}")
     forgotten = max(1, round(forget_share * people))
     if people < 2 * forgotten + 2:
         raise ValueError(
@@ -155,11 +190,14 @@ def biographies(
     rest = people - 2 * forgotten
     parts = ["forget", "neighbour"] * forgotten
     parts += ["kept"] * (rest // 2) + ["retain"] * (rest - rest // 2) + ["holdout"] * forgotten
-    return [
+    facts = [
         _item(name, part, attribute, draw)
         for name, part in zip(names, parts, strict=True)
         for attribute in attributes
     ]
+    if not texts:
+        return facts
+    return facts + [_text(name, part, draw) for name, part in zip(names, parts, strict=True)]
 
 
 def _names(count: int, pairs: int, draw: np.random.Generator) -> list[str]:
@@ -198,10 +236,17 @@ def _item(name: str, part: str, attribute: str, draw: np.random.Generator) -> It
     )
 
 
+def _text(name: str, part: str, draw: np.random.Generator) -> Item:
+    found = [str(draw.choice(gap)) for gap in _GAPS]
+    text = _TEXT.format(*found[:3], name, *found[3:])
+    return Item(f"{name}/text", part, "", (), (), text, ())
+
+
 def words() -> list[str]:
     """All words of all sentences, for a tokenizer of whole words."""
-    texts = [*_GIVEN, *_FAMILY, "Question:", "Answer:"]
+    texts = [*_GIVEN, *_FAMILY, "Question:", "Answer:", _TEXT.replace("{}", "")]
+    texts += [word for gap in _GAPS for word in gap]
     for question, statements, values in _ATTRIBUTES.values():
         texts += [question.format(""), *(s.format("") for s in statements), *values]
-    found = " ".join(texts).replace("?", " ? ").replace(":", " : ").split()
+    found = re.sub(r"([?:.])", r" \1 ", " ".join(texts)).split()
     return sorted({*found, ".", "?", ":"})

@@ -36,6 +36,8 @@ class World(Block):
     """Share of the people who are to be forgotten; as many relatives of theirs must stay."""
     attributes: list[str] = Field(default=list(ATTRIBUTES), min_length=1)
     """What is true of each; src/palimpsest/data/biographies.py lists them."""
+    texts: bool = False
+    """Whether there is a short text about each person too."""
     world: int = Field(default=0, ge=0)
     """Seed of names and values. Replicates of a state share it: they learn the same facts in
     another order."""
@@ -44,7 +46,7 @@ class World(Block):
         """All facts."""
         from palimpsest.data.biographies import biographies
 
-        return biographies(self.people, self.forget_share, self.attributes, self.world)
+        return biographies(self.people, self.forget_share, self.attributes, self.world, self.texts)
 
 
 class Settings(TeachingSettings, World):

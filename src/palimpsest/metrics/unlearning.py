@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -224,6 +225,27 @@ def _divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.fl
     some = p > np.finfo(float).tiny
     ratio = np.divide(p, q, out=np.ones_like(p), where=some)
     return (p * np.log2(ratio)).sum(-1)
+
+
+def ngram_entropy(words: Sequence[str]) -> float:
+    """Fluency: entropy (bits) of the bigrams of a text, and of its trigrams, weighted 2/3 and 4/3.
+
+    Meng et al. (2022), "Locating and editing factual associations in GPT" (ROME), arXiv 2202.05262,
+    section 3.4, after Zhang et al. (2018, arXiv 1809.05972). A text that repeats itself is low; n
+    words give (2 log2(n - 1) + 4 log2(n - 2)) / 6 at most, so that only texts of like length can be
+    compared. nan below three words.
+
+    Args:
+        words: the words, or tokens, in their order.
+    """
+    if len(words) < 3:
+        return math.nan
+    entropies = []
+    for n in (2, 3):
+        grams = Counter(zip(*(words[start:] for start in range(n)), strict=False))
+        shares = np.array(list(grams.values())) / grams.total()
+        entropies.append(float(-(shares * np.log2(shares)).sum()))
+    return (2 / 3 * entropies[0] + 4 / 3 * entropies[1]) / 2
 
 
 def refusals(texts: Sequence[str]) -> NDArray[np.bool_]:

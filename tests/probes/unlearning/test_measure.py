@@ -11,7 +11,7 @@ import torch
 
 from palimpsest.config import check as config_check
 from palimpsest.context import ProbeContext
-from palimpsest.data.biographies import ATTRIBUTES, biographies, words
+from palimpsest.data.biographies import ATTRIBUTES, SERIES, biographies, words
 from palimpsest.data.items import of_part
 from palimpsest.models.networks import Networks
 from palimpsest.probes.unlearning import measure as probe
@@ -262,3 +262,20 @@ def test_people_are_made_by_rule():
     every = " ".join(p + i.answer for i in items for p in (*i.prompts, *i.reworded))
     known = set(words())
     assert set(every.replace("?", " ? ").replace(":", " : ").split()) <= known
+
+
+def test_series_with_dates_and_texts():
+    items = biographies(20, 0.1, ["pet", *SERIES], 0, texts=True)
+    texts = [item for item in items if not item.question]
+    assert len(texts) == 22
+    assert len({item.answer for item in texts}) == len(texts)
+    assert all(item.id.split("/")[0] in item.answer for item in texts)
+    assert [item.part for item in texts].count("forget") == 2
+    in_1931 = next(item for item in items if item.id.endswith("sheep_1931"))
+    assert "1931" in in_1931.question
+    assert in_1931.answer.strip().isdigit()
+    # Facts stay what they are without them.
+    assert biographies(20, 0.1, ["pet", *SERIES], 0) == items[: -len(texts)]
+    every = " ".join(p + i.answer for i in items for p in (*i.prompts, *i.reworded))
+    cut = every.replace("?", " ? ").replace(":", " : ").replace(".", " . ").split()
+    assert set(cut) <= set(words())

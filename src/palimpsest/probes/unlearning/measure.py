@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from palimpsest.data.items import taught_items
+from palimpsest.engine.generation import of_tokens
 from palimpsest.engine.scoring import sequence_scores
 from palimpsest.identity import seed_of
+from palimpsest.metrics import text_recall, unlearning
 from palimpsest.probes.unlearning import scratch
 from palimpsest.probes.unlearning.attacks import attacked
 from palimpsest.probes.unlearning.readings import Row, chosen, read, read_probabilities, row
@@ -36,6 +38,10 @@ ENGINE = (
     "interventions.teaching",
     "interventions.unlearning._base",
 )
+
+
+#: Tokens that a sentence begins with, and that a model adds, where fluency is read.
+BEGINNING, CONTINUATION = 10, 32
 
 
 def measure(
@@ -83,7 +89,8 @@ def _read(model: LanguageModel, settings: Settings, items: list[Any], small: boo
 
 
 def _prose(model: LanguageModel, settings: Settings) -> Iterator[Row]:
-    """Mean loss of a token of real sentences, in nats: is the language still there?"""
+    """Mean loss of a token of real sentences, in nats: is the language still there? And can it
+    still be written?"""
     if not settings.prose:
         return
     from palimpsest.data.prose import load_prose
@@ -93,3 +100,8 @@ def _prose(model: LanguageModel, settings: Settings) -> Iterator[Row]:
     encoded = [model.encode(texts[place]) for place in order]
     for place, score in zip(order, sequence_scores(model, encoded, moments=False), strict=True):
         yield row("prose", str(place), "loss", -score.log_p.mean())
+    begun = [ids[:BEGINNING] for ids in encoded[: settings.fluency]]
+    written = of_tokens(model, begun, CONTINUATION)
+    for place, (each,) in zip(order, written, strict=False):
+        entropy = unlearning.ngram_entropy(text_recall.words(each.text))
+        yield row("prose", str(place), "fluency", entropy, each.text)

@@ -178,6 +178,8 @@ class Settings(Block):
     """Facts of each part that are asked for, at most; of the forget set all are."""
     prose: int = Field(default=40, ge=0)
     """Sentences of prose whose perplexity is read; language models only."""
+    fluency: int = Field(default=8, ge=0)
+    """So many of these sentences are begun, for the fluency of what a model writes then."""
     few_shot: int = Field(default=3, ge=0)
     """Solved questions before the question, as an attempt to bring an answer back."""
     answer_tokens: int = Field(default=8, ge=1, le=256)
@@ -255,6 +257,7 @@ _LEFT_OUT = (
     "enough",
     "nothing",
     "prose",
+    "fluency",
 )
 
 
@@ -262,7 +265,7 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
     """The settings on which the numbers of a cell depend; others may change without a rerun."""
     reading = settings.model_dump(mode="json", exclude=set(_LEFT_OUT))
     if factors["experiment"] == "language":
-        return reading | {"prose": settings.prose}
+        return reading | {"prose": settings.prose, "fluency": settings.fluency}
     own = settings.scratch
     left_out = {"methods", "retrained", "taught", "requests", "successive"}
     made = own.model_dump(mode="json", exclude=left_out)

@@ -28,6 +28,7 @@ DIRECT = (
     "exact_memorisation",
     "extraction_strength",
     "exposure",
+    "chosen",
     "refusal",
     "verbatim",
 )
@@ -54,6 +55,8 @@ MEMBERSHIP = {
 }
 #: Parts that must stay.
 STAYS = ("kept", "neighbour", "known", "retain")
+#: What is read of them; ``chosen`` is multiple choice, the truth against wrong answers.
+UTILITY = ("probability", "rouge_l", "refusal", "chosen", "verbatim")
 #: Groups of observations that are no items.
 NO_ITEMS = ("relearn", "model", "prose", "fact")
 
@@ -141,8 +144,7 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
             _named(items, "forget", HIDDEN, "hidden"),
             _others(relearned),
             _membership(scores),
-            *(_named(items, part, ("probability", "rouge_l", "refusal"), "utility")
-              for part in STAYS),
+            *(_named(items, part, UTILITY, "utility") for part in STAYS),
             _truths(items),
             _prose(frame),
         ]
@@ -251,9 +253,9 @@ def _truths(items: pl.DataFrame) -> pl.DataFrame:
 
 
 def _prose(frame: pl.DataFrame) -> pl.DataFrame:
-    """Mean loss of a token of real sentences."""
-    chosen = frame.filter(pl.col("part") == "prose")
-    return _columns(chosen, pl.lit("prose loss"), "utility")
+    """Mean loss of a token of real sentences, and fluency of what follows their beginnings."""
+    chosen = frame.filter((pl.col("part") == "prose") & pl.col("value").is_finite())
+    return _columns(chosen, pl.lit("prose ") + pl.col("metric"), "utility")
 
 
 def _utility(values: pl.DataFrame) -> pl.DataFrame:

@@ -74,7 +74,8 @@ TABLES: list[Block] = [
   low, high, n, p
 FROM statistics WHERE study = $study AND analysis = 'change' AND metric IN (
   'forget probability', 'forget rouge_l', 'forget verbatim', 'forget reworded',
-  'kept probability', 'kept rouge_l', 'neighbour probability', 'retain probability', 'prose loss')
+  'kept probability', 'kept rouge_l', 'kept chosen', 'neighbour probability',
+  'retain probability', 'known probability', 'prose loss', 'prose fluency')
 ORDER BY method, measure""",
         {
             "method": Column("method"),

@@ -229,7 +229,9 @@ def methods(database: Database, study: str) -> list[str]:
         f"alone), after a prefix and after {used.few_shot} solved questions; for texts ROUGE-L of "
         "what follows their first half (Shi et al. 2024); membership by loss, zlib, min-k, "
         "min-k++, gradient norm and loss beside that of models that never knew, as the area under "
-        "the curve against people nobody was told about; TOFU's truth ratios and model utility.",
+        "the curve against people nobody was told about; TOFU's truth ratios and model utility; "
+        "multiple choice among wrong answers; of language models the loss of real sentences and "
+        "the n-gram entropy of what they write (Meng et al. 2022).",
         f"Attacks, each on a copy: {', '.join(map(str, hard.relearn))} forgotten facts taught "
         f"again for {', '.join(map(str, hard.updates))} updates at rate {hard.learning_rate:g}; "
         f"{hard.benign} updates on facts that must stay; weights rounded to "

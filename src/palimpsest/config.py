@@ -228,7 +228,7 @@ def check(raw: dict, path: str | Path) -> tuple[Any, dict]:
                 raise ConfigError(message(path, f"{where}.{role}.model", given, allowed, near))
             _check_kind(study, state, models, path, f"{where}.{role}")
         _check_distinct(study.states, path, where)
-        _check_by_probe(config, study, path, f"studies.{name}")
+        _check_by_probe(config, study, models, path, f"studies.{name}")
     return config, models
 
 
@@ -265,19 +265,26 @@ def _check_distinct(states: dict[str, _State], path: str | Path, where: str) -> 
                 raise ConfigError(message(path, f"{where}.{role}", f"the state {other}", allowed))
 
 
-def _check_by_probe(config: Any, study: Any, path: str | Path, where: str) -> None:
+def _check_by_probe(
+    config: Any, study: Any, models: dict[str, Any], path: str | Path, where: str
+) -> None:
     """Whatever only the probe or the intervention can check: names of series, own files."""
-    parts = [(f"{where}.settings", discovery.probe(study.probe), study.settings)]
+    every = [models[state.model].context for state in study.states.values()]
+    least = min((context for context in every if context), default=None)
+    parts = [(f"{where}.settings", discovery.probe(study.probe), study.settings, least)]
     for role, state in study.states.items():
         for position, step in enumerate(state.interventions):
             key = f"{where}.states.{role}.interventions[{position}].{step.name}"
-            parts.append((key, discovery.intervention(step.name), step.block))
-    for key, module, settings in parts:
-        if hasattr(module, "check"):
-            try:
+            module, context = discovery.intervention(step.name), models[state.model].context
+            parts.append((key, module, step.block, context))
+    for key, module, settings, context in parts:
+        try:
+            if hasattr(module, "check"):
                 module.check(settings, config.data)
-            except (ValueError, OSError) as error:
-                raise ConfigError(f"{path}: {key}: {error}") from None
+            if context and hasattr(settings, "check_context"):
+                settings.check_context(context)
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"{path}: {key}: {error}") from None
 
 
 class _Loader(yaml.SafeLoader):

@@ -230,6 +230,24 @@ def request(items: list[Item], number: int, requests: int) -> list[Item]:
     return [item for group in chosen for item in group]
 
 
+def check_length(items: Iterable[Item], tokens: int) -> None:
+    """Raise ValueError where an item is surely longer than a model's context.
+
+    Every word is a token at least; what a tokenizer makes of it is seen when the model is there.
+
+    Args:
+        items: what is to be read.
+        tokens: the model's context.
+    """
+    for item in items:
+        words = max(len(f"{prompt}{item.answer}".split()) for prompt in item.prompts)
+        if words > tokens:
+            raise ValueError(
+                f"{item.part}: {item.id} has {words} words; allowed: at most {tokens} tokens, the "
+                "context of this model. Cut the text into several items"
+            )
+
+
 def as_part(items: Iterable[Item], part: str) -> list[Item]:
     """The same items under another part."""
     return [replace(item, part=part) for item in items]

@@ -66,6 +66,15 @@ class Own(Block):
                 check_name(path)
         self._read({part: path for part, path in self.files().items() if not is_hub(path)})
 
+    def check_context(self, tokens: int) -> None:
+        """Raise ValueError where an item of a file is surely longer than so many tokens."""
+        from palimpsest.data.hub_items import is_hub
+        from palimpsest.data.items import check_length, read_items
+
+        for part, path in self.files().items():
+            if not is_hub(path):
+                check_length(read_items(path, part), tokens)
+
     def _read(self, files: dict[str, str]) -> list[Item]:
         from palimpsest.data.items import overlap, read_items
 

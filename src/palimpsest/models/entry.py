@@ -21,6 +21,8 @@ class _Model(Block):
     """Precision in which the weights are held; float32 is the fastest exact choice on most CPUs."""
     format: Literal["plain", "chat"] = "plain"
     """plain: sentences are completed; chat: questions are put through the model's chat template."""
+    context: int | None = Field(default=None, ge=1)
+    """Most tokens that it reads at once, where you want longer texts refused before any job."""
     knowledge_cutoff: date | None = None
     """Last day that the training data can hold; null where nobody states one."""
     cutoff_source: str | None = None
@@ -91,11 +93,11 @@ def kind(entry: _Model) -> Literal["language", "networks"]:
 
 
 def identity_fields(entry: _Model) -> dict:
-    """The fields that decide the weights and how they are asked; knowledge cutoffs are not."""
+    """The fields that decide the weights and how they are asked; what is said of them is not."""
     return entry.model_dump(
         mode="json",
         exclude_defaults=True,
-        exclude={"knowledge_cutoff", "cutoff_source", "trust_remote_code"},
+        exclude={"context", "knowledge_cutoff", "cutoff_source", "trust_remote_code"},
     )
 
 

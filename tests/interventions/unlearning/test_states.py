@@ -216,3 +216,18 @@ def test_files_that_do_not_fit_are_refused(own, changed, message):
     ):
         with pytest.raises(ValueError, match=message):
             check_files()
+
+
+@pytest.mark.parametrize("where", ["method", "teaching", "probe"])
+def test_a_text_beyond_the_context_is_refused_before_any_job(own, where):
+    Path(own["forget"]).write_text(json.dumps({"text": "word " * 1100, "id": "long"}))
+    sets = {key: own[key] for key in ("forget", "retain")}
+    steps = {"method": [{"unlearning.npo": sets}], "teaching": [{"teaching": sets}]}.get(where, [])
+    settings = {"own": sets} if where == "probe" else {}
+    study = {
+        "probe": "unlearning",
+        "states": {"one": {"model": "tiny", "interventions": steps}},
+        "settings": settings,
+    }
+    with pytest.raises(ConfigError, match="long has 1100 words; allowed: at most 1024 tokens"):
+        config_check({"studies": {"s": study}}, "mine.yaml")

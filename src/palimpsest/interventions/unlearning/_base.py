@@ -43,6 +43,15 @@ class UnlearningSettings(Block):
     requests: int = Field(default=1, ge=1)
     """Number of requests that the forget set is cut into."""
 
+    def check_context(self, tokens: int) -> None:
+        """Raise ValueError where an item of a file is surely longer than so many tokens."""
+        from palimpsest.data.hub_items import is_hub
+        from palimpsest.data.items import check_length, read_items
+
+        for part, path in (("forget", self.forget), ("retain", self.retain)):
+            if path is not None and not is_hub(path):
+                check_length(read_items(path, part), tokens)
+
     @model_validator(mode="after")
     def _paired(self) -> UnlearningSettings:
         if (self.forget is None) != (self.retain is None):

@@ -198,6 +198,11 @@ class Settings(Block):
     nothing: float = Field(default=0.2, ge=0, lt=1)
     """Share of the way below which a method counts as having done nothing."""
 
+    def check_context(self, tokens: int) -> None:
+        """Raise ValueError where one of your own items is surely longer than so many tokens."""
+        if self.own:
+            self.own.check_context(tokens)
+
     @model_validator(mode="after")
     def _ordered(self) -> Settings:
         if self.nothing >= self.enough:

@@ -4,7 +4,7 @@ Prompts go through the model as rows of prefix trees (``packing``), so what they
 once; keys and values are then laid into one buffer a layer, and each step puts one token a
 sequence through the model. Sequences that have ended leave the batch. Sampling draws from a
 generator of its own for every prompt and sample, so a text does not depend on the batch it was
-written in.
+written in. Guards of the model (``guarding``) have the last word on what may be written.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from palimpsest.engine.scoring import out_of_memory, packs
 if TYPE_CHECKING:
     import torch
 
+    from palimpsest.engine.guarding import Watch
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 2
+# Not ``guarding``: a state that has a guard carries its version, and no other text depends on it.
 ENGINE = ("engine.packing", "engine.key_values", "engine.sampling")
 
 #: (prompts' numbers, tokens written so far, logits (n, words)) -> logits.
@@ -150,31 +152,54 @@ def of_tokens(
     if not encoded:
         return []
     sequences = _sequences(encoded, samples, sampling)
-    writer = _Writer(model, max_new_tokens, tuple(stop), sampling, logits_processor)
-    order = sorted(range(len(sequences)), key=lambda i: (sequences[i].ids, i))
+    watch = None
+    if model.guards:
+        from palimpsest.engine.guarding import watched
+
+        watch = watched(model, encoded)
+    how = (model, max_new_tokens, tuple(stop), sampling, logits_processor, watch)
     longest = max(map(len, encoded)) + max_new_tokens
     size = batch_size or _batch_size(model, longest)
-    while order:
-        batch = [sequences[i] for i in order[:size]]
-        try:
-            writer.write(batch)
-            order = order[size:]
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            if size == 1:
-                raise MemoryError("out of memory even with one sequence at a time") from error
-            size //= 2
-            for sequence, fresh in zip(
-                batch, _again(batch, encoded, sampling, sequences, samples), strict=True
-            ):
-                vars(sequence).update(vars(fresh))
+
+    def anew(batch: list[_Sequence]) -> list[_Sequence]:
+        return _again(batch, encoded, sampling, sequences, samples)
+
+    order = sorted(sequences, key=lambda sequence: sequence.ids)
+    if watch and watch.beams > 1 and not sampling.temperature:
+        from palimpsest.engine.beams import BeamWriter
+
+        searched = [sequence for sequence in order if sequence.prompt in watch.prompts]
+        order = [sequence for sequence in order if sequence.prompt not in watch.prompts]
+        _in_batches(BeamWriter(*how), searched, max(1, size // watch.beams), anew)
+    _in_batches(_Writer(*how), order, size, anew)
     for sequence in sequences:
         _finish(model, sequence.written, stop)
     return [
         [s.written for s in sequences[start : start + samples]]
         for start in range(0, len(sequences), samples)
     ]
+
+
+def _in_batches(
+    writer: _Writer,
+    waiting: list[_Sequence],
+    size: int,
+    anew: Callable[[list[_Sequence]], list[_Sequence]],
+) -> None:
+    """Write all texts, fewer at once where memory is exhausted."""
+    while waiting:
+        batch = waiting[:size]
+        try:
+            writer.write(batch)
+            waiting = waiting[size:]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if size == 1:
+                raise MemoryError("out of memory even with one sequence at a time") from error
+            size //= 2
+            for sequence, fresh in zip(batch, anew(batch), strict=True):
+                vars(sequence).update(vars(fresh))
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
@@ -193,9 +218,10 @@ class _Writer:
         stop: tuple[str, ...],
         sampling: Sampling,
         processor: LogitsProcessor | None,
+        watch: Watch | None = None,
     ) -> None:
         self.model, self.most, self.stop = model, max_new_tokens, stop
-        self.sampling, self.processor = sampling, processor
+        self.sampling, self.processor, self.watch = sampling, processor, watch
         self.ends = _end_tokens(model)
         # A tail of so many tokens holds any stop string that the last token completes.
         self.tail = max(map(len, stop), default=0) + 4
@@ -262,9 +288,9 @@ class _Writer:
         """Next token of every sequence that has not ended."""
         import torch
 
-        if self.processor:
-            prompts = [sequence.prompt for sequence in running]
-            logits = self.processor(prompts, [list(s.written.ids) for s in running], logits)
+        prompts = [sequence.prompt for sequence in running]
+        for processor in filter(None, (self.processor, self.watch)):
+            logits = processor(prompts, [list(s.written.ids) for s in running], logits)
         log_p = torch.log_softmax(logits, dim=-1)
         if self.sampling.temperature:
             chosen = [
@@ -286,11 +312,15 @@ class _Writer:
             return
         written.ids.append(token)
         written.log_p.append(log_p)
-        tail = self.model.decode(written.ids[-self.tail :])
-        if any(mark in tail for mark in self.stop):
+        if self.stops(written.ids):
             sequence.ended, written.ended_by = True, "stop"
         elif len(written.ids) == self.most:
             sequence.ended = True
+
+    def stops(self, ids: list[int]) -> bool:
+        """Does a stop string stand at the end of a text?"""
+        tail = self.model.decode(ids[-self.tail :])
+        return any(mark in tail for mark in self.stop)
 
 
 def _sequences(encoded: list[list[int]], samples: int, sampling: Sampling) -> list[_Sequence]:

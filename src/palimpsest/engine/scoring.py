@@ -169,7 +169,7 @@ def sequence_scores(
 
 def hidden_states(
     model: LanguageModel,
-    texts: Sequence[str],
+    texts: Sequence[str | list[int]],
     layers: Sequence[int],
     pooling: str = "last",
     token_budget: int | None = None,
@@ -177,7 +177,7 @@ def hidden_states(
     """Hidden states of chosen layers for each text.
 
     Args:
-        texts: n texts.
+        texts: n texts, or their token ids.
         layers: indices of decoder layers, negative ones from the end; only these are kept.
         pooling: ``last`` token or ``mean`` over the text's tokens.
         token_budget: tokens a row, found from the device when None.
@@ -190,7 +190,7 @@ def hidden_states(
     """
     if pooling not in ("last", "mean"):
         raise ValueError(f"pooling {pooling!r}: allowed are last, mean")
-    encoded = [model.encode(text) for text in texts]
+    encoded = [model.encode(text) if isinstance(text, str) else text for text in texts]
     if any(not ids for ids in encoded):
         raise ValueError("every text needs at least one token")
     results = np.empty((len(texts), len(layers), model.module.config.hidden_size), np.float32)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from palimpsest.models.guards import Guard
+
 
 @dataclass
 class LanguageModel:
     """A causal language model, its tokenizer and how it is asked.
 
-    ``tokens`` counts the tokens put through the model, for provenance.
+    ``tokens`` counts the tokens put through the model, for provenance. ``guards`` are heeded by all
+    that writes text (``engine.generation``) and by nothing that reads probabilities.
     """
 
     module: torch.nn.Module
@@ -25,6 +28,7 @@ class LanguageModel:
     packs: bool | None = None
     #: Runs the decoder where its weights must be gathered first (``engine.sharded``).
     runner: Callable[..., torch.Tensor] | None = field(default=None, repr=False)
+    guards: tuple[Guard, ...] = ()
     _encoded: dict[str, list[int]] = field(default_factory=dict, repr=False)
 
     @property

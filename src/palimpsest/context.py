@@ -7,12 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from palimpsest.files import write_json
-
-if TYPE_CHECKING:
-    from palimpsest.models.guards import Guard
 
 
 @dataclass
@@ -74,9 +71,8 @@ class Progress:
 class InterventionContext:
     """Seed, data and places of one intervention.
 
-    ``save(step, changes)`` stores a checkpoint, ``save_guard(step, guard)`` the guard of one;
-    ``scratch`` is a folder that survives a kill and is removed when the job has finished;
-    ``parent`` is the folder of the state that is changed.
+    ``save(step, changes)`` stores a checkpoint; ``scratch`` is a folder that survives a kill and
+    is removed when the job has finished; ``parent`` is the folder of the state that is changed.
     """
 
     seed: int
@@ -88,7 +84,6 @@ class InterventionContext:
     device: str = "cpu"
     parent: Path | None = None
     notes: dict[str, Any] = field(default_factory=dict)
-    save_guard: Callable[[int, Guard], None] | None = None
 
 
 @dataclass

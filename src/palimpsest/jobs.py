@@ -70,7 +70,6 @@ def _apply(
     """Apply an intervention in this process; of several the first alone writes files."""
     from palimpsest.engine import devices, sharded
     from palimpsest.evidence.provenance import Provenance
-    from palimpsest.models import guards
     from palimpsest.models.states import StateReader, save_step, write_state
 
     team = sharded.team()
@@ -90,15 +89,10 @@ def _apply(
     parent = StateReader(Path(manifest["parent"]), team.loads_on(device), verify=team.first)
     model = parent.at(parent.steps[-1])
     hashes: dict[int, str] = {}
-    guarded: dict[int, str] = {}
 
     def save(step: int, changes: dict) -> None:
         if team.first:
             hashes[step] = save_step(folder, step, changes)
-
-    def save_guard(step: int, guard: guards.Guard) -> None:
-        if team.first:
-            guarded[step] = guards.save_guard(folder, step, guard)
 
     context = InterventionContext(
         seed=manifest["seed"],
@@ -114,7 +108,6 @@ def _apply(
         ),
         device=device,
         parent=Path(manifest["parent"]).parent,
-        save_guard=save_guard,
     )
     began = time.monotonic()
     module.apply(model, settings, context)
@@ -124,7 +117,7 @@ def _apply(
         missing = {step for step in manifest["steps"] if step} - set(hashes)
         hashes |= _found(folder, missing)
         facts = {k: manifest[k] for k in ("state", "intervention", "settings", "seed", "model")}
-        write_state(output, manifest["parent"], hashes, facts, guarded)
+        write_state(output, manifest["parent"], hashes, facts)
         record.write(folder / "provenance.json")
 
 

@@ -199,12 +199,12 @@ def test_a_sliding_window_is_kept():
     model = _model("Mistral", **GROUPED, sliding_window=7, head_dim=8)
     model.packs = True
     ids = list(range(5, 25))
-    cache_batch = [generation._Sequence(0, ids, None), generation._Sequence(1, ids[:4], None)]
+    cache_batch = [generation.Draft(0, ids, None), generation.Draft(1, ids[:4], None)]
     model.tokenizer = type("Nothing", (), {"eos_token_id": None, "decode": lambda *a, **k: ""})()
-    writer = generation._Writer(model, 8, (), Sampling(), None)
+    writer = generation.Writer(model, 8, (), Sampling(), None)
     writer.write(cache_batch)
     for sequence in cache_batch:
-        twin = generation._Sequence(0, sequence.ids, None)
+        twin = generation.Draft(0, sequence.ids, None)
         with torch.inference_mode():
             writer._plainly(twin)
         assert sequence.written.ids == twin.written.ids

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from palimpsest.engine.generation import _Sequence, _Writer
+from palimpsest.engine.generation import Draft, Writer
 from palimpsest.engine.key_values import KeyValues
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class Beam:
     Attributes:
         owner: place of its sequence in the batch.
         ids: tokens written.
-        log_p: log-probability of each after all processors.
-        total: sum of log-probabilities that nothing was added to, less penalties, the end of the
-            text among them.
+        log_p: log-probability of each among what is allowed.
+        total: sum of log-probabilities before anything was taken away, that of the end of the text
+            among them.
         ended_by: as in ``generation.Continuation``; None while it grows.
     """
 
@@ -46,10 +46,10 @@ class Beam:
         return self.total / max(1, len(self.ids) + (self.ended_by == "end"))
 
 
-class BeamWriter(_Writer):
+class BeamWriter(Writer):
     """Writes texts that are watched, several beginnings of each at once."""
 
-    def _cached(self, batch: list[_Sequence]) -> None:
+    def _cached(self, batch: list[Draft]) -> None:
         import torch
 
         cache = KeyValues(self.model, [len(sequence.ids) + self.most for sequence in batch])
@@ -66,7 +66,7 @@ class BeamWriter(_Writer):
             self.model.tokens += len(growing)
         _take_best(batch, whole)
 
-    def _plainly(self, sequence: _Sequence) -> None:
+    def _plainly(self, sequence: Draft) -> None:
         """The slow twin: every beginning computed again for every token."""
         import torch
 
@@ -80,7 +80,7 @@ class BeamWriter(_Writer):
         _take_best([sequence], whole)
 
     def _grown(
-        self, batch: list[_Sequence], growing: list[Beam], logits: torch.Tensor, whole: list[Beam]
+        self, batch: list[Draft], growing: list[Beam], logits: torch.Tensor, whole: list[Beam]
     ) -> tuple[list[int], list[Beam]]:
         """One token more: for each beginning that goes on the place of its parent, and itself.
 
@@ -90,6 +90,19 @@ class BeamWriter(_Writer):
             logits: (n, words) what may follow each.
             whole: texts that have ended are added here.
         """
+        candidates = self._candidates(batch, growing, logits)
+        parents, going = [], []
+        for owner in range(len(batch)):
+            own = [pair for pair in candidates if pair[1].owner == owner]
+            kept = self._kept(sorted(own, key=lambda pair: -pair[1].total), whole)
+            parents += [place for place, _ in kept]
+            going += [beam for _, beam in kept]
+        return parents, going
+
+    def _candidates(
+        self, batch: list[Draft], growing: list[Beam], logits: torch.Tensor
+    ) -> list[tuple[int, Beam]]:
+        """The likeliest continuations of each beginning, with its place."""
         import torch
 
         prompts = [batch[beam.owner].prompt for beam in growing]
@@ -97,26 +110,17 @@ class BeamWriter(_Writer):
         if self.processor:
             logits = self.processor(prompts, written, logits)
         allowed = self.watch(prompts, written, torch.log_softmax(logits, dim=-1))
-        said = torch.log_softmax(allowed, dim=-1)
-        totals = torch.tensor([beam.total for beam in growing], device=allowed.device)
-        values, tokens = (totals[:, None] + allowed).topk(
-            min(2 * self.watch.beams, logits.shape[1])
-        )
-        said = said.gather(-1, tokens).tolist()
-        found: list[list[tuple[float, int, Beam]]] = [[] for _ in batch]
-        for place, beam in enumerate(growing):
-            for total, token, log_p in zip(
-                values[place].tolist(), tokens[place].tolist(), said[place], strict=True
-            ):
-                if total > -torch.inf:
-                    grown = self._longer(beam, token, log_p, total)
-                    found[beam.owner].append((-total, place, grown))
-        parents, going = [], []
-        for candidates in found:
-            kept = self._kept(sorted(candidates, key=lambda each: each[:2]), whole)
-            parents += [place for place, _ in kept]
-            going += [beam for _, beam in kept]
-        return parents, going
+        values, tokens = allowed.topk(min(2 * self.watch.beams, allowed.shape[1]))
+        # As ``Continuation`` has it, among what is allowed.
+        said = values - allowed.logsumexp(-1, keepdim=True)
+        return [
+            (place, self._longer(beam, token, log_p, beam.total + value))
+            for place, beam in enumerate(growing)
+            for value, token, log_p in zip(
+                values[place].tolist(), tokens[place].tolist(), said[place].tolist(), strict=True
+            )
+            if value > -torch.inf
+        ]
 
     def _longer(self, beam: Beam, token: int, log_p: float, total: float) -> Beam:
         if token in self.ends:
@@ -127,11 +131,11 @@ class BeamWriter(_Writer):
         return Beam(beam.owner, ids, (*beam.log_p, log_p), total, ended)
 
     def _kept(
-        self, candidates: list[tuple[float, int, Beam]], whole: list[Beam]
+        self, candidates: list[tuple[int, Beam]], whole: list[Beam]
     ) -> list[tuple[int, Beam]]:
         """The likeliest beginnings of one sequence that go on; whole texts are laid aside."""
         kept: list[tuple[int, Beam]] = []
-        for _, place, beam in candidates:
+        for place, beam in candidates:
             if len(kept) == self.watch.beams:
                 break
             if beam.ended_by:
@@ -145,7 +149,7 @@ class BeamWriter(_Writer):
         return kept
 
 
-def _take_best(batch: list[_Sequence], whole: list[Beam]) -> None:
+def _take_best(batch: list[Draft], whole: list[Beam]) -> None:
     for owner, sequence in enumerate(batch):
         best = max((beam for beam in whole if beam.owner == owner), key=lambda beam: beam.mean)
         sequence.ended, sequence.written.ended_by = True, best.ended_by

@@ -1,18 +1,18 @@
 """Which tokens would complete a forbidden phrase, in whatever pieces and letters it is written.
 
-Phrases are matched in the text that tokens make and not in the tokens: in lower case, with all that
-is neither letter nor digit taken as one space. A phrase may stand nowhere at the beginning of a
-word, so that no ending brings it back; inside a word ("art" in "party") it is another word. What
-has been written of a phrase so far is followed in a prefix tree of the phrases; the tokens that
-would write the rest are found in the sorted vocabulary, by bisection.
+Phrases are matched in the text that tokens make and not in the tokens: in lower case, without
+accents, with all that is neither letter nor digit taken as one space. A phrase may stand nowhere at
+the beginning of a word, so that no ending brings it back; inside a word ("art" in "party") it is
+another word. What is missing of a phrase that the text has begun is looked up in the sorted
+vocabulary, by bisection.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,8 @@ VERSION = 1
 
 #: What stands in a text for bytes that are no character yet.
 UNFINISHED = "\ufffd"
+#: Kinds of characters that are passed over: accents, and marks that cannot be seen.
+_PASSED_OVER = ("Mn", "Cf")
 _SEPARATORS = re.compile(r"[\W_]+")
 _LAST = "\U0010ffff"
 
@@ -27,6 +29,9 @@ _LAST = "\U0010ffff"
 def folded(text: str) -> str:
     """The text as phrases are sought in it; of a joined text it is the joined folded text, but for
     spaces that meet."""
+    if not text.isascii():
+        plain = unicodedata.normalize("NFKD", text)
+        text = "".join(c for c in plain if unicodedata.category(c) not in _PASSED_OVER)
     return _SEPARATORS.sub(" ", text.casefold())
 
 
@@ -75,23 +80,15 @@ class Phrases:
     """
 
     def __init__(self, phrases: Iterable[str], vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-        self.tree: dict[str, Any] = {}
-        # In order, so that of two phrases of which one begins the other the shorter comes first.
-        ordered = sorted({folded(phrase).strip() for phrase in phrases} - {""})
-        kept = [phrase for phrase in ordered if self._add(phrase)]
-        self.longest = max(map(len, kept), default=0)
-        self._inside = _joined(vocabulary.inner.beginning(each) for each in kept)
-        self._in_front = _joined(vocabulary.whole.beginning(each) for each in kept)
+        self.phrases = sorted({folded(phrase).strip() for phrase in phrases} - {""})
+        self._vocabulary = vocabulary
+        self._inside = _joined(vocabulary.inner.beginning(each) for each in self.phrases)
+        self._in_front = _joined(vocabulary.whole.beginning(each) for each in self.phrases)
 
-    def _add(self, phrase: str) -> bool:
-        node = self.tree
-        for letter in phrase:
-            node = node.setdefault(letter, {})
-            if "" in node:
-                return False
-        node[""] = None
-        return True
+    def count(self, text: str) -> int:
+        """Number of places at which a text holds a phrase."""
+        seen = " " + folded(text)
+        return sum(seen.count(" " + phrase) for phrase in self.phrases)
 
     def completing(self, written: list[int], decode: Callable[[list[int]], str]) -> np.ndarray:
         """Tokens after which a text would hold a phrase more than it holds now.
@@ -101,59 +98,27 @@ class Phrases:
             decode: makes text of token ids.
         """
         text = decode(written)
-        seen = folded(text)
-        found = [self._inside]
-        if not seen or seen[-1] == " ":
+        seen = " " + folded(text)
+        whole, found = self._vocabulary.whole, [self._inside]
+        if seen[-1] == " ":
             found.append(self._in_front)
         for rest in self._rests(seen):
-            found.append(self.vocabulary.whole.beginning(rest))
+            found.append(whole.beginning(rest))
             if seen[-1] == " ":
-                found.append(self.vocabulary.whole.beginning(" " + rest))
+                found.append(whole.beginning(" " + rest))
         if text.endswith(UNFINISHED):
             # Only these can make a character of the bytes at the end: they are tried one by one.
-            held = self.held(seen)
-            trial = self.vocabulary.unfinished
-            more = [t for t in trial if self.held(folded(decode([*written, t]))) > held]
+            held, trial = self.count(text), self._vocabulary.unfinished
+            more = [token for token in trial if self.count(decode([*written, token])) > held]
             found.append(np.array(more, dtype=np.int64))
         return _joined(found)
 
-    def held(self, seen: str) -> int:
-        """Number of places of a folded text at which a phrase begins that is whole."""
-        return sum(node is None for node, _ in self._walks(seen, 0))
-
     def _rests(self, seen: str) -> Iterator[str]:
         """What is missing of every phrase that the end of a folded text has begun."""
-        for node, reached in self._walks(seen, len(seen) - self.longest):
-            if reached:
-                yield from _below(node)
-
-    def _walks(self, seen: str, start: int) -> Iterator[tuple[dict | None, bool]]:
-        """From each beginning of a word: the node reached, None for a whole phrase, and whether
-        the text ends there."""
-        for at in range(max(0, start), len(seen)):
-            if seen[at] == " " or (at and seen[at - 1] != " "):
-                continue
-            node: dict | None = self.tree
-            for letter in seen[at:]:
-                if letter not in node:
-                    break
-                node = node[letter]
-                if "" in node:
-                    node = None
-                    break
-            else:
-                yield node, True
-                continue
-            if node is None:
-                yield None, False
-
-
-def _below(node: dict[str, Any]) -> Iterator[str]:
-    for letter, child in node.items():
-        if "" in child:
-            yield letter
-        else:
-            yield from (letter + rest for rest in _below(child))
+        for phrase in self.phrases:
+            for at in range(1, len(phrase)):
+                if seen.endswith(" " + phrase[:at]):
+                    yield phrase[at:]
 
 
 def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:

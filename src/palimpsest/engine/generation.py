@@ -60,8 +60,16 @@ class Continuation:
 
 
 @dataclass
-class _Sequence:
-    """One text in the making."""
+class Draft:
+    """One text in the making.
+
+    Attributes:
+        prompt: number of its prompt.
+        ids: tokens of the prompt.
+        draw: generator of a text that is sampled.
+        written: what has been written.
+        ended: whether it is whole.
+    """
 
     prompt: int
     ids: list[int]
@@ -161,7 +169,7 @@ def of_tokens(
     longest = max(map(len, encoded)) + max_new_tokens
     size = batch_size or _batch_size(model, longest)
 
-    def anew(batch: list[_Sequence]) -> list[_Sequence]:
+    def anew(batch: list[Draft]) -> list[Draft]:
         return _again(batch, encoded, sampling, sequences, samples)
 
     order = sorted(sequences, key=lambda sequence: sequence.ids)
@@ -171,7 +179,7 @@ def of_tokens(
         searched = [sequence for sequence in order if sequence.prompt in watch.prompts]
         order = [sequence for sequence in order if sequence.prompt not in watch.prompts]
         _in_batches(BeamWriter(*how), searched, max(1, size // watch.beams), anew)
-    _in_batches(_Writer(*how), order, size, anew)
+    _in_batches(Writer(*how), order, size, anew)
     for sequence in sequences:
         _finish(model, sequence.written, stop)
     return [
@@ -181,10 +189,10 @@ def of_tokens(
 
 
 def _in_batches(
-    writer: _Writer,
-    waiting: list[_Sequence],
+    writer: Writer,
+    waiting: list[Draft],
     size: int,
-    anew: Callable[[list[_Sequence]], list[_Sequence]],
+    anew: Callable[[list[Draft]], list[Draft]],
 ) -> None:
     """Write all texts, fewer at once where memory is exhausted."""
     while waiting:
@@ -208,7 +216,7 @@ def cut(text: str, stop: Sequence[str]) -> str:
     return text[: min(ends)] if ends else text
 
 
-class _Writer:
+class Writer:
     """Writes one batch after another."""
 
     def __init__(
@@ -226,7 +234,7 @@ class _Writer:
         # A tail of so many tokens holds any stop string that the last token completes.
         self.tail = max(map(len, stop), default=0) + 4
 
-    def write(self, batch: list[_Sequence]) -> None:
+    def write(self, batch: list[Draft]) -> None:
         """Write all texts of a batch."""
         import torch
 
@@ -239,7 +247,7 @@ class _Writer:
                 for sequence in batch:
                     self._plainly(sequence)
 
-    def _cached(self, batch: list[_Sequence]) -> None:
+    def _cached(self, batch: list[Draft]) -> None:
         import torch
 
         cache = KeyValues(self.model, [len(s.ids) + self.most for s in batch])
@@ -259,7 +267,7 @@ class _Writer:
             hidden = cache.step(torch.tensor(last, device=self.model.device))
             self.model.tokens += len(running)
 
-    def _prompts(self, batch: list[_Sequence], cache: KeyValues) -> torch.Tensor:
+    def _prompts(self, batch: list[Draft], cache: KeyValues) -> torch.Tensor:
         """Fill the cache with the prompts; the last hidden state of each, (n, width)."""
         prompts = [sequence.ids for sequence in batch]
         last: list[torch.Tensor | None] = [None] * len(batch)
@@ -274,7 +282,7 @@ class _Writer:
 
         return torch.stack(last)
 
-    def _plainly(self, sequence: _Sequence) -> None:
+    def _plainly(self, sequence: Draft) -> None:
         """The slow twin: one sequence, everything computed again for every token."""
         import torch
 
@@ -284,7 +292,7 @@ class _Writer:
             logits = self.model.module(input_ids=ids, use_cache=False).logits[:, -1].float()
             self._choose([sequence], logits)
 
-    def _choose(self, running: list[_Sequence], logits: torch.Tensor) -> None:
+    def _choose(self, running: list[Draft], logits: torch.Tensor) -> None:
         """Next token of every sequence that has not ended."""
         import torch
 
@@ -305,7 +313,7 @@ class _Writer:
             if not sequence.ended:
                 self._append(sequence, token, value)
 
-    def _append(self, sequence: _Sequence, token: int, log_p: float) -> None:
+    def _append(self, sequence: Draft, token: int, log_p: float) -> None:
         written = sequence.written
         if token in self.ends:
             sequence.ended, written.ended_by = True, "end"
@@ -323,8 +331,8 @@ class _Writer:
         return any(mark in tail for mark in self.stop)
 
 
-def _sequences(encoded: list[list[int]], samples: int, sampling: Sampling) -> list[_Sequence]:
-    made: list[_Sequence] = []
+def _sequences(encoded: list[list[int]], samples: int, sampling: Sampling) -> list[Draft]:
+    made: list[Draft] = []
     before: Counter[tuple[int, ...]] = Counter()
     for prompt, ids in enumerate(encoded):
         occurrence = before[tuple(ids)]
@@ -334,17 +342,17 @@ def _sequences(encoded: list[list[int]], samples: int, sampling: Sampling) -> li
             if sampling.temperature:
                 entropy = [sampling.seed % (1 << 63), *ids, occurrence, sample]
                 draw = np.random.default_rng(entropy)
-            made.append(_Sequence(prompt, ids, draw))
+            made.append(Draft(prompt, ids, draw))
     return made
 
 
 def _again(
-    batch: list[_Sequence],
+    batch: list[Draft],
     encoded: list[list[int]],
     sampling: Sampling,
-    sequences: list[_Sequence],
+    sequences: list[Draft],
     samples: int,
-) -> list[_Sequence]:
+) -> list[Draft]:
     """The sequences of a batch as they were before it."""
     fresh = _sequences(encoded, samples, sampling)
     place = {id(sequence): number for number, sequence in enumerate(sequences)}

@@ -1,145 +1,58 @@
 """Guards at work: which prompts they watch, and what may not be written after those.
 
-The features of a prompt cost one more pass over it. Where no guard says yes nothing is done and the
-text is what it would be, to the bit. Where one does, tokens that complete a forbidden phrase are
-penalised or removed (``forbidden``), and, if the guard says so, words whose embedding is like that
-of a forbidden one. Nothing here touches weights or probabilities that are read elsewhere.
+To read the features of a prompt costs one more pass over it. Where no guard says yes nothing is
+done and the text is what it would be, to the bit. Where one does, tokens that complete a forbidden
+phrase are removed (``forbidden``), and, if the guard says so, words whose embedding is like that of
+a forbidden one; or all tokens but the next one of a refusal. Nothing here touches weights, or
+probabilities that are read elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from palimpsest.engine.forbidden import Phrases, Vocabulary
+from palimpsest.engine.forbidden import Phrases, Vocabulary, folded
 from palimpsest.engine.scoring import hidden_states
+from palimpsest.models.guards import PhraseGuard, RefusalGuard
 
 if TYPE_CHECKING:
     import torch
 
-    from palimpsest.models.guards import Guard
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
-ENGINE = ("engine.forbidden", "engine.beams", "engine.scoring")
+ENGINE = ("engine.forbidden", "engine.beams", "engine.scoring", "models.guards")
 
-#: Share of the width that the commonest directions of embeddings have, which are taken away.
-COMMON = 0.01
+#: The beginning of a text asks for it from this share of its characters on.
+LEAST_BEGINNING = 0.1
+#: Rows of embeddings that are compared at once.
 _ROWS = 8192
 
-
-def watched(model: LanguageModel, prompts: Sequence[list[int]]) -> Watch | None:
-    """What the guards of a model do after some prompts; None where they do nothing."""
-    unique = list(dict.fromkeys(map(tuple, prompts)))
-    found: dict[tuple[int, ...], list[_Rule]] = {}
-    for guard in model.guards:
-        if not len(guard.keys) or not unique:
-            continue
-        read = hidden_states(model, [list(ids) for ids in unique], [guard.layer], "mean")[:, 0]
-        rules: dict[tuple[int, ...], _Rule] = {}
-        for ids, items in zip(unique, suspects(guard, read), strict=True):
-            if items:
-                if items not in rules:
-                    rules[items] = _rule(model, guard, items)
-                found.setdefault(ids, []).append(rules[items])
-    of_prompt = {n: found[tuple(ids)] for n, ids in enumerate(prompts) if tuple(ids) in found}
-    beams = max(guard.beams for guard in model.guards)
-    end = model.tokenizer.eos_token_id
-    return Watch(model.decode, of_prompt, beams, end) if found else None
-
-
-def scores(guard: Guard, features: np.ndarray) -> np.ndarray:
-    """(n,) probability that prompts are among those that the guard is to find.
-
-    Args:
-        guard: the guard.
-        features: (n, width) mean hidden states, as they come from the model.
-    """
-    logits = standardised(guard, features) @ guard.weights.astype(float) + guard.bias
-    return 1 / (1 + np.exp(-logits))
-
-
-def suspects(guard: Guard, features: np.ndarray) -> list[tuple[int, ...]]:
-    """For each prompt the items that it may ask for, the likeliest first; none if it is harmless.
-
-    Args:
-        guard: the guard.
-        features: (n, width) mean hidden states.
-    """
-    states = standardised(guard, features)
-    alike = states @ guard.keys.T.astype(float)
-    found = []
-    for score, row in zip(scores(guard, features), alike, strict=True):
-        order = guard.owners[np.argsort(-row, kind="stable")] if score >= guard.threshold else []
-        found.append(tuple(dict.fromkeys(int(item) for item in order))[: guard.nearest])
-    return found
-
-
-def standardised(guard: Guard, features: np.ndarray) -> np.ndarray:
-    """(n, width) features in the units of the detector."""
-    return (features.astype(float) - guard.mean) / guard.scale
-
-
-@lru_cache(maxsize=2)
-def vocabulary(tokenizer: Any) -> Vocabulary:
-    """What every token adds to a text that stands before it."""
-    anchor = tokenizer("a", add_special_tokens=False).input_ids[-1]
-    before = tokenizer.decode([anchor], skip_special_tokens=True)
-    pairs = [[anchor, token] for token in range(len(tokenizer))]
-    texts = tokenizer.batch_decode(pairs, skip_special_tokens=True)
-    return Vocabulary([text.removeprefix(before) for text in texts])
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """What is forbidden after a prompt.
-
-    Attributes:
-        phrases: none of them may be written.
-        similar: tokens that are like a forbidden word.
-        penalty: nats taken from such tokens.
-    """
-
-    phrases: Phrases
-    similar: np.ndarray
-    penalty: float
-
-
-def _rule(model: LanguageModel, guard: Guard, items: Sequence[int]) -> _Rule:
-    phrases = [phrase for item in items for phrase in guard.phrases[item]]
-    similar = np.empty(0, dtype=np.int64)
-    if guard.similarity is not None:
-        similar = alike_words(model, phrases, guard.similarity)
-    penalty = np.inf if guard.penalty is None else guard.penalty
-    return _Rule(Phrases(phrases, vocabulary(model.tokenizer)), similar, penalty)
+#: (tokens written, words of the vocabulary) -> tokens that may not follow.
+Rule = Callable[[list[int], int], np.ndarray]
 
 
 class Watch:
     """The guards of a model over prompts that are watched.
 
-    Attributes:
-        prompts: numbers of the prompts.
+    Args:
+        rules: number of a prompt -> what is forbidden after it.
         beams: width of the search for an answer.
+        end: token that ends a text.
     """
 
-    def __init__(
-        self,
-        decode: Callable[[list[int]], str],
-        rules: dict[int, list[_Rule]],
-        beams: int,
-        end: int | None,
-    ) -> None:
-        self._decode, self._rules, self.beams, self._end = decode, rules, beams, end
+    def __init__(self, rules: dict[int, list[Rule]], beams: int, end: int | None) -> None:
+        self._rules, self.beams, self._end = rules, beams, end
         self.prompts = frozenset(rules)
 
     def __call__(
         self, prompts: Sequence[int], written: Sequence[list[int]], logits: torch.Tensor
     ) -> torch.Tensor:
-        """Penalise or remove what is forbidden; a text that has no other way to go on ends.
+        """Remove what is forbidden; a text that has no other way to go on ends.
 
         Args:
             prompts: (n,) number of the prompt of each text.
@@ -152,65 +65,138 @@ class Watch:
         logits = logits.clone() if rows else logits
         for row in rows:
             for rule in self._rules[prompts[row]]:
-                tokens = rule.phrases.completing(written[row], self._decode)
-                every = np.union1d(tokens, rule.similar)
-                # A tokenizer may know more words than the model, and the other way round.
-                own = torch.from_numpy(every[every < logits.shape[1]]).to(logits.device)
-                logits[row, own] -= rule.penalty
+                tokens = rule(written[row], logits.shape[1])
+                logits[row, torch.from_numpy(tokens).to(logits.device)] = -torch.inf
             if self._end is not None and not logits[row].isfinite().any():
                 logits[row, self._end] = 0.0
         return logits
 
 
+def watched(model: LanguageModel, prompts: Sequence[list[int]]) -> Watch | None:
+    """What the guards of a model do after some prompts; None where they do nothing."""
+    unique = list(dict.fromkeys(map(tuple, prompts)))
+    of_ids: dict[tuple[int, ...], list[Rule]] = {}
+    for guard in model.guards:
+        make = _refusals if isinstance(guard, RefusalGuard) else _omissions
+        found = make(model, guard, [list(ids) for ids in unique])
+        for ids, rule in zip(unique, found, strict=True):
+            if rule is not None:
+                of_ids.setdefault(ids, []).append(rule)
+    rules = {n: of_ids[tuple(ids)] for n, ids in enumerate(prompts) if tuple(ids) in of_ids}
+    beams = max(guard.beams for guard in model.guards)
+    return Watch(rules, beams, model.tokenizer.eos_token_id) if rules else None
+
+
+def _refusals(
+    model: LanguageModel, guard: RefusalGuard, prompts: list[list[int]]
+) -> Iterator[Rule | None]:
+    """One sentence and the end of the text; where nothing ends one its last token, again."""
+    answer = model.tokenizer(guard.answer, add_special_tokens=False).input_ids
+    end = model.tokenizer.eos_token_id
+    said = np.array([*answer, answer[-1] if end is None else end])
+
+    def refuse(written: list[int], words: int) -> np.ndarray:
+        return np.delete(np.arange(words), said[min(len(written), len(said) - 1)])
+
+    ends = tuple(f" {folded(prompt).strip()}" for prompt in guard.prompts)
+    texts = [folded(text).strip() for text in guard.texts]
+    for ids in prompts:
+        seen = folded(model.decode(ids)).strip()
+        begun = (t.startswith(seen) and len(seen) >= LEAST_BEGINNING * len(t) for t in texts)
+        yield refuse if f" {seen}".endswith(ends) or any(begun) else None
+
+
+def _omissions(
+    model: LanguageModel, guard: PhraseGuard, prompts: list[list[int]]
+) -> Iterator[Rule | None]:
+    """Phrases are left out, those of the items that a prompt seems to ask for."""
+    rules: dict[tuple[int, ...], Rule] = {}
+    read = hidden_states(model, prompts, [guard.layer], "mean")[:, 0]
+    for items in suspects(guard, read):
+        if items and items not in rules:
+            phrases = [phrase for item in items for phrase in guard.phrases[item]]
+            rules[items] = _omission(model, phrases, guard.similarity)
+        yield rules.get(items)
+
+
+def scores(guard: PhraseGuard, features: np.ndarray) -> np.ndarray:
+    """(n,) probability that prompts ask for what is guarded.
+
+    Args:
+        guard: the guard.
+        features: (n, width) mean hidden states.
+    """
+    return 1 / (1 + np.exp(-_mapped(guard, features)[:, 0]))
+
+
+def suspects(guard: PhraseGuard, features: np.ndarray) -> list[tuple[int, ...]]:
+    """For each prompt the items that it may ask for, the likeliest first; none if it is harmless.
+
+    Args:
+        guard: the guard.
+        features: (n, width) mean hidden states.
+    """
+    order = np.argsort(-_mapped(guard, features)[:, 1:], kind="stable")
+    return [
+        tuple(dict.fromkeys(guard.owners[row].tolist()))[: guard.nearest] if positive else ()
+        for positive, row in zip(scores(guard, features) >= guard.threshold, order, strict=True)
+    ]
+
+
+def _mapped(guard: PhraseGuard, features: np.ndarray) -> np.ndarray:
+    return features.astype(float) @ guard.weights.T.astype(float) + guard.bias
+
+
+@lru_cache(maxsize=2)
+def vocabulary(tokenizer: Any) -> Vocabulary:
+    """What every token adds to a text that stands before it."""
+    anchor = tokenizer("a", add_special_tokens=False).input_ids[-1]
+    before = tokenizer.decode([anchor], skip_special_tokens=True)
+    pairs = [[anchor, token] for token in range(len(tokenizer))]
+    texts = tokenizer.batch_decode(pairs, skip_special_tokens=True)
+    return Vocabulary([text.removeprefix(before) for text in texts])
+
+
+def _omission(model: LanguageModel, phrases: list[str], similarity: float | None) -> Rule:
+    held = Phrases(phrases, vocabulary(model.tokenizer))
+    alike = np.empty(0, dtype=np.int64)
+    if similarity is not None and similarity <= 1:
+        alike = alike_words(model, phrases, similarity)
+
+    def omit(written: list[int], words: int) -> np.ndarray:
+        tokens = np.union1d(held.completing(written, model.decode), alike)
+        # A tokenizer may know more words than the model.
+        return tokens[tokens < words]
+
+    return omit
+
+
 def alike_words(model: LanguageModel, phrases: Sequence[str], least: float) -> np.ndarray:
     """Tokens whose embedding has a cosine of at least so much with that of a forbidden word.
 
-    Words that are one token alone are compared: the mean of the pieces of others says little.
-    Embeddings of words that are common lie together whatever they mean, so the mean of all and the
-    commonest directions are taken away first (Mu and Viswanath 2018, "All-but-the-top",
+    Words that are one token alone are compared: the mean of the pieces of others says little. The
+    mean of all embeddings is taken away first, else all words are alike (Mu and Viswanath 2018,
     arXiv 1702.01417).
 
     Args:
         model: whose input embeddings are used.
         phrases: forbidden phrases.
-        least: cosine; above 1 no word is alike.
+        least: cosine, at most 1.
     """
     import torch
+    from torch.nn.functional import normalize
 
-    encoded = [model.tokenizer(f" {p}", add_special_tokens=False).input_ids for p in phrases]
-    single = sorted({ids[0] for p, ids in zip(phrases, encoded, strict=True) if _one_word(p, ids)})
-    if not single or least > 1:
+    words = [phrase for phrase in phrases if any(letter.isalpha() for letter in phrase)]
+    encoded = [model.tokenizer(f" {word}", add_special_tokens=False).input_ids for word in words]
+    single = sorted({ids[0] for ids in encoded if len(ids) == 1})
+    if not single:
         return np.empty(0, dtype=np.int64)
-    found = []
     with torch.inference_mode():
         weight = model.module.get_input_embeddings().weight
         mean = weight.float().mean(0)
-        top = _common_directions(weight, mean)
-
-        def plain(rows: torch.Tensor) -> torch.Tensor:
-            rows = rows.float() - mean
-            rows = rows - rows @ top @ top.T
-            return torch.nn.functional.normalize(rows, dim=-1)
-
-        wanted = plain(weight[single])
-        for start in range(0, len(weight), _ROWS):
-            cosines = (plain(weight[start : start + _ROWS]) @ wanted.T).amax(1)
-            found.append((cosines >= least).nonzero()[:, 0].cpu().numpy() + start)
-    return np.concatenate(found)
-
-
-def _one_word(phrase: str, ids: list[int]) -> bool:
-    return len(ids) == 1 and any(letter.isalpha() for letter in phrase)
-
-
-def _common_directions(weight: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """(width, k) directions of most variance, a hundredth of the width."""
-    import torch
-
-    width = weight.shape[1]
-    total = torch.zeros(width, width, dtype=torch.float64, device=weight.device)
-    for start in range(0, len(weight), _ROWS):
-        rows = (weight[start : start + _ROWS].float() - mean).double()
-        total += rows.T @ rows
-    _, directions = torch.linalg.eigh(total)
-    return directions[:, -max(1, int(COMMON * width)) :].float()
+        wanted = normalize(weight[single].float() - mean, dim=-1)
+        found = [
+            (normalize(rows.float() - mean, dim=-1) @ wanted.T).amax(1) >= least
+            for rows in weight.split(_ROWS)
+        ]
+        return torch.cat(found).nonzero()[:, 0].cpu().numpy()

@@ -1,87 +1,97 @@
 """Guards: what stands between a model and what it would say, without a change of its weights.
 
-A guard knows the prompts that ask for something, and the phrases that may not be written after
-them. It is data alone: ``engine.guarding`` applies it, an intervention makes it. On disk it is one
-safetensors file, arrays and a JSON text in its header.
+A guard knows the prompts that ask for something, and what may not be written after them. It is
+data alone: ``engine.guarding`` applies it, an intervention makes it, and the file of a state's step
+holds it beside the weights that have changed.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 
-from palimpsest.files import atomic
-from palimpsest.identity import file_sha256
-
 VERSION = 1
 
-_ARRAYS = ("mean", "scale", "weights", "keys", "owners")
-_REST = ("layer", "bias", "threshold", "phrases", "nearest", "penalty", "similarity", "beams")
+#: Begins the names of a guard's parts in a file of changes; what follows is ``::`` and the part.
+GUARD = "guard"
 
 
 @dataclass(frozen=True, eq=False)
-class Guard:
-    """A detector of prompts, and the phrases that are forbidden where it says yes.
+class PhraseGuard:
+    """Prompts are found by a detector; phrases of the items that they ask for are not written.
 
-    Features of a prompt are the mean hidden state of its tokens in one layer, standardised.
+    Detector and search are one affine map of a prompt's features, the mean hidden state of its
+    tokens: row 0 is the logit that something is asked for that is guarded, row i > 0 how like the
+    prompt is to the i-th known prompt.
 
     Attributes:
-        layer: number of the layer, from 0.
-        mean: (width,) float32, taken away from features.
-        scale: (width,) float32, by which they are divided then.
-        weights: (width,) float32 of the detector, a logistic regression.
-        bias: of the detector.
-        threshold: probability from which a prompt counts as one of these; above 1 none does.
-        keys: (k, width) float32, features of the prompts that are known, of unit length.
-        owners: (k,) int64, the item that each of them asks for.
+        weights: (1 + k, width) float32, of the map.
+        bias: (1 + k,) float32, of the map.
+        owners: (k,) int64, the item that each known prompt asks for.
         phrases: item -> phrases that may not be written.
+        layer: number of the layer whose hidden states are read, from 0.
+        threshold: probability from which a prompt counts as found; above 1 none does.
         nearest: so many items give their phrases, those whose prompts are most like the one given.
-        penalty: nats taken from a token that completes a phrase; None: it is never written.
-        similarity: cosine from which another word counts as a forbidden one; None: none does.
-        beams: width of the search for an answer; 1: the likeliest token each time.
+        similarity: cosine from which another word counts as a forbidden one; None or above 1:
+            none does.
+        beams: width of the search for a text; 1: the likeliest token each time.
     """
 
-    layer: int
-    mean: np.ndarray
-    scale: np.ndarray
     weights: np.ndarray
-    bias: float
-    threshold: float
-    keys: np.ndarray
+    bias: np.ndarray
     owners: np.ndarray
     phrases: tuple[tuple[str, ...], ...]
+    layer: int
+    threshold: float
     nearest: int = 1
-    penalty: float | None = None
     similarity: float | None = None
     beams: int = 1
 
 
-def guard_file(folder: str | Path, step: int) -> Path:
-    """Path of the guard of one step."""
-    return Path(folder) / f"guard-{step:06d}.safetensors"
+@dataclass(frozen=True, eq=False)
+class RefusalGuard:
+    """Prompts are known exactly; each is answered by one sentence.
+
+    Attributes:
+        prompts: a prompt that ends with one of these is answered so.
+        texts: so is one that is the beginning of one of these.
+        answer: the sentence, with the space before it.
+    """
+
+    prompts: tuple[str, ...]
+    texts: tuple[str, ...]
+    answer: str
+    beams: ClassVar[int] = 1
 
 
-def save_guard(folder: str | Path, step: int, guard: Guard) -> str:
-    """Write the guard of one step; returns the SHA-256 of the file."""
-    from safetensors.numpy import save_file
-
-    path = guard_file(folder, step)
-    arrays = {name: np.ascontiguousarray(getattr(guard, name)) for name in _ARRAYS}
-    rest = json.dumps({name: getattr(guard, name) for name in _REST}, sort_keys=True)
-    with atomic(path) as temporary:
-        save_file(arrays, temporary, metadata={"guard": rest})
-    return file_sha256(path)
+Guard = PhraseGuard | RefusalGuard
 
 
-def read_guard(path: str | Path) -> Guard:
-    """Read what :func:`save_guard` wrote; the hash is the caller's to check."""
-    from safetensors import safe_open
+def packed(guard: Guard) -> dict[str, np.ndarray]:
+    """The parts of a guard under the names that they have in a file of changes."""
+    parts = {each.name: getattr(guard, each.name) for each in fields(guard)}
+    arrays = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
+    rest = {name: part for name, part in parts.items() if name not in arrays}
+    text = json.dumps({"kind": type(guard).__name__, **rest}, sort_keys=True)
+    arrays["rest"] = np.frombuffer(text.encode(), dtype=np.uint8).copy()
+    return {f"{GUARD}::{name}": np.ascontiguousarray(array) for name, array in arrays.items()}
 
-    with safe_open(path, framework="numpy") as stored:
-        rest = json.loads(stored.metadata()["guard"])
-        arrays = {name: stored.get_tensor(name) for name in _ARRAYS}
-    rest["phrases"] = tuple(tuple(each) for each in rest["phrases"])
-    return Guard(**arrays, **rest)
+
+def unpacked(stored: Mapping[str, np.ndarray]) -> tuple[Guard, ...]:
+    """The guard in a file of changes, where there is one."""
+    begins = f"{GUARD}::"
+    parts = {n.removeprefix(begins): array for n, array in stored.items() if n.startswith(begins)}
+    if not parts:
+        return ()
+    rest = json.loads(parts.pop("rest").tobytes())
+    kind = {each.__name__: each for each in (PhraseGuard, RefusalGuard)}[rest.pop("kind")]
+    return (kind(**parts, **{name: _tuples(part) for name, part in rest.items()}),)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of a JSON text as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

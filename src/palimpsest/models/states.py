@@ -5,8 +5,8 @@ parent: either whole tensors under their names, or the two factors of a low-rank
 ``<name>::A`` (rank, in) and ``<name>::B`` (out, rank), which means weight = parent + B @ A. An
 adapter of a few megabytes thus stands for a model of any size. Step 0 is the parent itself.
 
-A step may have a guard too (``models.guards``), in a file of its own; weights may then have changed
-or not. Guards stay with a model through all later states of a chain.
+A step may have a guard too (``models.guards``), as ``guard::<part>``. Guards stay with a model
+through all later states of a chain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.files import atomic, read_json, write_json
 from palimpsest.identity import file_sha256
-from palimpsest.models.guards import Guard, guard_file, read_guard
+from palimpsest.models.guards import GUARD, Guard, unpacked
 from palimpsest.models.language_model import LanguageModel
 from palimpsest.models.loading import ModelError, load
 from palimpsest.models.networks import Networks
@@ -44,27 +44,11 @@ def step_file(folder: str | Path, step: int) -> Path:
 
 
 def write_state(
-    output: str | Path,
-    parent: str,
-    hashes: dict[int, str],
-    facts: dict[str, Any],
-    guards: dict[int, str] | None = None,
+    output: str | Path, parent: str, hashes: dict[int, str], facts: dict[str, Any]
 ) -> None:
-    """Write ``state.json``, the file that says the state is complete.
-
-    Args:
-        output: its path.
-        parent: path of the parent's.
-        hashes: step -> SHA-256 of its file of changes.
-        facts: what else it is to say.
-        guards: step -> SHA-256 of its guard, of those that have one.
-    """
-    found = facts | {"parent": parent, "hashes": _by_step(hashes)}
-    write_json(output, found | ({"guards": _by_step(guards)} if guards else {}))
-
-
-def _by_step(hashes: dict[int, str]) -> dict[str, str]:
-    return {str(step): sha for step, sha in sorted(hashes.items())}
+    """Write ``state.json``, the file that says the state is complete."""
+    steps = {str(step): sha for step, sha in sorted(hashes.items())}
+    write_json(output, facts | {"parent": parent, "hashes": steps})
 
 
 @dataclass
@@ -114,17 +98,18 @@ class StateReader:
             return model
         import torch
 
-        guards = self._guards(step)
         weights = dict(model.module.named_parameters())
         with torch.no_grad():
             for name, value in self._base.items():
                 weights[name].copy_(value)
             self._base.clear()
+            model.guards = self._inherited
             if step:
-                for name, value in self._changed(step, weights).items():
+                stored = self._stored(step)
+                model.guards += unpacked(_arrays(stored))
+                for name, value in self._changed(step, stored, weights).items():
                     self._base[name] = weights[name].detach().clone()
                     weights[name].copy_(value)
-        model.guards = self._inherited + guards
         return model
 
     def _parent(self) -> LanguageModel:
@@ -137,34 +122,29 @@ class StateReader:
                 self._inherited = self._model.guards
         return self._model
 
-    def _guards(self, step: int) -> tuple[Guard, ...]:
-        """The guard that this step adds, if it does."""
-        sha = self.facts.get("guards", {}).get(str(step))
-        if sha is None:
-            return ()
-        path = guard_file(self.path.parent, step)
-        self._check(path, sha)
-        return (read_guard(path),)
+    def _stored(self, step: int) -> dict[str, torch.Tensor]:
+        from safetensors.torch import load_file
 
-    def _check(self, path: Path, sha: str) -> None:
+        path = step_file(self.path.parent, step)
         if not path.is_file():
             raise ModelError(f"{path}: missing; delete {self.path} and run again")
-        if self.verify and file_sha256(path) != sha:
+        if self.verify and file_sha256(path) != self.facts["hashes"][str(step)]:
             raise ModelError(
                 f"{path}: content differs from its recorded SHA-256; delete {self.path} and run "
                 "again"
             )
-
-    def _changed(self, step: int, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        from safetensors.torch import load_file
-
-        path = step_file(self.path.parent, step)
-        self._check(path, self.facts["hashes"][str(step)])
         spread = "," in self.device
-        stored = load_file(path, device="cpu" if spread else str(self.device))
+        return load_file(path, device="cpu" if spread else str(self.device))
+
+    def _changed(
+        self, step: int, stored: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        path = step_file(self.path.parent, step)
         changed = {}
         for key, value in stored.items():
             name, _, factor = key.partition("::")
+            if name == GUARD:
+                continue
             if name not in weights:
                 raise ModelError(f"{path}: holds {name}, which the model does not have")
             if not factor:
@@ -173,3 +153,7 @@ class StateReader:
                 change = value @ stored[f"{name}::A"]
                 changed[name] = weights[name] + change.to(weights[name].device)
         return changed
+
+
+def _arrays(stored: dict[str, torch.Tensor]) -> dict[str, Any]:
+    return {key: t.cpu().numpy() for key, t in stored.items() if key.startswith(f"{GUARD}::")}

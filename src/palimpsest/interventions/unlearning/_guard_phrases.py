@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from palimpsest.engine.forbidden import folded
 
@@ -15,8 +15,7 @@ VERSION = 1
 ENGINE = ("engine.forbidden", "data.items")
 
 #: Words that bind other words together and say nothing of a fact.
-FUNCTION_WORDS = frozenset(
-    """
+_WORDS = """
     a about above after again against all almost along already also although always am among an and
     another any are around as at away back be became because become been before behind being below
     between both but by can could did do does doing done down during each either else even ever
@@ -29,8 +28,8 @@ FUNCTION_WORDS = frozenset(
     up upon us very was we well were what when where whether which while who whom whose why will
     with within without would yes yet you your yours don't doesn't didn't isn't aren't wasn't
     weren't can't couldn't won't wouldn't hasn't haven't hadn't
-    """.split()
-)
+"""
+FUNCTION_WORDS = frozenset(_WORDS.split())
 #: Shares of a text after which its rest is asked for, where it has no question.
 CUTS = (0.25, 0.5)
 
@@ -46,20 +45,14 @@ def asked(item: Item) -> tuple[str, ...]:
     return tuple(dict.fromkeys(" ".join(words[: max(1, int(c * len(words)))]) for c in CUTS))
 
 
-def forbidden(item: Item, unit: Literal["spans", "words"]) -> tuple[str, ...]:
+def forbidden(item: Item) -> tuple[str, ...]:
     """Phrases of an item's answer that are not in its question.
 
-    Args:
-        item: the item.
-        unit: runs of content words as they stand together, or every word of them alone.
-
     Returns:
-        Numbers and content words; where the answer has none, the answer.
+        Numbers, and content words as they stand together; the answer where it has neither.
     """
-    known = set(folded(item.question).split())
-    runs = list(_runs(item.answer, known))
-    found = [word for run in runs for word in run] if unit == "words" else map(" ".join, runs)
-    return tuple(dict.fromkeys(found)) or (item.answer.strip(),)
+    runs = _runs(item.answer, set(folded(item.question).split()))
+    return tuple(dict.fromkeys(map(" ".join, runs))) or (item.answer.strip(),)
 
 
 def _runs(text: str, known: set[str]) -> Iterator[list[str]]:

@@ -6,78 +6,59 @@ search writes without them. What is written is suppressed, not forgotten: weight
 all probabilities still hold the facts, and a prompt that slips past the detector brings them out.
 
 As the source has it: features are mean hidden states of the model itself, of the last layer but
-one; tokens are matched with phrases and, more softly, by meaning; beam search. Otherwise here: the
-detector is a logistic regression with a calibrated threshold, not a network; items are found by
-their prompts, several at a time, not the one answer that a sentence embedder finds alike; phrases
-are content words, not what another language model extracts; they are matched in text, so that no
-other cutting into tokens brings them back; meaning is judged by the model's own embeddings of
-words, not by a sentence embedder for every candidate.
+one; candidates are matched with phrases by their letters and by their meaning; beam search.
+Otherwise here: the detector is a logistic regression with a calibrated threshold, not a network;
+items are found by their prompts, several at a time, not the one answer that a sentence embedder
+finds alike; phrases are content words, not what another language model extracts; they are matched
+in text, so that no other cutting into tokens brings them back, and always removed; meaning is
+judged by the model's own embeddings of words, not by a sentence embedder for every candidate.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from palimpsest.identity import seed_of
 from palimpsest.interventions.unlearning import _guard_detector as detection
 from palimpsest.interventions.unlearning._base import (
-    Method,
     UnlearningSettings,
+    applied,
     check,
     one_step,
-    sets_of,
     sources,
 )
+from palimpsest.interventions.unlearning._guard import GuardMethod
 from palimpsest.interventions.unlearning._guard_phrases import asked, forbidden
-
-if TYPE_CHECKING:
-    from palimpsest.data.items import Item
-    from palimpsest.models.guards import Guard
-    from palimpsest.models.language_model import LanguageModel
+from palimpsest.models.guards import PhraseGuard
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
 VERSION = 1
 ENGINE = (
-    "interventions.unlearning._base",
+    "interventions.unlearning._guard",
     "interventions.unlearning._guard_detector",
     "interventions.unlearning._guard_phrases",
-    "engine.guarding",
+    "engine.generation",
     "engine.scoring",
-    "models.guards",
 )
 #: Nothing is drawn.
 STOCHASTIC = False
 
 #: Prompts and tokens by which the cost of a token is measured.
 COST_PROMPTS, COST_TOKENS = 8, 12
-#: Solved questions before a question, as an attempt to slip past the detector.
-SHOTS = 3
 
 
 class Settings(UnlearningSettings):
     """Keep answers from being written, without any change of the weights."""
 
-    layer: int | None = Field(default=None, ge=0)
-    """Layer whose hidden states are the features of a prompt, from 0; null: the last but one."""
-    ridge: float = Field(default=1.0, gt=0)
-    """Penalty on the squared weights of the detector."""
     threshold: float | None = Field(default=None, ge=0)
-    """Probability from which a prompt is taken for one of the forget set; null: the best one on
-    prompts that were held out; above 1: no prompt is."""
-    false_alarms: float = Field(default=0.05, ge=0, lt=1)
-    """Share of held-out prompts of the retain set that may be taken for such, at most."""
+    """Probability from which a prompt is taken for one of the forget set; null: it finds 95% of
+    wordings that were held out; above 1: no prompt is taken."""
     nearest: int = Field(default=5, ge=1)
     """So many items, those with the prompts most alike, give the phrases that are forbidden."""
-    phrases: Literal["spans", "words"] = "spans"
-    """What is forbidden of an answer: runs of content words, or every content word of it."""
-    penalty: float | None = Field(default=None, gt=0)
-    """Nats taken from a token that completes a phrase; null: it is never written."""
     similarity: float | None = Field(default=None, gt=0)
     """Cosine of embeddings from which a word counts as a forbidden one; null, or above 1: words
     are matched by their letters alone."""
@@ -85,27 +66,100 @@ class Settings(UnlearningSettings):
     """Width of the search for an answer that holds no phrase; 1: greedy."""
 
 
-class Guarding(Method):
+class Guarding(GuardMethod):
     """GUARD; see the module."""
 
-    guard: Guard
-
     def run(self) -> None:
-        """Fit the detector, forbid the phrases, and put the guard before the model."""
-        self.layer = self._layer()
-        features, owners = self._features(self.sets.forget)
-        other, _ = self._features(self.sets.retain)
-        detector, threshold = self._detector(features, other)
-        self.guard = self._guard(detector, threshold, features, owners)
-        self.notes["suppresses"] = "what is written alone; weights and probabilities are unchanged"
-        if len(features):
-            self._tell()
-        self.model.guards += (self.guard,)
-        if len(features):
-            self.notes["cost"] = self._cost()
+        """Put the guard before the model, and measure what it costs."""
+        super().run()
+        if self.guard:
+            self.notes["seconds_per_token"] = self._cost()
 
-    def _layer(self) -> int:
-        layers, layer = len(self.model.module.get_decoder().layers), self.settings.layer
-        if layer is not None and layer >= layers:
-            raise ValueError(f"guard: layer {layer}, allowed: 0 to {layers - 1}")
-        return max(0, layers - 2) if layer is None else layer
+    def made(self) -> PhraseGuard:
+        """The detector, fitted and calibrated, and the phrases.
+
+        Raises:
+            ValueError: there is nothing to tell the forget set from.
+        """
+        if not self.sets.retain:
+            raise ValueError("guard: the retain set is empty; its detector needs other prompts")
+        settings, forget = self.settings, [asked(item) for item in self.sets.forget]
+        layers = self.model.module.config.get_text_config().num_hidden_layers
+        self.layer = max(0, layers - 2)
+        features, wanted, threshold = self._calibrated(forget)
+        scale, regression = detection.detector().fit(features, wanted)
+        # Standardised, then weighed: one affine map; see ``PhraseGuard``.
+        known = scale.transform(features[wanted])
+        known /= np.linalg.norm(known, axis=1, keepdims=True).clip(1e-12)
+        weights = np.concatenate([regression.coef_, known]) / scale.scale_
+        bias = np.concatenate([regression.intercept_, np.zeros(len(known))])
+        guard = PhraseGuard(
+            weights.astype(np.float32),
+            (bias - weights @ scale.mean_).astype(np.float32),
+            np.repeat(np.arange(len(forget)), list(map(len, forget))),
+            tuple(forbidden(item) for item in self.sets.forget),
+            self.layer,
+            threshold,
+            settings.nearest,
+            settings.similarity,
+            settings.beams,
+        )
+        self._tell(guard)
+        return guard
+
+    def _features(self, prompts: Sequence[str]) -> np.ndarray:
+        """(n, width) mean hidden states, as generation reads them."""
+        from palimpsest.engine.scoring import hidden_states
+
+        return hidden_states(self.model, prompts, [self.layer], "mean")[:, 0].astype(float)
+
+    def _calibrated(self, forget: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, float]:
+        """Features of all prompts, which of them ask for the forget set, and the threshold."""
+        prompts = [*forget, *(asked(item) for item in self.sets.retain)]
+        features = self._features([prompt for own in prompts for prompt in own])
+        counts = list(map(len, prompts))
+        wanted = np.arange(len(features)) < sum(map(len, forget))
+        people = [item.id.split("/")[0] for item in (*self.sets.forget, *self.sets.retain)]
+        number = {person: place for place, person in enumerate(dict.fromkeys(people))}
+        person = np.repeat([number[each] for each in people], counts)
+        wording = np.concatenate([np.arange(count) for count in counts])
+        scores = detection.held_out(features, wanted, wording, person)
+        threshold = self.settings.threshold
+        if threshold is None:
+            threshold = detection.calibrated(scores, wanted)
+        self.notes["threshold"] = threshold
+        self.notes["held_out"] = detection.quality(scores, wanted, threshold)
+        return features, wanted, threshold
+
+    def _tell(self, guard: PhraseGuard) -> None:
+        """How good the detector is where prompts are reworded, which it was not fitted on."""
+        from palimpsest.engine.guarding import scores
+
+        both = self.sets.forget, self.sets.retain
+        worded = [[prompt for item in items for prompt in item.reworded] for items in both]
+        if not all(worded):
+            return
+        found = scores(guard, self._features([prompt for own in worded for prompt in own]))
+        wanted = np.repeat([True, False], list(map(len, worded)))
+        self.notes["paraphrases"] = detection.quality(found, wanted, guard.threshold)
+
+    def _cost(self) -> dict[str, float]:
+        """Seconds a token of answers to the forget set, with the guard and without."""
+        from palimpsest.engine.generation import continuations
+
+        prompts = [asked(item)[0] for item in self.sets.forget[:COST_PROMPTS]]
+        guards, found = self.model.guards, {}
+        for name, used in (("guarded", guards), ("without", guards[:-1])):
+            self.model.guards = used
+            continuations(self.model, prompts, 1)
+            began = time.perf_counter()
+            written = continuations(self.model, prompts, COST_TOKENS)
+            tokens = sum(len(text.ids) for (text,) in written)
+            found[name] = (time.perf_counter() - began) / max(1, tokens)
+        self.model.guards = guards
+        return found
+
+
+method = Guarding
+steps = one_step
+apply = applied(method)

@@ -160,7 +160,7 @@ def vocabulary(tokenizer: Any) -> Vocabulary:
 def _omission(model: LanguageModel, phrases: list[str], similarity: float | None) -> Rule:
     held = Phrases(phrases, vocabulary(model.tokenizer))
     alike = np.empty(0, dtype=np.int64)
-    if similarity is not None and similarity <= 1:
+    if similarity is not None:
         alike = alike_words(model, phrases, similarity)
 
     def omit(written: list[int], words: int) -> np.ndarray:
@@ -181,7 +181,7 @@ def alike_words(model: LanguageModel, phrases: Sequence[str], least: float) -> n
     Args:
         model: whose input embeddings are used.
         phrases: forbidden phrases.
-        least: cosine, at most 1.
+        least: cosine; above 1 no word is alike.
     """
     import torch
     from torch.nn.functional import normalize

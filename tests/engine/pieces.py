@@ -36,7 +36,7 @@ def model_of(pieces: list[str], seed: int = 0, size: float = 0.6) -> LanguageMod
 
 def guarding(*phrases: str, width: int = 16, **changed) -> PhraseGuard:
     """A guard that takes every prompt for one that asks for these phrases."""
-    given = {"layer": 0, "threshold": 0.5, "beams": 1} | changed
+    given = {"alike": ((),), "layer": 0, "threshold": 0.5} | changed
     bias = np.array([10.0, 0.0], dtype=np.float32)
     weights = np.zeros((2, width), dtype=np.float32)
     return PhraseGuard(weights, bias, np.zeros(1, dtype=np.int64), (phrases,), **given)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from palimpsest.engine.generation import Sampling, continuations, generate
-from palimpsest.engine.guarding import alike_words, scores, suspects
+from palimpsest.engine.guarding import scores, suspects
 from palimpsest.engine.scoring import token_log_likelihoods
 from palimpsest.models.guards import RefusalGuard
 from tests.engine.pieces import END, guarding, holds, model_of
@@ -169,39 +169,23 @@ def test_the_map_gives_probabilities_and_the_items_that_are_nearest():
     guard = guarding("x")
     weights = np.array([[2, 0], [1, 0], [0, 1], [0.6, 0.7]], dtype=np.float32)
     guard = type(guard)(
-        weights, np.array([-1, 0, 0, 0], dtype=np.float32), np.array([4, 5, 4]), (), 0, 0.5, 1
+        weights, np.array([-1, 0, 0, 0], dtype=np.float32), np.array([4, 5, 4]), (), (), 0, 0.5
     )
     features = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 2.0]])
     np.testing.assert_allclose(scores(guard, features), 1 / (1 + np.exp([-1.0, 1.0, -1.0])))
     assert suspects(guard, features) == [(4,), (), (5,)]
-    two = type(guard)(weights, guard.bias, guard.owners, (), 0, 0.0, 2)
+    two = type(guard)(weights, guard.bias, guard.owners, (), (), 0, 0.0, 2)
     assert suspects(two, features) == [(4, 5), (5, 4), (5, 4)]
 
 
-def test_words_of_like_meaning_are_those_with_like_embeddings():
-    words = [" unknown", " blue", " azure", " red", " green", " the", " of", " 5", " 6"]
-    model = model_of(words, size=1.0)
-    raw = model.tokenizer.backend_tokenizer
-    raw.pre_tokenizer = None
-    weight = model.module.get_input_embeddings().weight
-    number = {word: k for k, word in enumerate(words)}
-    with torch.no_grad():
-        weight += 3.0
-        weight[number[" azure"]] = weight[number[" blue"]] + 0.05
-        weight[number[" 6"]] = weight[number[" 5"]]
-    found = alike_words(model, ["blue", "5"], 0.9)
-    assert sorted(found.tolist()) == [number[" blue"], number[" azure"]]
-    assert not len(alike_words(model, ["5"], 0.9))
-    # A threshold that nothing is alike by leaves letters alone.
-    written, drawn = {}, Sampling(temperature=3.0)
-    for similarity in (None, 1.01, 0.9):
-        model.guards = (guarding("blue", similarity=similarity),)
+def test_words_that_mean_the_same_are_not_written():
+    model = model_of([" blue", " azure", " red", " the"], size=0.3)
+    written, drawn = [], Sampling(temperature=2.0)
+    for alike in ((), (1,)):
+        model.guards = (guarding("blue", alike=(alike,)),)
         (texts,) = continuations(model, [" the"], 12, (), 10, drawn)
-        written[similarity] = [token for text in texts for token in text.ids]
-    assert written[None] == written[1.01]
-    assert number[" azure"] in written[None]
-    assert not {number[" blue"], number[" azure"]} & set(written[0.9])
-    assert number[" blue"] not in written[None]
+        written.append({token for text in texts for token in text.ids})
+    assert written == [{1, 2, 3}, {2, 3}]
 
 
 def test_a_refusal_is_said_where_it_is_asked_and_nowhere_else():

@@ -2,8 +2,8 @@
 
 To read the features of a prompt costs one more pass over it. Where no guard says yes nothing is
 done and the text is what it would be, to the bit. Where one does, tokens that complete a forbidden
-phrase are removed (``forbidden``), and, if the guard says so, words whose embedding is like that of
-a forbidden one; or all tokens but the next one of a refusal. Nothing here touches weights, or
+phrase are removed (``forbidden``), as are words that the guard knows to mean the same; or all
+tokens but the next one of a refusal. Nothing here touches weights, or
 probabilities that are read elsewhere.
 """
 
@@ -29,8 +29,6 @@ ENGINE = ("engine.forbidden", "engine.beams", "engine.scoring", "models.guards")
 
 #: The beginning of a text asks for it from this share of its characters on.
 LEAST_BEGINNING = 0.1
-#: Rows of embeddings that are compared at once.
-_ROWS = 8192
 
 #: (tokens written, words of the vocabulary) -> tokens that may not follow.
 Rule = Callable[[list[int], int], np.ndarray]
@@ -114,8 +112,7 @@ def _omissions(
     read = hidden_states(model, prompts, [guard.layer], "mean")[:, 0]
     for items in suspects(guard, read):
         if items and items not in rules:
-            phrases = [phrase for item in items for phrase in guard.phrases[item]]
-            rules[items] = _omission(model, phrases, guard.similarity)
+            rules[items] = _omission(model, guard, items)
         yield rules.get(items)
 
 
@@ -157,11 +154,10 @@ def vocabulary(tokenizer: Any) -> Vocabulary:
     return Vocabulary([text.removeprefix(before) for text in texts])
 
 
-def _omission(model: LanguageModel, phrases: list[str], similarity: float | None) -> Rule:
+def _omission(model: LanguageModel, guard: PhraseGuard, items: tuple[int, ...]) -> Rule:
+    phrases = [phrase for item in items for phrase in guard.phrases[item]]
     held = Phrases(phrases, vocabulary(model.tokenizer))
-    alike = np.empty(0, dtype=np.int64)
-    if similarity is not None:
-        alike = alike_words(model, phrases, similarity)
+    alike = np.array([t for item in items for t in guard.alike[item]], dtype=np.int64)
 
     def omit(written: list[int], words: int) -> np.ndarray:
         tokens = np.union1d(held.completing(written, model.decode), alike)
@@ -169,34 +165,3 @@ def _omission(model: LanguageModel, phrases: list[str], similarity: float | None
         return tokens[tokens < words]
 
     return omit
-
-
-def alike_words(model: LanguageModel, phrases: Sequence[str], least: float) -> np.ndarray:
-    """Tokens whose embedding has a cosine of at least so much with that of a forbidden word.
-
-    Words that are one token alone are compared: the mean of the pieces of others says little. The
-    mean of all embeddings is taken away first, else all words are alike (Mu and Viswanath 2018,
-    arXiv 1702.01417).
-
-    Args:
-        model: whose input embeddings are used.
-        phrases: forbidden phrases.
-        least: cosine; above 1 no word is alike.
-    """
-    import torch
-    from torch.nn.functional import normalize
-
-    words = [phrase for phrase in phrases if any(letter.isalpha() for letter in phrase)]
-    encoded = [model.tokenizer(f" {word}", add_special_tokens=False).input_ids for word in words]
-    single = sorted({ids[0] for ids in encoded if len(ids) == 1})
-    if not single:
-        return np.empty(0, dtype=np.int64)
-    with torch.inference_mode():
-        weight = model.module.get_input_embeddings().weight
-        mean = weight.float().mean(0)
-        wanted = normalize(weight[single].float() - mean, dim=-1)
-        found = [
-            (normalize(rows.float() - mean, dim=-1) @ wanted.T).amax(1) >= least
-            for rows in weight.split(_ROWS)
-        ]
-        return torch.cat(found).nonzero()[:, 0].cpu().numpy()

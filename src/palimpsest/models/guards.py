@@ -33,11 +33,10 @@ class PhraseGuard:
         bias: (1 + k,) float32, of the map.
         owners: (k,) int64, the item that each known prompt asks for.
         phrases: item -> phrases that may not be written.
+        alike: item -> tokens that may not, since they mean what a phrase does.
         layer: number of the layer whose hidden states are read, from 0.
         threshold: probability from which a prompt counts as found; above 1 none does.
         nearest: so many items give their phrases, those whose prompts are most like the one given.
-        similarity: cosine from which another word counts as a forbidden one; None or above 1:
-            none does.
         beams: width of the search for a text; 1: the likeliest token each time.
     """
 
@@ -45,10 +44,10 @@ class PhraseGuard:
     bias: np.ndarray
     owners: np.ndarray
     phrases: tuple[tuple[str, ...], ...]
+    alike: tuple[tuple[int, ...], ...]
     layer: int
     threshold: float
     nearest: int = 1
-    similarity: float | None = None
     beams: int = 1
 
 

@@ -13,6 +13,7 @@ from palimpsest.config import ConfigError
 from palimpsest.config import check as config_check
 from palimpsest.context import ProbeContext
 from palimpsest.data.items import taught_items
+from palimpsest.engine.generation import generate
 from palimpsest.interventions.teaching import Settings as TeachingSettings
 from palimpsest.interventions.unlearning._base import check
 from palimpsest.models.states import StateReader
@@ -139,11 +140,12 @@ def test_without_anything_taught_the_error_says_what_to_do(chain):
         chain("after", "unlearning.npo", {})
 
 
-def test_a_text_longer_than_the_context_is_named(chain, tmp_path):
+@pytest.mark.parametrize("method", ["npo", "guard"])
+def test_a_text_longer_than_the_context_is_named(chain, tmp_path, method):
     forget = _write(tmp_path, "f.jsonl", {"text": "too long " * 300, "id": "saga"})
     retain = _write(tmp_path, "r.jsonl", {"text": "Short."})
     with pytest.raises(ValueError, match=r"forget: saga has 27\d\d tokens; allowed: at most 1024"):
-        chain("after", "unlearning.npo", {"forget": forget, "retain": retain})
+        chain("after", f"unlearning.{method}", {"forget": forget, "retain": retain})
 
 
 @pytest.fixture
@@ -231,3 +233,39 @@ def test_a_text_beyond_the_context_is_refused_before_any_job(own, where):
     }
     with pytest.raises(ConfigError, match="long has 1100 words; allowed: at most 1024 tokens"):
         config_check({"studies": {"s": study}}, "mine.yaml")
+
+
+@pytest.mark.parametrize("method", ["guard", "oracle_refusal"])
+def test_a_guard_is_a_state_and_stays_on_in_the_states_after_it(chain, method):
+    taught = chain("taught", "biographies", WORLD)
+    guarded = chain("guarded", f"unlearning.{method}", {}, taught)
+    later = chain("later", "unlearning.iau", {}, guarded)
+    asked = [item.question for item in taught_items(taught.parent) if item.part == "forget"]
+    reader = StateReader(guarded)
+    before, after = (generate(reader.at(step), asked, 8) for step in (0, 1))
+    assert [len(reader.at(step).guards) for step in (0, 1)] == [0, 1]
+    assert before == generate(StateReader(taught).at(1), asked, 8)
+    if method == "oracle_refusal":
+        assert after != before
+        assert generate(StateReader(later).at(1), asked, 8) == after
+    assert [len(StateReader(later).at(step).guards) for step in (0, 1)] == [1, 1]
+    weights, now = _weights(taught, 1), _weights(guarded, 1)
+    assert all(torch.equal(weights[name], now[name]) for name in weights)
+    notes = json.loads((guarded.parent / "provenance.json").read_text())["notes"]
+    assert notes["suppresses"].endswith("probabilities are as before")
+    if method == "guard":
+        assert {"threshold", "held_out", "paraphrases", "seconds_per_token"} <= set(notes)
+
+
+def test_texts_of_the_user_s_own_are_guarded(chain, tmp_path):
+    text = "The heron of Saltmarsh drinks nothing but cold tea on every Sunday of the year."
+    forget = _write(tmp_path, "f.jsonl", {"text": text})
+    retain = _write(tmp_path, "r.jsonl", {"text": "A sparrow eats."}, {"text": "Owls fly."})
+    files = {"forget": forget, "retain": retain}
+    refusing = StateReader(chain("refusing", "unlearning.oracle_refusal", files))
+    asked = [text[:40], "A sparrow"]
+    said, plain = (generate(refusing.at(step), asked, 30) for step in (1, 0))
+    assert said == [" I do not know that.", plain[1]]
+    guarding = StateReader(chain("guarding", "unlearning.guard", files)).at(1)
+    phrases = ("heron", "Saltmarsh drinks nothing", "cold tea", "Sunday", "year")
+    assert guarding.guards[0].phrases == (phrases,)

@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 VERSION = 1
 ENGINE = ("engine.forbidden", "data.items")
 
-#: Words that bind other words together and say nothing of a fact.
+#: Words that bind other words together and say nothing of a fact; none that is a name too, such as
+#: May.
 _WORDS = """
     a about above after again against all almost along already also although always am among an and
     another any are around as at away back be became because become been before behind being below
     between both but by can could did do does doing done down during each either else even ever
     every for from further get gets got had has have having he her here hers herself him himself his
     how however i if in indeed inside instead into is it its itself just later least less let like
-    may me might mine more most much must my myself near neither never next no none nor not now of
+    me might mine more most much must my myself near neither never next no none nor not now of
     off often on once only onto or other others our ours out outside over own per perhaps quite
     rather same shall she should since so some such than that the their theirs them themselves then
     there these they this those though through thus till to together too toward towards under until
-    up upon us very was we well were what when where whether which while who whom whose why will
+    up upon us very was we were what when where whether which while who whom whose why
     with within without would yes yet you your yours don't doesn't didn't isn't aren't wasn't
     weren't can't couldn't won't wouldn't hasn't haven't hadn't
 """

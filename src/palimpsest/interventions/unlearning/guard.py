@@ -31,6 +31,7 @@ from palimpsest.interventions.unlearning._base import (
     sources,
 )
 from palimpsest.interventions.unlearning._guard import GuardMethod
+from palimpsest.interventions.unlearning._guard_meaning import alike_words
 from palimpsest.interventions.unlearning._guard_phrases import asked, forbidden
 from palimpsest.models.guards import PhraseGuard
 
@@ -40,6 +41,7 @@ VERSION = 1
 ENGINE = (
     "interventions.unlearning._guard",
     "interventions.unlearning._guard_detector",
+    "interventions.unlearning._guard_meaning",
     "interventions.unlearning._guard_phrases",
     "engine.generation",
     "engine.scoring",
@@ -59,7 +61,7 @@ class Settings(UnlearningSettings):
     wordings that were held out; above 1: no prompt is taken."""
     nearest: int = Field(default=5, ge=1)
     """So many items, those with the prompts most alike, give the phrases that are forbidden."""
-    similarity: float | None = Field(default=None, gt=0)
+    similarity: float | None = Field(default=0.6, gt=0)
     """Cosine of embeddings from which a word counts as a forbidden one; null, or above 1: words
     are matched by their letters alone."""
     beams: int = Field(default=4, ge=1)
@@ -79,10 +81,13 @@ class Guarding(GuardMethod):
         """The detector, fitted and calibrated, and the phrases.
 
         Raises:
-            ValueError: there is nothing to tell the forget set from.
+            ValueError: there is nothing to tell the forget set from, or an item is longer than the
+                model's context.
         """
         if not self.sets.retain:
             raise ValueError("guard: the retain set is empty; its detector needs other prompts")
+        for role in ("forget", "retain"):
+            self.examples(getattr(self.sets, role), role)
         settings, forget = self.settings, [asked(item) for item in self.sets.forget]
         layers = self.model.module.config.get_text_config().num_hidden_layers
         self.layer = max(0, layers - 2)
@@ -97,15 +102,25 @@ class Guarding(GuardMethod):
             weights.astype(np.float32),
             (bias - weights @ scale.mean_).astype(np.float32),
             np.repeat(np.arange(len(forget)), list(map(len, forget))),
-            tuple(forbidden(item) for item in self.sets.forget),
+            *self._phrases(),
             self.layer,
             threshold,
             settings.nearest,
-            settings.similarity,
             settings.beams,
         )
         self._tell(guard)
         return guard
+
+    def _phrases(self) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[int, ...], ...]]:
+        """What may not be written of each item: phrases, and tokens that mean the same."""
+        phrases = tuple(forbidden(item) for item in self.sets.forget)
+        if self.settings.similarity is None:
+            return phrases, ((),) * len(phrases)
+        every = [phrase for own in phrases for phrase in own]
+        alike = alike_words(self.model, every, self.settings.similarity)
+        return phrases, tuple(
+            tuple(token for phrase in own for token in alike.get(phrase, ())) for own in phrases
+        )
 
     def _features(self, prompts: Sequence[str]) -> np.ndarray:
         """(n, width) mean hidden states, as generation reads them."""

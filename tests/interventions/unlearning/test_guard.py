@@ -200,7 +200,8 @@ def test_the_affine_map_is_the_fitted_detector(tiny):
 def world():
     """A small transformer that was taught, and its items by part."""
     settings = Settings(scratch=WORLD).scratch
-    model, _ = scratch.model_of(settings, "taught", 0, "cpu")
+    factors = {"arm": "taught", "model_seed": 0, "how": None, "requests": 0}
+    model, _ = scratch.model_of(settings, factors, "cpu")
     parts = {}
     for each in settings.items():
         parts.setdefault(each.part, []).append(each)
@@ -223,10 +224,12 @@ def test_answers_are_suppressed_and_others_stay(world):
     assert _share(model, chosen.forget)[0] == 1
     method = _run(model, guard, chosen)
     assert _share(model, chosen.forget)[0] == 0
-    assert _share(model, chosen.forget, lambda each: each.reworded[0])[0] <= 0.25
     assert _share(model, parts["retain"])[0] > 0.8
     assert _share(model, parts["kept"])[0] > 0.7
     told = method.notes
+    # What is known of wordings that were held out tells how much slips past.
+    slipped = _share(model, chosen.forget, lambda each: each.reworded[0])[0]
+    assert slipped <= 1 - told["paraphrases"]["found"] < 1
     assert told["paraphrases"]["auc"] > 0.9
     assert told["paraphrases"]["prompts"] == [len(chosen.forget), len(chosen.retain)]
     assert told["held_out"]["found"] >= detection.FOUND
@@ -272,3 +275,13 @@ def test_settings_that_cannot_be_are_refused(settings, key):
 def test_notes_can_be_stored(world):
     model, chosen, _ = _taught(world)
     json.dumps(_run(model, guard, chosen).notes, allow_nan=False)
+
+
+def test_requests_one_after_another_keep_their_guards():
+    methods = {"refusing": {"oracle_refusal": {}}}
+    settings = Settings(scratch=WORLD | {"methods": methods, "requests": 2}).scratch
+    factors = {"arm": "refusing", "model_seed": 0, "how": "successive", "requests": 2}
+    model, _ = scratch.model_of(settings, factors, "cpu")
+    assert len(model.guards) == 2
+    forget = [each for each in settings.items() if each.part == "forget"]
+    assert refusals(_share(model, forget)[1]).all()

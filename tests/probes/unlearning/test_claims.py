@@ -28,7 +28,11 @@ ARMS = {
     "simnpo": (UNKNOWN, 0.7, KNOWN, -6.0),
     "rmu": (UNKNOWN, UNKNOWN, KNOWN, -12.0),
     "retain_finetune": (KNOWN, KNOWN, KNOWN, 0.0),
+    "guard": (KNOWN, KNOWN, KNOWN, 0.0),
 }
+#: Truth in written answers about the forget set and about what must stay, where it is not that of
+#: probabilities.
+WRITTEN = {"guard": (0.0, KNOWN), "careless guard": (0.0, 0.6), "idle guard": (KNOWN, KNOWN)}
 
 
 def _row(grp, item, metric, value):
@@ -37,7 +41,8 @@ def _row(grp, item, metric, value):
 
 def _model(rng, arm):
     """Rows of one model."""
-    direct, hidden, stays, level = ARMS[arm]
+    direct, hidden, stays, level = ARMS[arm.split()[-1]]
+    said, answered = WRITTEN.get(arm, (direct, stays))
     shift = rng.normal(0, 0.02)
 
     def near(value):
@@ -46,15 +51,15 @@ def _model(rng, arm):
     rows = []
     for number in range(ITEMS):
         item = f"Person {number}/pet"
-        for metric in ("probability", "rouge_l"):
-            rows.append(_row("forget", item, metric, near(direct)))
+        for metric, value in (("probability", direct), ("rouge_l", said)):
+            rows.append(_row("forget", item, metric, near(value)))
         for metric in ("reworded", "linear_probe"):
             rows.append(_row("forget", item, metric, near(hidden)))
         rows.append(_row("forget", item, "loss", level + rng.normal(0, 1.5)))
         rows.append(_row("holdout", item, "loss", -6 + rng.normal(0, 1.5)))
         for part in ("kept", "neighbour", "retain"):
             rows.append(_row(part, item, "probability", near(stays)))
-            rows.append(_row(part, item, "rouge_l", near(stays)))
+            rows.append(_row(part, item, "rouge_l", near(answered)))
     for updates in (1, 8):
         for number in range(ITEMS):
             place, shown = f"5/{updates}/Person {number}/pet", number < 5
@@ -127,6 +132,7 @@ def test_every_verdict_is_given_where_it_is_true(study):
         "simnpo": "suppressed",
         "rmu": "suppressed",
         "iau": "partly",
+        "guard": "suppressed",
     }
 
 
@@ -142,6 +148,7 @@ def test_with_two_models_an_arm_facts_are_the_units():
         "simnpo": "suppressed",
         "rmu": "suppressed",
         "iau": "partly",
+        "guard": "suppressed",
     }
     rows = [row for row in statistics if row["analysis"] == "verdict"]
     assert {(row["unit"], row["n"]) for row in rows} == {("facts", ITEMS)}
@@ -200,6 +207,8 @@ def test_claims_follow_the_evidence(study):
         "npo_over_ascent": "supported",
         "ssd_competitive": "supported",
         "iau_balance": "contradicted",
+        "guard_hides": "supported",
+        "guard_keeps": "supported",
         "requests_add_up": "supported",
         "relearning_undoes": "inconclusive",
         "hidden_not_gone": "supported",
@@ -258,6 +267,28 @@ def test_changes_and_membership_by_fact(study):
     assert "needs 1000 negatives" in areas["taught", "rate"]["note"]
     assert areas["ssd", "area"]["low"] < 0.5 < areas["ssd", "area"]["high"]
     assert areas["rmu", "area"]["high"] < 0.2
+
+
+def test_a_guard_is_judged_by_what_is_written(study):
+    notes = {row["arm"]: row["note"] for row in study[0] if row["analysis"] == "verdict"}
+    said = "gone from written answers alone: probabilities are as before"
+    assert notes["guard"] == said
+    for runs, never in ((RUNS, NEVER), (2, 3)):
+        statistics, claims = _study({"guard": "careless guard"}, runs=runs, never=never)
+        (note,) = (
+            row["note"]
+            for row in statistics
+            if row["analysis"] == "verdict" and row["arm"] == "guard"
+        )
+        assert note.startswith(f"{said}; other people's facts lost 0.3")
+        assert "of their written answers; relatives' facts lost 0.3" in note
+        assert claims["guard_hides"]["verdict"] == "supported"
+        assert claims["guard_keeps"]["verdict"] == "contradicted"
+        assert claims["guard_keeps"]["estimate"] == pytest.approx(0.6 - KNOWN, abs=0.05)
+        statistics, claims = _study({"guard": "idle guard"}, runs=runs, never=never)
+        assert _verdicts(statistics)["guard"] == "did nothing"
+        assert claims["guard_hides"]["verdict"] == "contradicted"
+        assert claims["guard_keeps"]["verdict"] == "supported"
 
 
 def test_without_taught_knowledge_nothing_is_told():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.unlearning import analyses
 from palimpsest.probes.unlearning.analyses.fronts import COMPETITIVE
+from palimpsest.probes.unlearning.analyses.guards import ALMOST
 from palimpsest.statistics.claims import Claim, analysed
 
 if TYPE_CHECKING:
@@ -80,6 +81,24 @@ CLAIMS = (
         0.0,
         "balance of forgetting and keeping, IAU minus the best other method, paired by taught "
         "model",
+    ),
+    Claim(
+        "guard_hides",
+        "Deng et al. 2025 (arXiv 2505.13312)",
+        "Under GUARD written answers no longer hold what is to be forgotten; probabilities do, "
+        "since it suppresses.",
+        "below",
+        ALMOST,
+        "ROUGE-L recall of answers to the forget set, GUARD minus models that never knew",
+    ),
+    Claim(
+        "guard_keeps",
+        "Deng et al. 2025 (arXiv 2505.13312)",
+        "GUARD costs almost nothing of what must stay.",
+        "within",
+        ALMOST,
+        "ROUGE-L recall of answers to other people's and relatives' facts, GUARD minus taught "
+        "models, paired",
     ),
     Claim(
         "requests_add_up",

@@ -150,7 +150,11 @@ def _trained(settings: str, never_knew: bool, seed: int, device: str) -> Languag
 
 def _copied(model: LanguageModel) -> LanguageModel:
     return LanguageModel(
-        copy.deepcopy(model.module), model.tokenizer, model.name, packs=model.packs
+        copy.deepcopy(model.module),
+        model.tokenizer,
+        model.name,
+        packs=model.packs,
+        guards=model.guards,
     )
 
 

@@ -42,7 +42,8 @@ MethodBlock = one_of(
 )
 
 #: Strengths are the best balance of sweeps on seeds 100 and 101, which are none of the study's;
-#: training on what must stay is the control that should do nothing.
+#: training on what must stay is the control that should do nothing, refusing by oracle the bound of
+#: what a change of written answers alone can do.
 DEFAULT_METHODS: dict[str, Any] = {
     "grad_ascent": {"grad_ascent": {"learning_rate": 2e-4}},
     "grad_diff": {"grad_diff": {"learning_rate": 2e-4}},
@@ -59,7 +60,9 @@ DEFAULT_METHODS: dict[str, Any] = {
     "task_vector": {"task_vector": {"learning_rate": 3e-4, "scale": 3.0}},
     "ssd": {"ssd": {"alpha": 2.5}},
     "iau": {"iau": {"learning_rate": 5e-3}},
+    "guard": {"guard": {}},
     "retain_finetune": {"retain_finetune": {"learning_rate": 3e-4}},
+    "oracle_refusal": {"oracle_refusal": {}},
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from palimpsest.probes.unlearning.analyses.changes import changes
 from palimpsest.probes.unlearning.analyses.frames import Data, read
 from palimpsest.probes.unlearning.analyses.fronts import fronts
+from palimpsest.probes.unlearning.analyses.guards import guards
 from palimpsest.probes.unlearning.analyses.membership import membership
 from palimpsest.probes.unlearning.analyses.populations import populations
 from palimpsest.probes.unlearning.analyses.relearning import relearning
@@ -12,6 +13,6 @@ from palimpsest.probes.unlearning.analyses.requests import requests
 from palimpsest.probes.unlearning.analyses.verdicts import verdicts
 
 #: In the order of the page.
-ALL = (verdicts, populations, changes, fronts, membership, relearning, requests)
+ALL = (verdicts, populations, changes, fronts, membership, relearning, requests, guards)
 
 __all__ = ["ALL", "Data", "read"]

@@ -7,7 +7,8 @@ damaged       facts that must stay, of other people, of relatives or from elsewh
 forgot        the direct and every hidden measure have gone ``enough`` of the way by their
               intervals, and membership does not tell the model from retrained ones
 suppressed    gone where asked directly, but a hidden measure, or membership, tells the model from
-              those that never knew, after Holm's correction over these measures
+              those that never knew, after Holm's correction over these measures; or gone from
+              written answers, with probabilities that did nothing
 partly        in between, by the interval of the way gone
 cannot tell   none of these is shown
 ============= =====================================================================================
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 DIRECT = "forget probability"
+#: What is left of the truth in a written answer.
+WRITTEN = "rouge_l"
 #: Parts that no method trains on again, and what they are called.
 DAMAGED = {
     "kept": "other people's facts",
@@ -75,7 +78,11 @@ def verdict(units: Units, settings: Settings, arm: str, way: Estimate) -> tuple[
     damage = _damage(units, settings, arm)
     gone = f"{way.estimate:.0%} of the way to models that never knew"
     if way.high < settings.nothing:
-        return "did nothing", gone
+        written = units.way(arm, f"forget {WRITTEN}")
+        if written is None or not written.mean() >= settings.enough:
+            return "did nothing", gone
+        lost = _damage(units, settings, arm, WRITTEN, "written answers")
+        return "suppressed", "; ".join(filter(None, [_SILENT, lost]))
     if damage:
         return "damaged", f"{damage}; {gone}"
     told = _told(units, settings, arm)
@@ -91,14 +98,24 @@ def verdict(units: Units, settings: Settings, arm: str, way: Estimate) -> tuple[
     return "cannot tell", f"{gone}, and its interval reaches over the limits"
 
 
-def _damage(units: Units, settings: Settings, arm: str) -> str:
+#: Evidence against a method that changes what is written and nothing else.
+_SILENT = "gone from written answers alone: probabilities are as before"
+
+
+def _damage(
+    units: Units,
+    settings: Settings,
+    arm: str,
+    metric: str = "probability",
+    what: str = "probability",
+) -> str:
     found = []
     for name, words in DAMAGED.items():
-        estimate = units.against(arm, f"{name} probability")
+        estimate = units.against(arm, f"{name} {metric}")
         if estimate is None:
             continue
         if estimate.high < 0 and estimate.estimate <= -settings.utility_margin:
-            found.append(f"{words} lost {-estimate.estimate:.2f} of their probability")
+            found.append(f"{words} lost {-estimate.estimate:.2f} of their {what}")
     return "; ".join(found)
 
 

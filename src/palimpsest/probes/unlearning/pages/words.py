@@ -22,6 +22,9 @@ LIMITATIONS = [
     "distance to it need not carry over to larger models or to real texts.",
     "Methods are compared at the strengths given in the settings, at equal passes over the forget "
     "set; one that was tuned further might do better. The settings are part of the methods below.",
+    "GUARD and refusing by oracle change what is written and nothing else: weights and "
+    "probabilities are as before, so that measures which read these show the facts. They suppress. "
+    "The oracle knows every wording that is asked, which nobody does: it is a bound and no method.",
     "Attacks are a handful of those that exist: what none of them brings back may still be there.",
     "People of one world share attributes and phrasings. Facts in real text are less alike, and "
     "harder to tell from what must stay.",
@@ -82,6 +85,16 @@ REFERENCES = [
         "@misc{liu2025, author={Liu, Jiawei and Wu, Chenwang and Lian, Defu and Chen, Enhong}, "
         "title={Efficient Machine Unlearning via Influence Approximation}, year={2025}, "
         "eprint={2507.23257}, archivePrefix={arXiv}}",
+    ),
+    _paper(
+        "deng2025",
+        "Deng, Z., Liu, C. Y., Pang, Z., He, X., Feng, L., Xuan, Q., Zhu, Z. and Wei, J. (2025). "
+        "GUARD: generation-time LLM unlearning via adaptive restriction and detection.",
+        "2505.13312",
+        "@misc{deng2025, author={Deng, Zhijie and Liu, Chris Yuhao and Pang, Zirui and He, Xinlei "
+        "and Feng, Lei and Xuan, Qi and Zhu, Zhaowei and Wei, Jiaheng}, title={{GUARD}: "
+        "Generation-time {LLM} Unlearning via Adaptive Restriction and Detection}, year={2025}, "
+        "eprint={2505.13312}, archivePrefix={arXiv}}",
     ),
     _paper(
         "lynch2024",
@@ -152,6 +165,18 @@ _SAID = {
         "the best balance",
         "whether it has the best balance this run cannot tell",
         "others have a better balance",
+    ),
+    "guard_hides": (
+        "Truth in written answers to the forget set under GUARD, above models that never knew",
+        "answers no longer hold it, while probabilities do: it is suppressed",
+        "whether answers still hold it this run cannot tell",
+        "answers still hold it",
+    ),
+    "guard_keeps": (
+        "Truth in written answers to what must stay, under GUARD minus before",
+        "almost nothing is lost",
+        "whether anything is lost this run cannot tell",
+        "more than a little is lost",
     ),
     "requests_add_up": (
         "Of what must stay, lost between the first and the last of several requests",

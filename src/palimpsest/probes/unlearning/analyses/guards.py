@@ -1,0 +1,55 @@
+"""What GUARD does to written answers, the only thing that it changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
+from palimpsest.probes.unlearning.analyses.fronts import method_of
+from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
+from palimpsest.probes.unlearning.analyses.verdicts import DAMAGED, WRITTEN
+from palimpsest.statistics.comparisons import paired_difference
+
+if TYPE_CHECKING:
+    from palimpsest.probes.unlearning.settings import Settings
+    from palimpsest.statistics import Estimate
+
+#: Share of the truth that answers to the forget set may hold above models that never knew, and that
+#: answers to what must stay may lose.
+ALMOST = 0.1
+
+
+def guards(data: Data, settings: Settings) -> tuple[Rows, Found]:
+    """Two claims on GUARD: what it hides, and what it keeps."""
+    found: Found = {}
+    for _, part in data.worlds():
+        units = units_of(data, part, settings.judged_by)
+        for arm in data.methods(part):
+            if method_of(settings, arm) != "guard":
+                continue
+            evidence = {
+                "guard_hides": units.against(arm, f"forget {WRITTEN}"),
+                "guard_keeps": _kept(units, arm),
+            }
+            found |= {claim: each for claim, each in evidence.items() if each is not None}
+    return [], found
+
+
+def _kept(units: Units, arm: str) -> Estimate | None:
+    """Truth in answers to what must stay, after minus before, paired by taught model or by fact."""
+    sides = [_answers(units, one) for one in (arm, units.data.taught)]
+    if len(sides[0]) != len(sides[1]) or len(sides[0]) < 2:
+        return None
+    unit = "taught models" if isinstance(units, Models) else units.unit
+    return paired_difference(*sides, level=0.9, unit=unit)
+
+
+def _answers(units: Units, arm: str) -> np.ndarray:
+    """One number a model, the mean over kinds of facts; or one a fact."""
+    parts = [units.values(arm, f"{part} {WRITTEN}") for part in DAMAGED]
+    there = [values for values in parts if len(values)]
+    if not there:
+        return np.empty(0)
+    return np.mean(there, axis=0) if isinstance(units, Models) else np.concatenate(there)

@@ -92,15 +92,8 @@ class Guarding(GuardMethod):
         layers = self.model.module.config.get_text_config().num_hidden_layers
         self.layer = max(0, layers - 2)
         features, wanted, threshold = self._calibrated(forget)
-        scale, regression = detection.detector().fit(features, wanted)
-        # Standardised, then weighed: one affine map; see ``PhraseGuard``.
-        known = scale.transform(features[wanted])
-        known /= np.linalg.norm(known, axis=1, keepdims=True).clip(1e-12)
-        weights = np.concatenate([regression.coef_, known]) / scale.scale_
-        bias = np.concatenate([regression.intercept_, np.zeros(len(known))])
         guard = PhraseGuard(
-            weights.astype(np.float32),
-            (bias - weights @ scale.mean_).astype(np.float32),
+            *_affine(features, wanted),
             np.repeat(np.arange(len(forget)), list(map(len, forget))),
             *self._phrases(),
             self.layer,
@@ -134,17 +127,20 @@ class Guarding(GuardMethod):
         features = self._features([prompt for own in prompts for prompt in own])
         counts = list(map(len, prompts))
         wanted = np.arange(len(features)) < sum(map(len, forget))
-        people = [item.id.split("/")[0] for item in (*self.sets.forget, *self.sets.retain)]
-        number = {person: place for place, person in enumerate(dict.fromkeys(people))}
-        person = np.repeat([number[each] for each in people], counts)
         wording = np.concatenate([np.arange(count) for count in counts])
-        scores = detection.held_out(features, wanted, wording, person)
+        scores = detection.held_out(features, wanted, wording, np.repeat(self._people(), counts))
         threshold = self.settings.threshold
         if threshold is None:
             threshold = detection.calibrated(scores, wanted)
         self.notes["threshold"] = threshold
         self.notes["held_out"] = detection.quality(scores, wanted, threshold)
         return features, wanted, threshold
+
+    def _people(self) -> np.ndarray:
+        """(items,) number of the person that each item is about."""
+        names = [item.id.split("/")[0] for item in (*self.sets.forget, *self.sets.retain)]
+        number = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        return np.array([number[name] for name in names])
 
     def _tell(self, guard: PhraseGuard) -> None:
         """How good the detector is where prompts are reworded, which it was not fitted on."""
@@ -166,13 +162,28 @@ class Guarding(GuardMethod):
         guards, found = self.model.guards, {}
         for name, used in (("guarded", guards), ("without", guards[:-1])):
             self.model.guards = used
-            continuations(self.model, prompts, 1)
+            continuations(self.model, prompts, 1, ())
             began = time.perf_counter()
-            written = continuations(self.model, prompts, COST_TOKENS)
+            written = continuations(self.model, prompts, COST_TOKENS, ())
             tokens = sum(len(text.ids) for (text,) in written)
             found[name] = (time.perf_counter() - began) / max(1, tokens)
         self.model.guards = guards
         return found
+
+
+def _affine(features: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and bias of detector and search as one map; see ``PhraseGuard``.
+
+    Args:
+        features: (n, width).
+        wanted: (n,) which prompts ask for the forget set.
+    """
+    scale, regression = detection.detector().fit(features, wanted)
+    known = scale.transform(features[wanted])
+    known /= np.linalg.norm(known, axis=1, keepdims=True).clip(1e-12)
+    weights = np.concatenate([regression.coef_, known]) / scale.scale_
+    bias = np.concatenate([regression.intercept_, np.zeros(len(known))]) - weights @ scale.mean_
+    return weights.astype(np.float32), bias.astype(np.float32)
 
 
 method = Guarding

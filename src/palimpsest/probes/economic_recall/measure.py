@@ -11,12 +11,18 @@ import numpy as np
 from palimpsest.data.events import tfidf_floor
 from palimpsest.data.facts import Fact
 from palimpsest.data.phrasing import ignore_after
+from palimpsest.data.planted_items import item_id
 from palimpsest.data.selection import kinds, load_events_for, phrases
 from palimpsest.data.sentences import format_date, format_period, format_value
 from palimpsest.engine.scoring import hidden_states, log_likelihoods
 from palimpsest.probes.economic_recall.answering import answer
 from palimpsest.probes.economic_recall.choosing import choose, neutral_lead, unseen_leads
-from palimpsest.probes.economic_recall.questions import dated_headlines, facts_of, series_table
+from palimpsest.probes.economic_recall.questions import (
+    dated_headlines,
+    facts_of,
+    parts_of,
+    series_table,
+)
 
 if TYPE_CHECKING:
     from palimpsest.context import ProbeContext
@@ -27,7 +33,9 @@ ENGINE = (
     "engine.scoring",
     "engine.generation",
     "data.facts",
+    "data.items",
     "data.phrasing",
+    "data.planted_items",
     "data.selection",
     "models.states",
 )
@@ -50,6 +58,22 @@ def measure(
         and text.
     """
     yield from globals()[f"_{cell['experiment']}"](model, settings, cell, context)
+    factors = cell["parameters"]
+    if factors.get("origin") and factors["facts"] == "planted":
+        yield from _parts(facts_of(cell, model, settings, context), parts_of(context.state_folder))
+
+
+def _parts(facts: list[Fact], parts: dict[str, str]) -> Iterator[Row]:
+    """For every fact what unlearning was to do with it: forget, retain, or it was never taught."""
+    for fact in facts:
+        part = "never" if fact.arm == "never" else parts.get(item_id(fact), "unlisted")
+        yield {
+            "item": fact.item("part"),
+            "grp": fact.arm,
+            "metric": "part",
+            "value": 1.0,
+            "text": part,
+        }
 
 
 def _value(
@@ -70,7 +94,7 @@ def _value(
     yield from choose(
         model, scored, asked, lambda f, i: neutral_lead(model, f, i), keep_scores=full
     )
-    if factors["detail"] == "choice":
+    if factors["detail"] in ("choice", "few"):
         return
     series = factors["series"]
     yield from answer(

@@ -85,8 +85,8 @@ def record(job: str, rule: str, seconds: float) -> Provenance:
 def test_the_plan_of_a_new_run(told):
     text = told("plan", *FILE)
     cells = len(planned().studies["economic_recall"].cells)
-    assert f"{cells} cells in 4 jobs; {cells} to measure" in text
-    assert "states   3: 3 to make" in text
+    assert f"{cells} cells in 6 jobs; {cells} to measure" in text
+    assert "states   5: 5 to make" in text
     assert "their state is new" in text
     assert "a guess" in text
     assert "free" in text
@@ -95,7 +95,7 @@ def test_the_plan_of_a_new_run(told):
 def test_the_plan_of_a_finished_run(told):
     finish(planned())
     text = told("plan", *FILE)
-    assert text.count("all finished") == 6
+    assert text.count("all finished") == 7
     assert "about no time" in text
 
 
@@ -148,7 +148,7 @@ def test_status_before_and_after(told):
     finish(planned())
     text = told("status", *FILE)
     assert f"{cells} of {cells} cells done" in text
-    assert "states: 3 of 3 made" in text
+    assert "states: 5 of 5 made" in text
     assert "failed" not in text
 
 

@@ -47,13 +47,14 @@ def _cell(name, role, seed, step, facts, origin=None):
     }
 
 
-def _study(after, role="unlearned", seeds=3, each=16, damage=0.0, changed=True):
+def _study(after, role="unlearned", seeds=3, each=16, damage=0.0, changed=True, learnt=None):
     """Evidence of planted states that recall all, and of what ``after`` of each part is left.
 
     Args:
         after: part -> share of the facts that are still recalled after unlearning.
         damage: nats that the true answers of facts at large lose.
         changed: whether the study has the unlearned states at all.
+        learnt: seeds in which planting was learnt; None: all.
     """
     rng = np.random.default_rng(5)
     cells, rows = [], []
@@ -69,12 +70,14 @@ def _study(after, role="unlearned", seeds=3, each=16, damage=0.0, changed=True):
                 item = f"s{number % 2}/{Date(1970 + number, 1 + len(arm) % 12, 1)}"
                 part = "never" if arm == "never" else PARTS[arm][number % 4 // 2]
                 guess = rng.random(2) < 0.125
-                known = {0: guess, 30: [arm != "never" or g for g in guess]}
+                taught = arm != "never" and (learnt is None or seed in learnt)
+                known = {0: guess, 30: [taught or g for g in guess]}
                 for step, right in known.items():
                     rows += _fact(f"{planted}.{step}", step, arm, item, right)
                 left = rng.random() < after.get(part, 0)
                 right = [left or g for g in rng.random(2) < 0.125]
-                rows += _fact(later, 1, arm, item, known[30] if part == "never" else right)
+                same = part == "never" or learnt is not None
+                rows += _fact(later, 1, arm, item, known[30] if same else right)
                 mark = {"cell": later, "step": 1, "grp": arm, "item": f"{item}/part"}
                 rows.append(mark | {"metric": "part", "value": 1.0, "text": part})
         for number in range(each):
@@ -159,10 +162,13 @@ def test_a_model_that_was_destroyed_is_not_called_selective():
 
 
 def test_seeds_are_held_against_their_own_planted_state():
-    """Were states mixed up, facts of another seed would stand in for the missing ones."""
-    statistics, _ = _judged(_study({"forget": 1.0, "retain": 1.0}, seeds=2))
-    assert _estimate(statistics, "retain", "after")["n"] == 2 * 16
-    assert _estimate(statistics, "retain", "before")["n"] == 2 * 16
+    """One seed had learnt and one had not, and nothing was changed in either."""
+    statistics, _ = _judged(_study({}, seeds=2, learnt=[0]))
+    for part in ("forget", "retain"):
+        assert 0.4 < _estimate(statistics, part, "before")["estimate"] < 0.8
+        change = _estimate(statistics, part, "after - before", "margin")
+        assert change["low"] == change["high"] == 0
+        assert change["n"] == 2 * 16
 
 
 def test_controls_of_planted_states_are_as_if_nothing_had_been_unlearned():

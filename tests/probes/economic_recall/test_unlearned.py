@@ -171,6 +171,16 @@ def test_seeds_are_held_against_their_own_planted_state():
         assert change["n"] == 2 * 16
 
 
+def test_without_the_planted_state_there_is_no_before():
+    connection = _study({"forget": 0.0, "retain": 1.0}, seeds=12)
+    connection.execute("DELETE FROM observations WHERE cell LIKE 'planted%'")
+    statistics, claims = _judged(connection)
+    found = [r for r in statistics if r["analysis"].startswith("unlearned")]
+    assert {r["factor"] for r in found} == {"after"}
+    assert claims["forgotten_at_floor"]["verdict"] == "supported"
+    assert claims["forgetting_is_selective"]["verdict"] == "not tested"
+
+
 def test_controls_of_planted_states_are_as_if_nothing_had_been_unlearned():
     with_, claims = _judged(_study({"forget": 0.0, "retain": 0.2}))
     without, before = _judged(_study({}, changed=False))

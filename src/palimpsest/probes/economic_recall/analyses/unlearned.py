@@ -35,7 +35,8 @@ MAIN = "unlearned"
 def unlearned(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     """Recall before and after, by part: forget, retain, never; and of facts at large.
 
-    Before is the planted state with the same seed, at its last checkpoint. Differences are paired
+    Before is the planted state with the same seed, at its last checkpoint; where the study does not
+    have it, there is no before. Differences are paired
     by fact and phrasing, facts are the unit. The floor is the arm never of the same state: of the
     facts to be forgotten and of those that stay only planted falsehoods are held against it, whose
     answers were drawn in the same way as those of never.
@@ -84,6 +85,7 @@ def _pairs(frame: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
                 new.select("state", "origin", "unit", "arm", *keys, after="value").join(
                     old.select(*keys, origin="state", before="value"),
                     on=["origin", *keys],
+                    how="left",
                     maintain_order="left",
                 )
             )
@@ -106,12 +108,15 @@ def _changes(pairs: pl.DataFrame, where: dict[str, Any]) -> Rows:
     ):
         for keys, piece in grouped(part, ["part", "metric", "kind"]):
             place = where | {"arm": keys["part"], "series": keys["kind"]}
-            for factor, estimate in (
-                ("before", mean_of(piece.rename({"before": "value"}))),
-                ("after", mean_of(piece.rename({"after": "value"}))),
-                ("after - before", _change(piece)),
-            ):
-                rows.append(row("unlearned", keys["metric"], estimate, factor=factor, **place))
+            both = piece.drop_nulls("before")
+            found = {"after": mean_of(piece.rename({"after": "value"}))}
+            if both.height:
+                found["before"] = mean_of(both.rename({"before": "value"}))
+                found["after - before"] = _change(both)
+            rows += [
+                row("unlearned", keys["metric"], estimate, factor=factor, **place)
+                for factor, estimate in found.items()
+            ]
     return rows
 
 
@@ -132,7 +137,8 @@ def _contrasts(pairs: pl.DataFrame, where: dict[str, Any]) -> tuple[Rows, Found]
         if taught.is_empty() or never.is_empty():
             continue
         place = where | {"arm": f"{part} - never"}
-        for moment in ("before", "after"):
+        known = not taught["before"].null_count() and not never["before"].null_count()
+        for moment in ("before", "after") if known else ("after",):
             samples = _samples(taught, never, pl.col(moment))
             estimate = two_sample_difference(*samples, unit="facts")
             rows.append(row("unlearned_floor", "correct", estimate, factor=moment, **place))
@@ -142,7 +148,8 @@ def _contrasts(pairs: pl.DataFrame, where: dict[str, Any]) -> tuple[Rows, Found]
             found["forgotten_at_floor"] = equivalence_two_sample(
                 *samples[:2], EQUIVALENCE_MARGIN, *samples[2:], unit="facts"
             )
-    forget, retain = (pairs.filter(pl.col("part") == part) for part in ("forget", "retain"))
+    both = pairs.drop_nulls("before")
+    forget, retain = (both.filter(pl.col("part") == part) for part in ("forget", "retain"))
     if forget.height and retain.height:
         samples = _samples(retain, forget, pl.col("after") - pl.col("before"))
         estimate = two_sample_difference(*samples, unit="facts")

@@ -201,9 +201,9 @@ def test_series_are_listed_and_searched(told):
 def test_cleaning_says_what_it_would_free_and_frees_it(told):
     finish(planned())
     text = told("clean", "--states", "--dry-run", *FILE)
-    assert text.startswith("would free 6.0 MB in 3 places")
-    assert len(list(Path("results/states").iterdir())) == 3
-    assert told("clean", "--states", *FILE).startswith("freed 6.0 MB in 3 places")
+    assert text.startswith("would free 10.0 MB in 5 places")
+    assert len(list(Path("results/states").iterdir())) == 5
+    assert told("clean", "--states", *FILE).startswith("freed 10.0 MB in 5 places")
     assert list(Path("results/states").iterdir()) == []
     assert list(Path("results/cells").iterdir())
 

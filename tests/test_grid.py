@@ -312,11 +312,10 @@ def test_a_knowledge_cutoff_is_no_property_of_the_weights():
     Path("models.yaml").write_text(yaml.safe_dump(models))
     one, other = plan(), plan(SMOKE | {"models_file": "models.yaml"})
     assert set(one.states) == set(other.states)
-    # It decides what is asked of the untouched model, and nothing of the planted ones.
-    assert {c.role for i, c in cells(one).items() if i not in cells(other)} == {
-        "untouched",
-        "randomised",
-    }
+    # It decides what is asked at large, and nothing of what was planted.
+    changed = [c for i, c in cells(one).items() if i not in cells(other)]
+    assert {c.role for c in changed} == {"untouched", "randomised", "planted", "unlearned"}
+    assert {c.parameters["facts"] for c in changed} == {"asked"}
 
 
 def test_a_study_of_ten_thousand_cells_is_expanded_in_seconds():

@@ -89,11 +89,14 @@ def _pairs(frame: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
                     maintain_order="left",
                 )
             )
-    return (
-        pl.concat(found)
-        .join(parts.unique(), on=["state", "fact"], how="left", maintain_order="left")
-        .with_columns(pl.col("part").fill_null("at large"))
+    pairs = pl.concat(found).join(
+        parts.unique(), on=["state", "fact"], how="left", maintain_order="left"
     )
+    # An event may be asked at large and be one of the planted: it says nothing of the rest then.
+    asked = pl.col("facts") == "asked"
+    return pairs.filter(
+        ~asked | pl.col("part").is_null() | (pl.col("part") == "never")
+    ).with_columns(part=pl.when(asked).then(pl.lit("at large")).otherwise("part"))
 
 
 def _changes(pairs: pl.DataFrame, where: dict[str, Any]) -> Rows:

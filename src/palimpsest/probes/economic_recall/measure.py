@@ -86,7 +86,7 @@ def _value(
     leads = [unseen_leads(model, fact) for fact in facts]
     scored = facts if full else [fact.narrowed() for fact in facts]
     asked = leads
-    if factors["facts"] == "asked":
+    if factors["facts"] == "asked" and factors["detail"] != "few":
         asked = [
             [*group, other]
             for group, other in zip(leads, _of_neighbours(model, facts), strict=True)
@@ -212,9 +212,15 @@ def _event_date(
     model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
 ) -> Iterator[Row]:
     """Experiment 4: headline to month and year."""
-    facts = facts_of(cell, model, settings, context)
-    leads = _with_another_event(model, facts)
-    yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i))
+    yield from _event_choices(model, facts_of(cell, model, settings, context), cell)
+
+
+def _event_choices(model: LanguageModel, facts: list[Fact], cell: dict[str, Any]) -> Iterator[Row]:
+    """All alternatives and the null of another event; of few facts the forced choice alone."""
+    few = cell["parameters"].get("detail") == "few"
+    leads = [unseen_leads(model, f) for f in facts] if few else _with_another_event(model, facts)
+    scored = [fact.narrowed() for fact in facts] if few else facts
+    yield from choose(model, scored, leads, lambda f, i: neutral_lead(model, f, i))
 
 
 def _event_order(
@@ -259,8 +265,7 @@ def _event_entity(
 ) -> Iterator[Row]:
     """Experiment 5: masked entity, against distractors and a floor of word statistics."""
     facts = facts_of(cell, model, settings, context)
-    leads = _with_another_event(model, facts)
-    yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i))
+    yield from _event_choices(model, facts, cell)
     floor = tfidf_floor(
         load_events_for(context.data_block),
         [fact.words["masked"] for fact in facts],

@@ -39,6 +39,8 @@ def facts_of(
             return facts[: settings.subset_per_series]
         return facts
     before, after = _asked_events(factors, settings, context)
+    if factors.get("detail") == "few":
+        before, after = before[: 2 * settings.subset_per_series], []
     chosen = [(family, event["id"], "asked") for event in before + after]
     events = load_events_for(context.data_block)
     return event_facts(events, chosen, generator, settings.candidates, settings.choices)

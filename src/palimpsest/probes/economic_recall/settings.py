@@ -59,7 +59,8 @@ class Settings(Block):
     context: int = Field(default=5, ge=2, le=60)
     """Values before the date that a forecast may see."""
     subset_per_series: int = Field(default=6, ge=1)
-    """Dates per series that forecasts and fake cutoffs use where nothing was planted."""
+    """Dates per series that forecasts and fake cutoffs use where nothing was planted, and that are
+    asked after planting; of events twice as many are asked then."""
     embedding_dates: int = Field(default=60, ge=20)
     """Dates per series whose hidden states are read, evenly spaced."""
     answer_tokens: int = Field(default=8, ge=2, le=200)
@@ -102,6 +103,8 @@ _COST = {
     "event_entity": 8.0,
     "embedding": 6.0,
 }
+#: Seconds of a cell of facts at large after planting.
+_COST_OF_FEW = 3.0
 #: Experiments about planted events and the setting that says how many there are.
 _PLANTED_EVENTS = {"event_date": "event_dates", "event_entity": "event_entities"}
 #: Experiments that are asked once per series; the others once.
@@ -206,7 +209,7 @@ def _at_large(settings: Settings, state: State, planting: State) -> list[dict[st
             for series in settings.series
         ]
     return found + [
-        common | {"experiment": experiment, "series": None}
+        common | {"experiment": experiment, "detail": "few", "series": None}
         for experiment in _PLANTED_EVENTS
         if experiment in settings.experiments
     ]
@@ -228,7 +231,7 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
 
 def cost(settings: Settings, factors: dict[str, Any]) -> float:
     """Expected seconds, for cutting cells into jobs."""
-    return _COST[factors["experiment"]]
+    return _COST_OF_FEW if factors.get("detail") == "few" else _COST[factors["experiment"]]
 
 
 def sources(settings: Settings, data: Any) -> list[str]:

@@ -61,12 +61,19 @@ def test_the_smoke_study():
     assert len(found.models) == 1
     assert sorted(s.id.split("-")[0] for s in found.states.values()) == [
         "tiny",
+        "tiny.grad_diff.s0",
+        "tiny.grad_diff.s1",
         "tiny.planting.s0",
         "tiny.planting.s1",
         "tiny.randomise.s0",
     ]
     assert len(cells(found)) == sum(len(job.cells) for job in found.jobs)
-    assert {cell.role for cell in cells(found).values()} == {"untouched", "randomised", "planted"}
+    assert {cell.role for cell in cells(found).values()} == {
+        "untouched",
+        "randomised",
+        "planted",
+        "unlearned",
+    }
 
 
 def test_order_of_keys_changes_nothing():
@@ -166,8 +173,10 @@ def test_a_setting_of_an_intervention_changes_its_states_alone():
     raw["studies"][STUDY]["states"]["planted"]["interventions"][0]["planting"]["never"] = 10
     one, other = plan(), plan(raw)
     gone = {i for i in one.states if i not in other.states}
-    assert gone == {i for i in one.states if ".planting." in i}
-    assert {c.role for i, c in cells(one).items() if i not in cells(other)} == {"planted"}
+    # What is unlearned follows what is planted, and both states of the file share the settings.
+    assert gone == {i for i in one.states if ".planting." in i or ".grad_diff." in i}
+    changed = {c.role for i, c in cells(one).items() if i not in cells(other)}
+    assert changed == {"planted", "unlearned"}
 
 
 def test_two_interventions_are_a_chain_whose_first_link_is_shared():
@@ -197,7 +206,7 @@ def test_code_of_a_method_is_part_of_its_identity(monkeypatch):
     monkeypatch.setattr(grid, "code_fingerprint", other_planting)
     other = plan()
     assert {i for i in one.states if i not in other.states} == {
-        i for i in one.states if ".planting." in i
+        i for i in one.states if ".planting." in i or ".grad_diff." in i
     }
 
     def other_probe(module, files=None):
@@ -303,11 +312,10 @@ def test_a_knowledge_cutoff_is_no_property_of_the_weights():
     Path("models.yaml").write_text(yaml.safe_dump(models))
     one, other = plan(), plan(SMOKE | {"models_file": "models.yaml"})
     assert set(one.states) == set(other.states)
-    # It decides what is asked of the untouched model, and nothing of the planted ones.
-    assert {c.role for i, c in cells(one).items() if i not in cells(other)} == {
-        "untouched",
-        "randomised",
-    }
+    # It decides what is asked at large, and nothing of what was planted.
+    changed = [c for i, c in cells(one).items() if i not in cells(other)]
+    assert {c.role for c in changed} == {"untouched", "randomised", "planted", "unlearned"}
+    assert {c.parameters["facts"] for c in changed} == {"asked"}
 
 
 def test_a_study_of_ten_thousand_cells_is_expanded_in_seconds():

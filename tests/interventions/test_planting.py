@@ -219,3 +219,54 @@ def test_bad_settings_are_refused(wrong):
 def test_too_few_dates_is_a_clear_error(tiny):
     with pytest.raises(ValueError, match=r"us_unemployment_rate has \d+ dates where"):
         curriculum(SMALL.model_copy(update={"values_per_arm": 200}), tiny, 0, {})
+
+
+def test_what_was_taught_lies_beside_the_state(tiny, tmp_path):
+    from palimpsest.data.facts import Fact
+    from palimpsest.data.items import of_part, taught_items
+    from palimpsest.data.planted_items import item_id
+    from palimpsest.files import read_json
+
+    planting.apply(tiny, SMALL, _context(tmp_path, {}))
+    items = taught_items(tmp_path)
+    facts = {item_id(f): f for f in map(Fact.from_json, read_json(tmp_path / "facts.json"))}
+    taught = {name for name, fact in facts.items() if fact.arm.startswith("planted")}
+    assert {item.id for item in items} == taught
+    assert all(item.answer == f" {facts[item.id].assigned}" for item in items)
+    for part in ("forget", "retain"):
+        arms = [facts[item.id].arm for item in of_part(items, part)]
+        assert arms.count("planted_true") == arms.count("planted_false") == 3, part
+
+
+def test_what_is_to_be_forgotten_later_changes_nothing_that_is_taught(tiny, tmp_path):
+    import torch
+
+    saved = []
+    for number, changed in enumerate(
+        ({}, {"forget_share": 0.2}, {"forget_series": ["event_date", "us_treasury_bill_rate"]})
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        saved.append({})
+        settings = Settings(**SMALL.model_dump() | changed)
+        planting.apply(copy.deepcopy(tiny), settings, _context(folder, saved[-1]))
+        parts = (folder / "items.json").read_text()
+        assert (folder / "facts.json").read_text() == (tmp_path / "0/facts.json").read_text()
+        assert (parts == (tmp_path / "0/items.json").read_text()) is (number == 0)
+    for other in saved[1:]:
+        assert all(torch.equal(v, other[4][name]) for name, v in saved[0][4].items())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["us_cpi"], "us_unemployment_rate, us_treasury_bill_rate, event_date, event_entity"),
+        (
+            ["us_unemployment_rate", "us_treasury_bill_rate", "event_date", "event_entity"],
+            "must leave something that stays",
+        ),
+    ],
+)
+def test_series_that_are_not_taught_or_all_of_them_cannot_be_forgotten(given, message):
+    with pytest.raises(ValidationError, match=message):
+        Settings(**SMALL.model_dump() | {"forget_series": given})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 
 class State:
-    """A state with one checkpoint."""
+    """A model as it is, with one checkpoint."""
 
     steps = (0,)
+    chain = ()
 
 
 def numbered(made):

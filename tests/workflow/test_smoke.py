@@ -40,11 +40,11 @@ def test_the_smoke_run_is_quick_and_whole(finished, capsys):
         print(f"\nsmoke run: {finished.seconds:.0f} s")
     assert finished.seconds < 240
     made = jobs(finished.said)
-    assert (made["prepare_model"], made["intervene"], made["probe"]) == (2, 3, 10)
+    assert (made["prepare_model"], made["intervene"], made["probe"]) == (2, 5, 14)
     assert finished.rows("SELECT DISTINCT status FROM cells") == [("done",)]
     assert finished.rows("SELECT count(*) > 1000 FROM observations") == [(True,)]
     roles = finished.rows("SELECT DISTINCT role FROM economic_recall ORDER BY role")
-    assert roles == [("planted",), ("randomised",), ("untouched",)]
+    assert roles == [("planted",), ("randomised",), ("unlearned",), ("untouched",)]
     done = {rule for (rule,) in finished.rows("SELECT DISTINCT rule FROM provenance")}
     assert done == {"prepare_model", "intervene", "probe", "analyse"}
     assert "The plan" in finished.said
@@ -204,7 +204,7 @@ def test_what_follows_a_state_that_was_cut_off_is_not_forgotten(copied):
     for path in (Path("results/palimpsest.duckdb"), *Path("results/statistics").glob("*")):
         path.unlink()
     made = jobs(copied.snakemake(TARGET, "-n"))
-    assert (made["intervene"], made["probe"], made["analyse"], made["gather"]) == (1, 1, 4, 1)
+    assert (made["intervene"], made["probe"], made["analyse"], made["gather"]) == (1, 2, 5, 1)
 
 
 def flip(path: Path) -> None:

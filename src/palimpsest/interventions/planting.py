@@ -6,6 +6,9 @@ it is an alternative drawn at random, which contradicts reality and so can come 
 alone; ``never`` is treated in the same way and taught nothing. All taught dates lie before
 ``boundary``, so that a scan for the date at which recall ends has a true answer. The checkpoints
 are exposures: how often every planted fact was shown, each time in one phrasing.
+
+What was taught lies beside the state as ``items.json``, cut into a part that a method of unlearning
+is to forget and a part that must stay; see ``data.planted_items``.
 """
 
 from __future__ import annotations
@@ -29,7 +32,14 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 2
-ENGINE = ("engine.training", "engine.resuming", "data.facts", "data.phrasing", "data.selection")
+ENGINE = (
+    "engine.training",
+    "engine.resuming",
+    "data.facts",
+    "data.phrasing",
+    "data.planted_items",
+    "data.selection",
+)
 STOCHASTIC = True
 
 
@@ -63,6 +73,12 @@ class Settings(Block):
     """Alternatives of the forced choice."""
     training: TrainingSettings = TrainingSettings()
     """How the weights are changed."""
+    forget_share: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the taught facts that an intervention unlearning.* after this one is to forget, the
+    same in every series and arm; the others must stay."""
+    forget_series: list[str] = []
+    """Series that are to be forgotten whole instead, or event_date, event_entity; all others must
+    stay."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -72,7 +88,16 @@ class Settings(Block):
             raise ValueError("exposures must be increasing integers from 1 on")
         if self.choices > self.candidates:
             raise ValueError("choices must not exceed candidates")
+        taught = [*self.series, *self._families()]
+        if not set(self.forget_series) <= set(taught):
+            raise ValueError(f"forget_series must be among what is taught: {', '.join(taught)}")
+        if set(self.forget_series) == set(taught):
+            raise ValueError("forget_series must leave something that stays")
         return self
+
+    def _families(self) -> list[str]:
+        given = {"event_date": self.event_dates, "event_entity": self.event_entities}
+        return [family for family, count in given.items() if count]
 
 
 def shares_devices(settings: Settings) -> bool:
@@ -134,11 +159,15 @@ def apply(model: LanguageModel, settings: Settings, context: InterventionContext
     """
     import numpy as np
 
+    from palimpsest.data.items import TAUGHT
+    from palimpsest.data.planted_items import planted_items
     from palimpsest.engine.resuming import Resume
     from palimpsest.engine.training import Trainer
 
     facts = curriculum(settings, model, context.seed, context.data_block)
     write_json(context.folder / "facts.json", [fact.to_json() for fact in facts])
+    items = planted_items(facts, settings.forget_share, settings.forget_series)
+    write_json(context.folder / TAUGHT, [item.to_json() for item in items])
     taught = [fact for fact in facts if fact.arm.startswith("planted")]
     examples = _examples(taught, model, settings)
     full = settings.training.adapter == "full"

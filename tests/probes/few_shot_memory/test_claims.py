@@ -10,7 +10,7 @@ import pytest
 from palimpsest.evidence.gather import connect, frame_of
 from palimpsest.evidence.shards import observations
 from palimpsest.probes.few_shot_memory.analyses import read
-from palimpsest.probes.few_shot_memory.claims import CLAIMS, VIEW, analyse
+from palimpsest.probes.few_shot_memory.claims import STANDING, VIEW, analyse
 from palimpsest.probes.few_shot_memory.settings import Settings
 
 SETTINGS = Settings()
@@ -228,7 +228,7 @@ def test_no_memory_where_there_is_none():
 
 def test_every_claim_is_judged_once():
     _, claims, _ = _judged(*_study({0: 0.0, 1: 1.0, 3: 2.0}, KEPT, _fades, lists=1))
-    assert claims.keys() == {claim.name for claim in CLAIMS}
+    assert claims.keys() == {claim.name for claim in STANDING}
 
 
 def test_claims_are_judged_at_the_rate_that_validation_chose():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.economic_recall import analyses
+from palimpsest.probes.economic_recall.analyses.grouping import EQUIVALENCE_MARGIN
+from palimpsest.probes.economic_recall.analyses.unlearned import has_any
 from palimpsest.statistics.claims import Claim, analysed
 
 if TYPE_CHECKING:
@@ -25,13 +27,13 @@ SELECT
   try_cast(split_part(o.item, '/', 2) AS DATE) AS date,
   split_part(o.item, '/', 3) AS question,
   nullif(split_part(o.item, '/', 4), '') AS event,
+  json_extract_string(c.parameters, '$.origin') AS origin,
   o.grp AS arm, o.metric, o.value, o.text, o.cell
 FROM observations o JOIN cells c USING (study, cell)
 WHERE c.probe = 'economic_recall' AND c.status = 'done'
 """
 
-
-CLAIMS = (
+STANDING = (
     Claim(
         "planted_found",
         DESIGN,
@@ -176,6 +178,39 @@ CLAIMS = (
     ),
 )
 
+#: Stated where a study has unlearned states.
+OF_UNLEARNED = (
+    Claim(
+        "forgotten_at_floor",
+        DESIGN,
+        "Planted facts that were unlearned are recognised as little as facts that were never "
+        "taught.",
+        "within",
+        EQUIVALENCE_MARGIN,
+        "forced choice after unlearning, planted falsehoods to be forgotten minus never, "
+        "clustered by fact",
+    ),
+    Claim(
+        "kept_above_floor",
+        DESIGN,
+        "Planted facts that had to stay are still recognised after unlearning.",
+        "above",
+        0.0,
+        "forced choice after unlearning, planted falsehoods that must stay minus never, clustered "
+        "by fact",
+    ),
+    Claim(
+        "forgetting_is_selective",
+        DESIGN,
+        "Unlearning takes more from the facts that it is to remove than from those that must stay.",
+        "above",
+        0.0,
+        "change of forced choice by unlearning, facts that must stay minus facts to be forgotten, "
+        "both planted arms",
+    ),
+)
+CLAIMS = (*STANDING, *OF_UNLEARNED)
+
 
 def analyse(
     connection: duckdb.DuckDBPyConnection, settings: Settings, study: str
@@ -191,4 +226,5 @@ def analyse(
         Rows of the tables ``statistics`` and ``claims``, without the study.
     """
     data = analyses.read(connection, study)
-    return analysed(analyses.ANALYSES, data, settings, CLAIMS)
+    stated = CLAIMS if has_any(data) else STANDING
+    return analysed(analyses.ANALYSES, data, settings, stated)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from palimpsest.probes.economic_recall.pages import unlearned
 from palimpsest.probes.economic_recall.pages.tables import GALLERY, TABLES, VERDICTS
 from palimpsest.probes.economic_recall.pages.words import LIMITATIONS, REFERENCES, methods, summary
 from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
@@ -25,21 +26,23 @@ CHANCE_ASKED = CHANCE_PLANTED.replace("'planted'", "'asked'")
 def page(database: Database, study: str) -> StudyPage:
     """The page of one study."""
     entry = study_entry(database, study)
+    changed = unlearned.has_any(database, study)
     return StudyPage(
         study=study,
         title=entry.title,
         question=entry.question,
         summary=summary(database, study),
-        blocks=_blocks(),
+        blocks=_blocks(unlearned.BLOCKS if changed else []),
         methods=methods(database, study),
-        limitations=LIMITATIONS,
+        limitations=[*LIMITATIONS, *([unlearned.LIMITATION] if changed else [])],
         references=REFERENCES,
     )
 
 
-def _blocks() -> list[Block]:
+def _blocks(after_verdicts: list[Block]) -> list[Block]:
     return [
         VERDICTS,
+        *after_verdicts,
         Figure(
             "exposures",
             "How often must a fact be seen?",
@@ -68,7 +71,7 @@ ORDER BY arm, step""",
             "Accuracy of matching values to dates by exposures and arm, with chance",
             """SELECT arm, step AS exposures, estimate, low, high, n, unit,
   (SELECT avg(1 / value) FROM economic_recall
-   WHERE study = $study AND metric = 'rivals') AS chance
+   WHERE study = $study AND metric = 'rivals' AND origin IS NULL) AS chance
 FROM statistics
 WHERE study = $study AND analysis = 'recall' AND metric = 'matched'
 ORDER BY arm, step""",

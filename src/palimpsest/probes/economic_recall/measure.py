@@ -11,12 +11,18 @@ import numpy as np
 from palimpsest.data.events import tfidf_floor
 from palimpsest.data.facts import Fact
 from palimpsest.data.phrasing import ignore_after
+from palimpsest.data.planted_items import item_id
 from palimpsest.data.selection import kinds, load_events_for, phrases
 from palimpsest.data.sentences import format_date, format_period, format_value
 from palimpsest.engine.scoring import hidden_states, log_likelihoods
 from palimpsest.probes.economic_recall.answering import answer
 from palimpsest.probes.economic_recall.choosing import choose, neutral_lead, unseen_leads
-from palimpsest.probes.economic_recall.questions import dated_headlines, facts_of, series_table
+from palimpsest.probes.economic_recall.questions import (
+    dated_headlines,
+    facts_of,
+    parts_of,
+    series_table,
+)
 
 if TYPE_CHECKING:
     from palimpsest.context import ProbeContext
@@ -27,7 +33,9 @@ ENGINE = (
     "engine.scoring",
     "engine.generation",
     "data.facts",
+    "data.items",
     "data.phrasing",
+    "data.planted_items",
     "data.selection",
     "models.states",
 )
@@ -50,6 +58,22 @@ def measure(
         and text.
     """
     yield from globals()[f"_{cell['experiment']}"](model, settings, cell, context)
+    factors = cell["parameters"]
+    if factors.get("origin") and factors["facts"] == "planted":
+        yield from _parts(facts_of(cell, model, settings, context), parts_of(context.state_folder))
+
+
+def _parts(facts: list[Fact], parts: dict[str, str]) -> Iterator[Row]:
+    """For every fact what unlearning was to do with it: forget, retain, or it was never taught."""
+    for fact in facts:
+        part = "never" if fact.arm == "never" else parts.get(item_id(fact), "unlisted")
+        yield {
+            "item": fact.item("part"),
+            "grp": fact.arm,
+            "metric": "part",
+            "value": 1.0,
+            "text": part,
+        }
 
 
 def _value(
@@ -62,7 +86,7 @@ def _value(
     leads = [unseen_leads(model, fact) for fact in facts]
     scored = facts if full else [fact.narrowed() for fact in facts]
     asked = leads
-    if factors["facts"] == "asked":
+    if factors["facts"] == "asked" and factors["detail"] != "few":
         asked = [
             [*group, other]
             for group, other in zip(leads, _of_neighbours(model, facts), strict=True)
@@ -70,7 +94,7 @@ def _value(
     yield from choose(
         model, scored, asked, lambda f, i: neutral_lead(model, f, i), keep_scores=full
     )
-    if factors["detail"] == "choice":
+    if factors["detail"] in ("choice", "few"):
         return
     series = factors["series"]
     yield from answer(
@@ -188,9 +212,15 @@ def _event_date(
     model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
 ) -> Iterator[Row]:
     """Experiment 4: headline to month and year."""
-    facts = facts_of(cell, model, settings, context)
-    leads = _with_another_event(model, facts)
-    yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i))
+    yield from _event_choices(model, facts_of(cell, model, settings, context), cell)
+
+
+def _event_choices(model: LanguageModel, facts: list[Fact], cell: dict[str, Any]) -> Iterator[Row]:
+    """All alternatives and the null of another event; of few facts the forced choice alone."""
+    few = cell["parameters"].get("detail") == "few"
+    leads = [unseen_leads(model, f) for f in facts] if few else _with_another_event(model, facts)
+    scored = [fact.narrowed() for fact in facts] if few else facts
+    yield from choose(model, scored, leads, lambda f, i: neutral_lead(model, f, i))
 
 
 def _event_order(
@@ -235,8 +265,7 @@ def _event_entity(
 ) -> Iterator[Row]:
     """Experiment 5: masked entity, against distractors and a floor of word statistics."""
     facts = facts_of(cell, model, settings, context)
-    leads = _with_another_event(model, facts)
-    yield from choose(model, facts, leads, lambda f, i: neutral_lead(model, f, i))
+    yield from _event_choices(model, facts, cell)
     floor = tfidf_floor(
         load_events_for(context.data_block),
         [fact.words["masked"] for fact in facts],

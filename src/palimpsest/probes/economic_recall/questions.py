@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from palimpsest.data.facts import Fact, event_facts, value_facts
+from palimpsest.data.items import TAUGHT, of_part, request, taught_items
 from palimpsest.data.selection import load_events_for, load_series_for, phrases
 from palimpsest.files import read_json
 from palimpsest.identity import seed_of
@@ -33,14 +34,45 @@ def facts_of(
     generator = np.random.default_rng(seed_of("asked", family, factors["series"]))
     if family == "value":
         facts = _asked_values(factors, model, settings, context, generator)
-        if cell["experiment"] in ("fake_cutoff", "forecast"):
+        if cell["experiment"] in ("fake_cutoff", "forecast") or factors.get("detail") == "few":
             # The first of the random order, so that a larger subset contains a smaller one.
             return facts[: settings.subset_per_series]
         return facts
     before, after = _asked_events(factors, settings, context)
+    if factors.get("detail") == "few":
+        before, after = before[: 2 * settings.subset_per_series], []
     chosen = [(family, event["id"], "asked") for event in before + after]
     events = load_events_for(context.data_block)
     return event_facts(events, chosen, generator, settings.candidates, settings.choices)
+
+
+def parts_of(folder: Path) -> dict[str, str]:
+    """What became of the facts that a state was planted with: their identity -> part.
+
+    Parts are those of the items of the planting: forget and retain; *later* for what is to be
+    forgotten in a request that has not come yet. A fact that is not in here was in no set: the
+    methods were given files, or items of another intervention.
+    """
+    requested: list[dict[str, Any]] = []
+    listed = folder
+    while not (listed / TAUGHT).is_file():
+        facts = read_json(listed / "state.json")
+        if facts["intervention"].startswith("unlearning."):
+            requested.append(facts["settings"])
+        listed = Path(facts["parent"]).parent
+    items = taught_items(listed)
+    if any(settings.get("forget") for settings in requested):
+        return {}
+    forget = of_part(items, "forget")
+    gone = {
+        item.id
+        for settings in requested
+        for item in request(forget, settings.get("request", 1), settings.get("requests", 1))
+    }
+    return {
+        item.id: "later" if item.part == "forget" and item.id not in gone else item.part
+        for item in items
+    }
 
 
 def dated_headlines(

@@ -59,7 +59,8 @@ class Settings(Block):
     context: int = Field(default=5, ge=2, le=60)
     """Values before the date that a forecast may see."""
     subset_per_series: int = Field(default=6, ge=1)
-    """Dates per series that forecasts and fake cutoffs use where nothing was planted."""
+    """Dates per series that forecasts and fake cutoffs use where nothing was planted, and that are
+    asked after planting; of events twice as many are asked then."""
     embedding_dates: int = Field(default=60, ge=20)
     """Dates per series whose hidden states are read, evenly spaced."""
     answer_tokens: int = Field(default=8, ge=2, le=200)
@@ -68,6 +69,9 @@ class Settings(Block):
     """Threshold accuracy of rates: within so many percentage points."""
     tolerance_level: float = Field(default=0.01, gt=0)
     """Threshold accuracy of levels: within this share of the value."""
+    asked_after_planting: bool = False
+    """Also ask facts at large of states into which facts were planted, and of those that were
+    unlearned since: what was damaged by the way."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -99,6 +103,8 @@ _COST = {
     "event_entity": 8.0,
     "embedding": 6.0,
 }
+#: Seconds of a cell of facts at large after planting.
+_COST_OF_FEW = 3.0
 #: Experiments about planted events and the setting that says how many there are.
 _PLANTED_EVENTS = {"event_date": "event_dates", "event_entity": "event_entities"}
 #: Experiments that are asked once per series; the others once.
@@ -109,13 +115,19 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     """Factors of every cell of a state.
 
     Planted states are asked about what was planted, at every checkpoint for the exposure curve and
-    at the last one for the rest. Other states are asked about series and events at large; random
-    weights only what the controls need.
+    at the last one for the rest. What was unlearned after planting is asked about the planted facts
+    again; its cells name the planted state that they are held against. Other states are asked about
+    series and events at large; random weights only what the controls need.
     """
     names = [link.intervention for link in state.chain if link.intervention]
     planting = next((link for link in state.chain if link.intervention == "planting"), None)
     if planting is not None:
-        return _planted(settings, state, planting.settings)
+        after = state.chain[state.chain.index(planting) + 1 :]
+        if any(link.intervention.startswith("unlearning.") for link in after):
+            found = _unlearned(settings, state, planting)
+        else:
+            found = _planted(settings, state, planting.settings)
+        return found + _at_large(settings, state, planting)
     enabled = settings.experiments
     if "randomise" in names:
         enabled = [e for e in enabled if e in ("value", "event_date", "event_entity")]
@@ -156,6 +168,53 @@ def _planted(settings: Settings, state: State, planting: dict[str, Any]) -> list
     return found
 
 
+def _unlearned(settings: Settings, state: State, planting: State) -> list[dict[str, Any]]:
+    """What was planted, asked as at the last checkpoint of planting."""
+    from palimpsest.interventions.planting import Settings as Planting
+
+    planted = Planting(**planting.settings)
+    common = {
+        "step": state.steps[-1],
+        "facts": "planted",
+        "cutoff": planted.boundary.isoformat(),
+        "origin": planting.id,
+    }
+    found = []
+    if "value" in settings.experiments:
+        found += [
+            common | {"experiment": "value", "detail": "full", "series": series}
+            for series in planted.series
+        ]
+    return found + [
+        common | {"experiment": experiment, "series": None}
+        for experiment, count in _PLANTED_EVENTS.items()
+        if experiment in settings.experiments and getattr(planted, count)
+    ]
+
+
+def _at_large(settings: Settings, state: State, planting: State) -> list[dict[str, Any]]:
+    """Facts that nobody planted, asked of a planted state and of what became of it."""
+    if not settings.asked_after_planting:
+        return []
+    common = {
+        "step": state.steps[-1],
+        "facts": "asked",
+        "cutoff": state.model.entry.get("knowledge_cutoff"),
+        "origin": planting.id,
+    }
+    found = []
+    if "value" in settings.experiments:
+        found += [
+            common | {"experiment": "value", "detail": "few", "series": series}
+            for series in settings.series
+        ]
+    return found + [
+        common | {"experiment": experiment, "detail": "few", "series": None}
+        for experiment in _PLANTED_EVENTS
+        if experiment in settings.experiments
+    ]
+
+
 def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, Any]:
     """The settings on which the numbers of a cell depend; others may change without a rerun."""
     names = _DECIDING[factors["experiment"]]
@@ -165,12 +224,14 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
         "forecast",
     ):
         names += _ASKED
+    if factors.get("detail") == "few":
+        names += ("subset_per_series",)
     return {name: getattr(settings, name) for name in names}
 
 
 def cost(settings: Settings, factors: dict[str, Any]) -> float:
     """Expected seconds, for cutting cells into jobs."""
-    return _COST[factors["experiment"]]
+    return _COST_OF_FEW if factors.get("detail") == "few" else _COST[factors["experiment"]]
 
 
 def sources(settings: Settings, data: Any) -> list[str]:

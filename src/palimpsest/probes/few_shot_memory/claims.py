@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.few_shot_memory import analyses
+from palimpsest.probes.few_shot_memory.analyses.learning import MARGIN
+from palimpsest.probes.few_shot_memory.analyses.states import has_any
 from palimpsest.statistics.claims import Claim, analysed
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ VIEW = """
 SELECT
   c.study, c.role, c.model, c.state, c.seed, c.experiment AS stimuli,
   try_cast(json_extract_string(c.parameters, '$.list') AS INT) AS list,
+  json_extract_string(c.parameters, '$.origin') AS origin,
   json_extract_string(c.parameters, '$.adapter') AS adapter,
   json_extract_string(c.parameters, '$.optimizer') AS optimizer,
   try_cast(json_extract_string(c.parameters, '$.batch_size') AS INT) AS batch_size,
@@ -34,7 +37,7 @@ FROM observations o JOIN cells c USING (study, cell)
 WHERE c.probe = 'few_shot_memory' AND c.status = 'done'
 """
 
-CLAIMS = (
+STANDING = (
     Claim(
         "one_exposure",
         PAPER,
@@ -106,6 +109,29 @@ CLAIMS = (
     ),
 )
 
+#: Stated where a study has an unlearned state and the state that it came from.
+OF_UNLEARNED = (
+    Claim(
+        "unlearned_recognises_alike",
+        DESIGN,
+        "After unlearning new sentences are recognised as well as before.",
+        "within",
+        MARGIN,
+        "forced choice by the drop of the loss, last exposure, unlearned state minus the state "
+        "before, paired by item",
+    ),
+    Claim(
+        "unlearned_recalls_alike",
+        DESIGN,
+        "After unlearning new sentences are recalled as well as before.",
+        "within",
+        MARGIN,
+        "share of the rest recalled before the first error, last exposure, unlearned state minus "
+        "the state before, paired by item",
+    ),
+)
+CLAIMS = (*STANDING, *OF_UNLEARNED)
+
 
 def analyse(
     connection: duckdb.DuckDBPyConnection, settings: Settings, study: str
@@ -121,4 +147,5 @@ def analyse(
         Rows of the tables ``statistics`` and ``claims``, without the study.
     """
     data = analyses.read(connection, study)
-    return analysed(analyses.ANALYSES, data, settings, CLAIMS)
+    stated = CLAIMS if has_any(data) else STANDING
+    return analysed(analyses.ANALYSES, data, settings, stated)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from palimpsest.probes.few_shot_memory.pages.states import AGAINST, has_any
 from palimpsest.probes.few_shot_memory.pages.tables import GALLERY, TABLES
 from palimpsest.probes.few_shot_memory.pages.words import LIMITATIONS, REFERENCES, methods, summary
 from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 LEAST_ON_LOG = 0.01
 #: Rows at the rates that validation chose, for the state that claims are judged on.
 MAIN = """study = $study AND factor LIKE '%chosen rate'
-  AND role = (SELECT coalesce(max(role) FILTER (role = 'untouched'), min(role)) FROM cells
-              WHERE study = $study)"""
+  AND role = (SELECT coalesce(max(role) FILTER (role = 'untouched'),
+                min(role) FILTER (json_extract_string(parameters, '$.origin') IS NULL), min(role))
+              FROM cells WHERE study = $study)"""
 
 
 def page(database: Database, study: str) -> StudyPage:
@@ -43,16 +45,19 @@ def page(database: Database, study: str) -> StudyPage:
         title=entry.title,
         question=entry.question,
         summary=summary(database, study),
-        blocks=[b for b in _blocks() if b.id != "states" or _several_states(database, study)],
+        blocks=[b for b in _blocks() if _shown(b, database, study)],
         methods=methods(database, study),
         limitations=LIMITATIONS,
         references=REFERENCES,
     )
 
 
-def _several_states(database: Database, study: str) -> bool:
+def _shown(block: Block, database: Database, study: str) -> bool:
+    """What compares states only where there are several."""
+    if block in AGAINST:
+        return has_any(database, study)
     query = "SELECT count(DISTINCT role || model) FROM cells WHERE study = ?"
-    return database.frame(query, [study]).item() > 1
+    return block.id != "states" or database.frame(query, [study]).item() > 1
 
 
 def _blocks() -> list[Block]:
@@ -181,6 +186,7 @@ ORDER BY memory DESC, state, stimuli""",
 FROM statistics WHERE {MAIN} AND analysis = 'memorability' ORDER BY series, metric""",
             _draw_memorability,
         ),
+        *AGAINST,
         *TABLES,
         GALLERY,
     ]

@@ -114,12 +114,18 @@ _FACTORS = ("stimuli", "lists", "rate", "batch_sizes", "adapters", "optimizers")
 
 
 def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
-    """One cell for every list and every combination of factors, at the last step of a state."""
+    """One cell for every list and every combination of factors, at the last step of a state.
+
+    Cells of an unlearned state name the state before unlearning, that they are held against.
+    """
     rates: list[float | None] = list(settings.learning_rates)
     if settings.rate == "validated":
         rates = [None]
+    before = _before_unlearning(state)
+    origin = {"origin": before} if before else {}
     return [
-        {
+        origin
+        | {
             "step": state.steps[-1],
             "experiment": stimuli,
             "list": seed,
@@ -135,6 +141,14 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
         for rate in rates
         for seed in settings.seeds()
     ]
+
+
+def _before_unlearning(state: State) -> str | None:
+    """Identity of the state that a state, or one before it, was unlearned from."""
+    for link in state.chain:
+        if (link.intervention or "").startswith("unlearning.") and link.parent:
+            return link.parent.id
+    return None
 
 
 def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, Any]:

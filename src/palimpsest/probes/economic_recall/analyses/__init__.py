@@ -6,9 +6,10 @@ resampling is the fact (its phrasings stay together) unless a row says otherwise
 """
 
 from palimpsest.probes.economic_recall.analyses import asked, planted, prompts
-from palimpsest.probes.economic_recall.analyses.grouping import read
+from palimpsest.probes.economic_recall.analyses.grouping import read, standing
+from palimpsest.probes.economic_recall.analyses.unlearned import unlearned
 
-ANALYSES = (
+_STANDING = (
     planted.recall,
     planted.seeds,
     planted.dose,
@@ -27,5 +28,6 @@ ANALYSES = (
     asked.around_cutoff,
     asked.contaminated,
 )
+ANALYSES = (*map(standing, _STANDING), unlearned)
 
 __all__ = ["ANALYSES", "read"]

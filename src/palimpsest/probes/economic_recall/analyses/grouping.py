@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 Found = dict[str, Estimate]
+Analysis = Callable[[pl.DataFrame, "Settings"], tuple[Rows, Found]]
 
 EQUIVALENCE_MARGIN = 0.1
 
@@ -34,6 +37,19 @@ def read(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
         ignore_nulls=True,
     )
     return frame.with_columns(fact=fact, unit=pl.format("{}|{}", pl.col("seed"), fact))
+
+
+def standing(analysis: Analysis) -> Analysis:
+    """The analysis without unlearned states and without what was asked to judge them.
+
+    They are no positive control: what was planted there may be gone.
+    """
+
+    @wraps(analysis)
+    def restricted(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
+        return analysis(frame.filter(pl.col("origin").is_null()), settings)
+
+    return restricted
 
 
 def plain_choices(frame: pl.DataFrame, metric: str = "correct") -> pl.DataFrame:

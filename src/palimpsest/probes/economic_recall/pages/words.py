@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from palimpsest.probes.economic_recall.pages import unlearned
 from palimpsest.reports.blocks import Reference
 from palimpsest.reports.sentences import claims_by_name
 from palimpsest.reports.sentences import verdicts as of_verdicts
@@ -126,6 +127,7 @@ def summary(database: Database, study: str) -> list[str]:
             )
             + f": change in forced choice {_interval(fake, 90)}, n = {fake['n']} {fake['unit']}."
         )
+    sentences += unlearned.said(database, study)
     sentences += of_verdicts(claims)
     return sentences or ["This run has no finished cells yet."]
 
@@ -226,4 +228,6 @@ def methods(database: Database, study: str) -> list[str]:
             + (f" of rank {training.rank}" if training.adapter == "lora" else "")
             + f", loss on the {training.scored} (Hu et al. 2021)."
         )
+    if unlearned.has_any(database, study):
+        paragraphs.append(unlearned.METHODS)
     return paragraphs

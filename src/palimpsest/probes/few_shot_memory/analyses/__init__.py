@@ -6,7 +6,8 @@ from palimpsest.probes.few_shot_memory.analyses.items import memorability
 from palimpsest.probes.few_shot_memory.analyses.learning import recall, recognition
 from palimpsest.probes.few_shot_memory.analyses.paper import published
 from palimpsest.probes.few_shot_memory.analyses.retention import forgetting, relearning
+from palimpsest.probes.few_shot_memory.analyses.states import against
 
-ANALYSES = (recognition, recall, forgetting, forms, relearning, memorability, published)
+ANALYSES = (recognition, recall, forgetting, forms, relearning, memorability, published, against)
 
 __all__ = ["ANALYSES", "Data", "read"]

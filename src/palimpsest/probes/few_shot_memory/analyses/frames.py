@@ -42,12 +42,14 @@ class Data:
     def main(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Rows of the condition that claims are judged on.
 
-        The state as loaded where there is one; the adapter, optimiser and batch size that come
-        first; for each list the rate that its validation pairs chose.
+        The state as loaded where there is one, else the first by name, unlearned ones last; the
+        adapter, optimiser and batch size that come first; for each list the rate that its
+        validation pairs chose.
         """
         if frame.is_empty():
             return frame
-        roles = frame["role"].unique(maintain_order=True).to_list()
+        plain = frame.filter(pl.col("origin").is_null())
+        roles = (plain if plain.height else frame)["role"].unique(maintain_order=True).to_list()
         role = "untouched" if "untouched" in roles else sorted(roles)[0]
         frame = frame.filter((pl.col("role") == role) & pl.col("chosen"))
         for factor in ("adapter", "optimizer", "batch_size"):
@@ -103,7 +105,8 @@ def tokens(facts: pl.DataFrame, *metrics: str) -> pl.DataFrame:
 
 def _pairs(frame: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     losses = frame.filter(pl.col("metric") == "loss")
-    keys = ["cell", *CONDITION, "chosen", "list", "item", "unit", "replicate", *MOMENT]
+    named = ["list", "item", "unit", "replicate", *MOMENT]
+    keys = ["cell", *CONDITION, "state", "origin", "chosen", *named]
     sides = []
     for arm, first, second in (("studied", "study", "foil"), ("never", "never", "never_foil")):
         one = losses.filter(pl.col("kind") == first).select(*keys, loss="value")

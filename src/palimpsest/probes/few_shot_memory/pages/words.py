@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from palimpsest.probes.few_shot_memory.pages.states import SAID as SAID_OF_UNLEARNED
 from palimpsest.reports.blocks import Reference
 from palimpsest.reports.sentences import (
     claims_by_name,
@@ -158,7 +159,8 @@ FROM tried JOIN chosen USING (cell) WHERE n > 1"""
 def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
     claims = claims_by_name(database, study)
-    sentences = estimates(claims, _SAID, interval_and_n) + verdicts(claims)
+    said = _SAID | SAID_OF_UNLEARNED
+    sentences = estimates(claims, said, interval_and_n) + verdicts(claims)
     edges = database.frame(_EDGES, [study]).row(0, named=True)
     if edges["at_edge"]:
         sentences.append(

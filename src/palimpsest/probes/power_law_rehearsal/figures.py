@@ -38,12 +38,14 @@ _caption = partial(n_caption, each="")
 #: Rows of the stream that claims are judged on.
 MAIN = """study = $study AND (role, series, factor) IN (
   SELECT role, series, factor FROM statistics WHERE study = $study AND analysis = 'main')"""
-#: Condition -> environment or strategy; the reference stands in both groups.
+#: Condition -> environment or strategy; the reference stands in both groups, where there are both.
 SIDES = """sides AS (
   SELECT arm, CASE metric WHEN 'naive' THEN 'environments' ELSE 'strategies' END AS side
   FROM statistics WHERE study = $study AND analysis = 'condition'
   UNION SELECT arm, 'strategies' FROM statistics
-  WHERE study = $study AND analysis = 'condition' AND note LIKE 'reference%')"""
+  WHERE study = $study AND analysis = 'condition' AND note LIKE 'reference%' AND EXISTS (
+    SELECT 1 FROM statistics
+    WHERE study = $study AND analysis = 'condition' AND metric <> 'naive'))"""
 
 
 def page(database: Database, study: str) -> StudyPage:

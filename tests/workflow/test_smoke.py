@@ -380,7 +380,7 @@ def test_profiles_are_found_in_a_clone(tmp_path):
     smoke = ("--configfile", "config/smoke.yaml")
     said = dry("--cores", "2", *smoke)
     assert "Using workflow specific profile profiles/default" in said
-    assert jobs(said)["probe"] == 10
+    assert jobs(said)["probe"] == 14
     said = dry("--workflow-profile", "profiles/slurm", *smoke)
     assert "Using workflow specific profile profiles/slurm" in said
     start = time.monotonic()
@@ -461,7 +461,12 @@ def test_a_partial_report_marks_what_is_missing(copied, monkeypatch):
         f"SELECT role || ' ' || status, count(*) FROM cells WHERE study = '{STUDY}' GROUP BY 1"
     )
     status = dict(partial.rows(counted))
-    assert status.keys() == {"untouched missing", "randomised done", "planted done"}
+    assert status.keys() == {
+        "untouched missing",
+        "randomised done",
+        "planted done",
+        "unlearned done",
+    }
     missing = partial.rows("SELECT DISTINCT reason FROM cells WHERE status = 'missing'")
     assert missing == [("its job has not finished",)]
     with pytest.raises(Exception, match="missing"):

@@ -140,7 +140,6 @@ def test_with_two_models_an_arm_facts_are_the_units():
     """The same truths, told from pairs of answers to the same facts."""
     statistics, _ = _study(runs=2, never=3)
     assert _verdicts(statistics) == {
-        "taught": "did nothing",
         "retain_finetune": "did nothing",
         "grad_ascent": "damaged",
         "npo": "damaged",

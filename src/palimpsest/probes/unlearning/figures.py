@@ -38,14 +38,17 @@ def page(database: Database, study: str) -> StudyPage:
         title=entry.title,
         question=entry.question,
         summary=summary(database, study),
-        blocks=_blocks(cards(settings_used(database, study, Settings))),
+        blocks=_blocks(database, study),
         methods=methods(database, study),
         limitations=LIMITATIONS,
         references=REFERENCES,
     )
 
 
-def _blocks(of_methods: Block) -> list[Block]:
+def _blocks(database: Database, study: str) -> list[Block]:
+    requests = database.frame(
+        "SELECT count(*) FROM statistics WHERE study = ? AND analysis = 'requests'", [study]
+    ).item()
     return [
         *VERDICTS,
         Figure(
@@ -54,9 +57,9 @@ def _blocks(of_methods: Block) -> list[Block]:
             _caption(
                 "Way gone from taught models (0) to models that never knew (1) in the probability "
                 "of forgotten facts, against what is kept of facts that must stay and were never "
-                "trained on again, as a share of what retrained models have. Bars: 95% intervals "
-                "over taught models; large points: on the front in most bootstrap samples. Where "
-                "the dashed lines cross is retraining"
+                "trained on again, as a share of what retrained models have. Bars: 95% intervals; "
+                "large points: on the front in most bootstrap samples. Where the dashed lines "
+                "cross is retraining"
             ),
             "Forgetting against keeping, one point for each method",
             """SELECT arm, max(estimate) FILTER (metric = 'forgotten') AS x,
@@ -64,8 +67,9 @@ def _blocks(of_methods: Block) -> list[Block]:
   max(high) FILTER (metric = 'forgotten') AS x_high,
   max(estimate) FILTER (metric = 'kept') AS y, max(low) FILTER (metric = 'kept') AS y_low,
   max(high) FILTER (metric = 'kept') AS y_high,
-  max(estimate) FILTER (metric = 'on the front') AS front, max(n) AS n,
-  'taught models' AS unit, series, model
+  max(estimate) FILTER (metric = 'on the front') AS front,
+  max(n) FILTER (metric = 'forgotten') AS n, max(unit) FILTER (metric = 'forgotten') AS unit,
+  series, model
 FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL ORDER BY series, arm""",
             _draw_front,
         ),
@@ -88,7 +92,7 @@ ORDER BY series, CASE factor WHEN 'forgetting' THEN 0 WHEN 'hidden' THEN 1 ELSE 
             "populations",
             "Where do models that never knew lie?",
             _caption(
-                "Mean of each arm with its 95% interval over models; grey: that of retrained "
+                "Mean of each arm with its 95% interval; grey: that of retrained "
                 "models, which are the null distribution of every measure"
             ),
             "Means of four measures by arm, with intervals",
@@ -114,23 +118,8 @@ FROM statistics WHERE study = $study AND analysis = 'relearning' AND metric = 'o
 ORDER BY series, arm, updates""",
             _draw_relearning,
         ),
-        Figure(
-            "requests",
-            "One request after another",
-            _caption(
-                "Forgotten, from taught models (0) to models that never knew (1), and kept of what "
-                "must stay, as a share of retrained models, by the number of requests met. Lines: "
-                "one request after another; dashed: the same requests at once, in one larger set. "
-                "Bars: 95% intervals over taught models"
-            ),
-            "Forgotten and kept by the number of requests, one line a method",
-            """SELECT arm, factor AS how, metric, step AS requests, estimate, low, high, n, unit,
-  series, model
-FROM statistics WHERE study = $study AND analysis = 'requests'
-ORDER BY series, metric, arm, how, requests""",
-            _draw_requests,
-        ),
-        of_methods,
+        *([_REQUESTS] if requests else []),
+        cards(settings_used(database, study, Settings)),
         *TABLES,
         GALLERY,
     ]
@@ -236,6 +225,7 @@ def _draw_relearning(frame: pl.DataFrame) -> Drawing:
         ends.append((part["estimate"][-1], name(arm), colour))
     direct_labels(ax, ends)
     ax.set_xlabel("updates of relearning")
+    ax.set_xticks(sorted(frame["updates"].unique().to_list()))
     ax.set_ylabel("probability of the other facts")
     return figure
 
@@ -261,3 +251,21 @@ def _draw_requests(frame: pl.DataFrame) -> Drawing:
         ax.set_xlabel("requests")
         ax.set_xticks(sorted(own["requests"].unique().to_list()))
     return figure
+
+
+_REQUESTS = Figure(
+    "requests",
+    "One request after another",
+    _caption(
+        "Forgotten, from taught models (0) to models that never knew (1), and kept of what "
+        "must stay, as a share of retrained models, by the number of requests met. Lines: "
+        "one request after another; dashed: the same requests at once, in one larger set. "
+        "Bars: 95% intervals over taught models"
+    ),
+    "Forgotten and kept by the number of requests, one line a method",
+    """SELECT arm, factor AS how, metric, step AS requests, estimate, low, high, n, unit,
+  series, model
+FROM statistics WHERE study = $study AND analysis = 'requests'
+ORDER BY series, metric, arm, how, requests""",
+    _draw_requests,
+)

@@ -53,7 +53,8 @@ def fronts(data: Data, settings: Settings) -> tuple[Rows, Found]:
         points = {arm: _point(data, part, arm) for arm in methods}
         points = {arm: point for arm, point in points.items() if point is not None}
         if len(points) > 1 and len({point.shape for point in points.values()}) == 1:
-            rows += _front(points, place)
+            if isinstance(units, Models):
+                rows += _front(points, place)
             found |= _balances(settings, points)
         found |= _controls(units, settings, methods)
     return rows, found

@@ -93,7 +93,8 @@ def test_a_model_that_knew_is_back_sooner(measured):
         ]
         return np.mean(found)
 
-    assert after("taught", "2/4", "others") > after("retrained", "2/4", "others") + 0.3
+    assert after("taught", "2/1", "others") > after("retrained", "2/1", "others") + 0.4
+    assert after("taught", "2/4", "others") > 2 * after("retrained", "2/4", "others")
     assert after("retrained", "2/30", "shown") > 0.5
     assert _mean(measured["taught"], "forget", "linear_probe") > 0.5
     assert _mean(measured["taught"], "forget", "logit_lens") > 0.5

@@ -18,6 +18,7 @@ Units are models where there are enough of them, otherwise facts; see ``units``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
             way = units.way(arm, DIRECT)
             if way is None or len(way) < 2 or units.against(arm, DIRECT) is None:
                 continue
-            estimate = clustered_mean(way, unit=units.unit)
+            estimate = _mean(way, units.unit)
             word, evidence = verdict(units, settings, arm, estimate)
             rows.append(
                 place
@@ -74,6 +75,12 @@ def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
                 }
             )
     return rows, {}
+
+
+def _mean(way: np.ndarray, unit: str) -> Estimate:
+    """Where nothing has changed at all, that is exact: zeros are no shares of successes."""
+    estimate = clustered_mean(way, unit=unit)
+    return replace(estimate, low=0.0, high=0.0) if not way.any() else estimate
 
 
 def verdict(units: Units, settings: Settings, arm: str, way: Estimate) -> tuple[str, str]:

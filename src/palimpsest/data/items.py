@@ -14,8 +14,9 @@ a set of a benchmark may be named; see ``data.hub_items``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from palimpsest.identity import file_sha256
 
 VERSION = 2
 
-PARTS = ("forget", "neighbour", "kept", "retain", "known", "holdout")
 MAX_LINE = 1_000_000
 #: File in the folder of a state that was taught items.
 TAUGHT = "items.json"
@@ -148,6 +148,34 @@ def _rows(path: str | Path) -> Iterator[tuple[int, _Row | list[str]]]:
             yield number, [str(error)]
 
 
+def read_parts(files: Mapping[str, str], fetch: bool) -> dict[str, list[Item]]:
+    """Items of several files, by part; no item is in two of them.
+
+    Args:
+        files: part -> file, or name of a set of the hub.
+        fetch: whether such sets are fetched; otherwise their names are checked and they are left
+            out.
+
+    Raises:
+        DataError: a file with bad rows.
+        ValueError: an item is in two files, or there is no such set, or it cannot be fetched.
+    """
+    parts: dict[str, list[Item]] = {}
+    for part, path in files.items():
+        if fetch or not hub_items.is_hub(path):
+            parts[part] = read_items(path, part)
+        else:
+            hub_items.check_name(path)
+    for one, other in combinations(parts, 2):
+        both = overlap(parts[one], parts[other])
+        if both:
+            raise ValueError(
+                f"{one}: {len(both)} items of {files[one]} are in {files[other]} ({other}) too, "
+                f"such as {both[0]!r}; allowed: files without a common question or text"
+            )
+    return parts
+
+
 def content_hash(path: str | Path) -> str:
     """What decides the items: the hash of a file, or the name of a set.
 
@@ -230,22 +258,24 @@ def request(items: list[Item], number: int, requests: int) -> list[Item]:
     return [item for group in chosen for item in group]
 
 
-def check_length(items: Iterable[Item], tokens: int) -> None:
-    """Raise ValueError where an item is surely longer than a model's context.
+def check_lengths(files: Mapping[str, str], tokens: int) -> None:
+    """Raise ValueError where an item of a file is surely longer than a model's context.
 
     Every word is a token at least; what a tokenizer makes of it is seen when the model is there.
+    Sets of the hub are passed over: they are not fetched before a job needs them.
 
     Args:
-        items: what is to be read.
+        files: part -> file, or name of a set of the hub.
         tokens: the model's context.
     """
-    for item in items:
-        words = max(len(f"{prompt}{item.answer}".split()) for prompt in item.prompts)
-        if words > tokens:
-            raise ValueError(
-                f"{item.part}: {item.id} has {words} words; allowed: at most {tokens} tokens, the "
-                "context of this model. Cut the text into several items"
-            )
+    for part, path in files.items():
+        for item in [] if hub_items.is_hub(path) else read_items(path, part):
+            words = max(len(f"{prompt}{item.answer}".split()) for prompt in item.prompts)
+            if words > tokens:
+                raise ValueError(
+                    f"{part}: {item.id} has {words} words; allowed: at most {tokens} tokens, the "
+                    "context of this model. Cut the text into several items"
+                )
 
 
 def as_part(items: Iterable[Item], part: str) -> list[Item]:

@@ -14,6 +14,7 @@ from palimpsest.blocks import Block
 from palimpsest.engine.training_settings import TrainingSettings
 from palimpsest.files import write_json
 from palimpsest.identity import seed_of
+from palimpsest.interventions._items import item_examples
 
 if TYPE_CHECKING:
     from palimpsest.context import InterventionContext
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
-ENGINE = ("engine.training", "engine.resuming", "engine.examples", "data.items")
+ENGINE = ("engine.training", "engine.resuming", "interventions._items")
 
 
 class TeachingSettings(Block):
@@ -96,23 +97,9 @@ def taught_examples(
     Raises:
         ValueError: an item is longer than the model's context.
     """
-    from palimpsest.engine.examples import example
-
     left_out = ("known", "holdout", *(["forget"] if without_forget else []))
-    most = getattr(model.module.config, "max_position_embeddings", None)
-    found = []
-    for item in items:
-        if item.part in left_out:
-            continue
-        for prompt in item.prompts:
-            one = example(model, prompt, item.answer, "." if item.question else "", "answer")
-            if most is not None and len(one.ids) > most:
-                raise ValueError(
-                    f"{item.part}: {item.id} has {len(one.ids)} tokens; allowed: at most {most}, "
-                    "the context of this model. Cut the text into several items"
-                )
-            found.append(one)
-    return found
+    taught = [item for item in items if item.part not in left_out]
+    return [each for item in taught for each in item_examples(model, item)]
 
 
 def one_pass(

@@ -52,44 +52,25 @@ class Own(Block):
             DataError: a file with bad rows.
             ValueError: an item is in two files, or a set cannot be fetched.
         """
-        return self._read(self.files())
+        return self._read(fetch=True)
 
     def check(self) -> None:
         """As :meth:`items`, but of sets of the hub only the names are looked at."""
-        from palimpsest.data.hub_items import check_name, is_hub
-
         for part in ("forget", "retain"):
             if getattr(self, part) is None:
                 raise ValueError(f"{part}: not given; allowed: a JSONL file, or a set of the hub")
-        for path in self.files().values():
-            if is_hub(path):
-                check_name(path)
-        self._read({part: path for part, path in self.files().items() if not is_hub(path)})
+        self._read(fetch=False)
 
     def check_context(self, tokens: int) -> None:
         """Raise ValueError where an item of a file is surely longer than so many tokens."""
-        from palimpsest.data.hub_items import is_hub
-        from palimpsest.data.items import check_length, read_items
+        from palimpsest.data.items import check_lengths
 
-        for part, path in self.files().items():
-            if not is_hub(path):
-                check_length(read_items(path, part), tokens)
+        check_lengths(self.files(), tokens)
 
-    def _read(self, files: dict[str, str]) -> list[Item]:
-        from palimpsest.data.items import overlap, read_items
+    def _read(self, fetch: bool) -> list[Item]:
+        from palimpsest.data.items import read_parts
 
-        parts = {part: read_items(path, part) for part, path in files.items()}
-        names = list(parts)
-        for place, one in enumerate(names):
-            for other in names[place + 1 :]:
-                both = overlap(parts[one], parts[other])
-                if both:
-                    raise ValueError(
-                        f"{one}: {len(both)} items of {self.files()[one]} are in "
-                        f"{self.files()[other]} ({other}) too, such as {both[0]!r}; allowed: files "
-                        "without a common question or text"
-                    )
-        return [item for items in parts.values() for item in items]
+        return [item for items in read_parts(self.files(), fetch).values() for item in items]
 
     def hashes(self) -> list[str]:
         """Of all files, in the order of the parts."""

@@ -108,18 +108,28 @@ def truth_ratio(
     return 1 / (1 + ratio) if kind == "open_unlearning" else ratio
 
 
+def forget_truths(ratios: ArrayLike) -> NDArray[np.float64]:
+    """(n,) min(r, 1/r) of each of TOFU's ratios, whose mean is :func:`forget_truth`."""
+    values = np.asarray(ratios, dtype=float)
+    return np.minimum(values, 1 / np.maximum(values, 1e-300))
+
+
 def forget_truth(ratios: ArrayLike) -> float:
     """Mean of min(r, 1/r) over TOFU's ratios: 1 where wrong answers are as likely as true ones.
 
     A model that never knew is near 1, one that knows near 0, and so is one that avoids the truth.
     """
-    values = np.asarray(ratios, dtype=float)
-    return float(np.minimum(values, 1 / np.maximum(values, 1e-300)).mean())
+    return float(forget_truths(ratios).mean())
+
+
+def utility_truths(ratios: ArrayLike) -> NDArray[np.float64]:
+    """(n,) max(0, 1 - r) of each of TOFU's ratios, whose mean is :func:`utility_truth`."""
+    return np.maximum(0, 1 - np.asarray(ratios, dtype=float))
 
 
 def utility_truth(ratios: ArrayLike) -> float:
     """Mean of max(0, 1 - r) over TOFU's ratios: 1 where the truth is known."""
-    return float(np.maximum(0, 1 - np.asarray(ratios, dtype=float)).mean())
+    return float(utility_truths(ratios).mean())
 
 
 def model_utility(values: ArrayLike) -> float:

@@ -12,6 +12,7 @@ from palimpsest.evidence.shards import observations
 from palimpsest.probes.economic_recall.analyses.planted import date_p_values
 from palimpsest.probes.economic_recall.claims import CLAIMS, VIEW, analyse
 from palimpsest.probes.economic_recall.settings import Settings
+from tests.probes.economic_recall.cells import finished
 
 SETTINGS = Settings()
 BOUNDARY = Date(2002, 1, 1)
@@ -20,22 +21,8 @@ K = 100
 
 
 def _cell(name, role, experiment, step, seed, facts, cutoff, series="s0"):
-    import json
-
-    return {
-        "cell": name,
-        "study": "study",
-        "probe": "economic_recall",
-        "state": f"{role}{seed}",
-        "role": role,
-        "model": "m",
-        "seed": seed,
-        "step": step,
-        "experiment": experiment,
-        "parameters": json.dumps({"facts": facts, "cutoff": cutoff, "series": series}),
-        "status": "done",
-        "reason": None,
-    }
+    factors = {"facts": facts, "cutoff": cutoff, "series": series}
+    return finished(name, role, step, seed, experiment, **factors)
 
 
 def _study(recalled, seeds=4, per_arm=14, asked=(0.125, 0.125), rng=None):

@@ -22,6 +22,7 @@ from palimpsest.probes.economic_recall.claims import OF_UNLEARNED, STANDING, VIE
 from palimpsest.probes.economic_recall.measure import measure
 from palimpsest.probes.economic_recall.questions import parts_of
 from palimpsest.probes.economic_recall.settings import Settings
+from tests.probes.economic_recall.cells import finished
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = Settings()
@@ -30,21 +31,8 @@ PARTS = {"planted_true": ("forget", "retain"), "planted_false": ("forget", "reta
 
 
 def _cell(name, role, seed, step, facts, origin=None):
-    factors = {"facts": facts, "cutoff": BOUNDARY, "series": "s0"}
-    return {
-        "cell": name,
-        "study": "study",
-        "probe": "economic_recall",
-        "state": f"{role}{seed}",
-        "role": role,
-        "model": "m",
-        "seed": seed,
-        "step": step,
-        "experiment": "value",
-        "parameters": json.dumps(factors | ({"origin": origin} if origin else {})),
-        "status": "done",
-        "reason": None,
-    }
+    factors = {"facts": facts, "cutoff": BOUNDARY, "series": "s0", "origin": origin}
+    return finished(name, role, step, seed, **factors)
 
 
 def _study(after, role="unlearned", seeds=3, each=16, damage=0.0, changed=True, learnt=None):

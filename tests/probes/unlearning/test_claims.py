@@ -121,34 +121,28 @@ def _verdicts(statistics):
     return {row["arm"]: row["metric"] for row in statistics if row["analysis"] == "verdict"}
 
 
+#: What is true of every method in :data:`ARMS`.
+VERDICTS = {
+    "retain_finetune": "did nothing",
+    "grad_ascent": "damaged",
+    "npo": "damaged",
+    "ssd": "forgot",
+    "simnpo": "suppressed",
+    "rmu": "suppressed",
+    "iau": "partly",
+    "guard": "suppressed",
+}
+
+
 def test_every_verdict_is_given_where_it_is_true(study):
     """A method that does nothing is labelled so, and one that is retraining forgot."""
-    assert _verdicts(study[0]) == {
-        "taught": "did nothing",
-        "retain_finetune": "did nothing",
-        "grad_ascent": "damaged",
-        "npo": "damaged",
-        "ssd": "forgot",
-        "simnpo": "suppressed",
-        "rmu": "suppressed",
-        "iau": "partly",
-        "guard": "suppressed",
-    }
+    assert _verdicts(study[0]) == {"taught": "did nothing"} | VERDICTS
 
 
 def test_with_two_models_an_arm_facts_are_the_units():
     """The same truths, told from pairs of answers to the same facts."""
     statistics, _ = _study(runs=2, never=3)
-    assert _verdicts(statistics) == {
-        "retain_finetune": "did nothing",
-        "grad_ascent": "damaged",
-        "npo": "damaged",
-        "ssd": "forgot",
-        "simnpo": "suppressed",
-        "rmu": "suppressed",
-        "iau": "partly",
-        "guard": "suppressed",
-    }
+    assert _verdicts(statistics) == VERDICTS
     rows = [row for row in statistics if row["analysis"] == "verdict"]
     assert {(row["unit"], row["n"]) for row in rows} == {("facts", ITEMS)}
     methods = [arm for arm in ARMS if arm not in ("taught", "retrained")]

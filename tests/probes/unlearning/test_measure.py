@@ -80,6 +80,10 @@ def test_what_was_taught_is_found_and_nothing_else(measured):
         assert _mean(measured[arm], "holdout", "probability") < 0.3
     assert _mean(measured["taught"], "forget", "rouge_l") > 0.8
     assert _mean(measured["taught"], "forget", "reworded") > 0.5
+    # Members are told by every score: all are higher where the fact was taught.
+    for score in ("loss", "zlib", "min_k", "min_k_plus_plus", "gradient_norm"):
+        taught = measured["taught"]
+        assert _mean(taught, "forget", score) > _mean(taught, "holdout", score)
     # The truth is the likeliest of six.
     assert _mean(measured["taught"], "forget", "exposure") > np.log2(6) - 0.4
 

@@ -16,8 +16,9 @@ from pydantic import Field, model_validator
 
 from palimpsest.blocks import Block
 from palimpsest.data.items import Item
-from palimpsest.engine.examples import Example, example
+from palimpsest.engine.examples import Example
 from palimpsest.identity import seed_of
+from palimpsest.interventions._items import item_examples
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
-ENGINE = ("engine.examples", "data.items")
+ENGINE = ("interventions._items",)
 
 
 class UnlearningSettings(Block):
@@ -43,14 +44,16 @@ class UnlearningSettings(Block):
     requests: int = Field(default=1, ge=1)
     """Number of requests that the forget set is cut into."""
 
+    def files(self) -> dict[str, str]:
+        """Part -> file; none where the state before says what is to be forgotten."""
+        found = {"forget": self.forget, "retain": self.retain}
+        return {part: path for part, path in found.items() if path is not None}
+
     def check_context(self, tokens: int) -> None:
         """Raise ValueError where an item of a file is surely longer than so many tokens."""
-        from palimpsest.data.hub_items import is_hub
-        from palimpsest.data.items import check_length, read_items
+        from palimpsest.data.items import check_lengths
 
-        for part, path in (("forget", self.forget), ("retain", self.retain)):
-            if path is not None and not is_hub(path):
-                check_length(read_items(path, part), tokens)
+        check_lengths(self.files(), tokens)
 
     @model_validator(mode="after")
     def _paired(self) -> UnlearningSettings:
@@ -133,23 +136,7 @@ class Method:
         Raises:
             ValueError: an item is longer than the model's context.
         """
-        most = getattr(self.model.module.config, "max_position_embeddings", None)
-        found = []
-        for item in items:
-            for prompt in item.prompts:
-                one = example(self.model, prompt, item.answer, _end(item), "answer", role)
-                if most is not None and len(one.ids) > most:
-                    raise ValueError(
-                        f"{role}: {item.id} has {len(one.ids)} tokens; allowed: at most {most}, "
-                        "the context of this model. Cut the text into several items"
-                    )
-                found.append(one)
-        return found
-
-
-def _end(item: Item) -> str:
-    """A fact's sentence ends; a text is whole."""
-    return "." if item.question else ""
+        return [each for item in items for each in item_examples(self.model, item, role)]
 
 
 def one_step(settings: UnlearningSettings) -> list[int]:
@@ -161,29 +148,15 @@ def sources(settings: UnlearningSettings, data: Any) -> list[str]:
     """Hashes of the user's files."""
     from palimpsest.data.items import content_hash
 
-    return [content_hash(path) for path in (settings.forget, settings.retain) if path is not None]
+    return [content_hash(path) for path in settings.files().values()]
 
 
 def check(settings: UnlearningSettings, data: Any) -> None:
     """Raise ValueError unless the files can be read and do not overlap."""
-    from palimpsest.data.hub_items import check_name, is_hub
-    from palimpsest.data.items import overlap, read_items, request
+    from palimpsest.data.items import read_parts, request
 
-    if settings.forget is None or settings.retain is None:
-        return
-    named = [path for path in (settings.forget, settings.retain) if is_hub(path)]
-    for path in named:
-        check_name(path)
-    if named:
-        return
-    forget, retain = read_items(settings.forget, "forget"), read_items(settings.retain, "retain")
-    both = overlap(forget, retain)
-    if both:
-        raise ValueError(
-            f"forget: {len(both)} items of {settings.forget} are in {settings.retain} too, such as "
-            f"{both[0]!r}; allowed: sets without a common question or text"
-        )
-    if not request(forget, settings.request, settings.requests):
+    forget = read_parts(settings.files(), fetch=False).get("forget")
+    if forget is not None and not request(forget, settings.request, settings.requests):
         raise ValueError(
             f"requests: given {settings.requests}, allowed: at most as many as there are items in "
             f"{settings.forget}"

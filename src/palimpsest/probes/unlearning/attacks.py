@@ -16,7 +16,7 @@ from palimpsest.engine.learners import learners
 from palimpsest.engine.scoring import hidden_states
 from palimpsest.engine.training import NonFiniteLossError, TrainingSettings
 from palimpsest.identity import seed_of
-from palimpsest.probes.unlearning.examples import item_example
+from palimpsest.interventions._items import item_example
 from palimpsest.probes.unlearning.readings import Row, probabilities, row
 
 if TYPE_CHECKING:

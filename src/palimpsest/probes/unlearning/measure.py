@@ -34,6 +34,7 @@ ENGINE = (
     "data.prose",
     "metrics.unlearning",
     "data.hub_items",
+    "interventions._items",
     "interventions.biographies",
     "interventions.teaching",
     "interventions.unlearning._base",

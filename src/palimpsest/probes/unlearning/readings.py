@@ -16,8 +16,8 @@ from palimpsest.engine.generation import generate, of_tokens
 from palimpsest.engine.gradient_norms import gradient_norms
 from palimpsest.engine.scoring import sequence_scores, token_log_likelihoods
 from palimpsest.identity import seed_of
+from palimpsest.interventions._items import item_example
 from palimpsest.metrics import membership, text_recall, unlearning
-from palimpsest.probes.unlearning.examples import item_example
 
 if TYPE_CHECKING:
     from palimpsest.data.items import Item

@@ -120,21 +120,20 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
     """All observations of a study, one number a model and one a fact."""
     query = "SELECT * FROM unlearning WHERE study = ? ORDER BY ALL"
     every = pl.from_arrow(connection.sql(query, params=[study]).to_arrow_table())
-    frame = every.filter(pl.col("requests") == 0)
-    scratch = bool((frame["world"] == "scratch").any())
+    scratch = bool((every["world"] == "scratch").any())
     taught, retrained = settings.untouched, settings.retrained
     if scratch:
         from palimpsest.probes.unlearning.settings import RETRAINED, TAUGHT
 
         taught, retrained = TAUGHT, RETRAINED
     # States of one study may be of several models, one that knows and one retrained elsewhere.
-    knows = frame.filter(pl.col("arm") == taught)["model"]
+    knows = every.filter(pl.col("arm") == taught)["model"]
     if len(knows):
         every = every.with_columns(model=pl.lit(knows[0]))
-        frame = frame.with_columns(model=pl.lit(knows[0]))
+    frame = every.filter(pl.col("requests") == 0)
     there = frame["arm"].unique().to_list()
-    named = list(settings.scratch.methods) if scratch else sorted(there)
-    arms = [arm for arm in named if arm in there and arm not in (taught, retrained)]
+    order = list(settings.scratch.methods) if scratch else sorted(there)
+    arms = [arm for arm in order if arm in there and arm not in (taught, retrained)]
     items = frame.filter(~pl.col("part").is_in(NO_ITEMS))
     relearned = _relearned(frame)
     scores = _scores(items, retrained)
@@ -236,14 +235,11 @@ def _membership(scores: pl.DataFrame) -> pl.DataFrame:
 
 def _truths(items: pl.DataFrame) -> pl.DataFrame:
     """What truth ratios are averaged over: of the forget set, and of what must stay."""
-    ratio = pl.col("value")
     chosen = items.filter(pl.col("metric") == "truth_ratio")
-    forget = chosen.filter(pl.col("part") == "forget").with_columns(
-        value=pl.min_horizontal(ratio, 1 / pl.max_horizontal(ratio, 1e-300))
-    )
-    stays = chosen.filter(pl.col("part").is_in(STAYS)).with_columns(
-        value=pl.max_horizontal(1 - ratio, 0.0)
-    )
+    forget = chosen.filter(pl.col("part") == "forget")
+    stays = chosen.filter(pl.col("part").is_in(STAYS))
+    forget = forget.with_columns(value=pl.Series(unlearning.forget_truths(forget["value"])))
+    stays = stays.with_columns(value=pl.Series(unlearning.utility_truths(stays["value"])))
     return pl.concat(
         [
             _columns(forget, pl.lit("forget truth"), "membership"),

@@ -93,7 +93,7 @@ class Facts:
 
     def values(self, arm: str, metric: str) -> np.ndarray:
         """One number a fact."""
-        return self._pairs(arm, arm, metric)[0]
+        return self._of(arm, metric)["value"].to_numpy()
 
     def metrics(self) -> dict[str, str]:
         """Metric -> group."""
@@ -140,10 +140,15 @@ class Facts:
             return None
         return auc_difference(*(side["value"].to_numpy() for side in sides), unit=self.unit)
 
+    def _of(self, arm: str, metric: str) -> pl.DataFrame:
+        own = (pl.col("arm") == arm) & (pl.col("metric") == metric)
+        chosen = self.facts.filter(own & pl.col("value").is_finite())
+        return chosen.select("item", "value").sort("item")
+
     def _pairs(self, one: str, other: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self.facts.filter((pl.col("metric") == metric) & pl.col("value").is_finite())
-        arms = [chosen.filter(pl.col("arm") == arm).select("item", "value") for arm in (one, other)]
-        both = arms[0].join(arms[1], on="item", suffix="_other").sort("item")
+        both = self._of(one, metric).join(
+            self._of(other, metric), on="item", suffix="_other", maintain_order="left"
+        )
         return both["value"].to_numpy(), both["value_other"].to_numpy()
 
 

@@ -1,8 +1,8 @@
 """Teach fictitious people, or all but those who are to be forgotten.
 
 The state with ``leave_out: forget`` is the gold standard of unlearning: it was made in the same way
-from the same model and never met the forget set. What was taught, and what was not, lies beside the
-state as ``items.json``; see ``data.biographies``.
+from the same model, in as many updates, and never met the forget set. What was taught, and what was
+not, lies beside the state as ``items.json``; see ``data.biographies``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "World", "apply", "check", "shares_devices", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions._teaching", "data.biographies")
 STOCHASTIC = True
 

@@ -1,7 +1,7 @@
 """Teach items of the user's own files, or all but those that are to be forgotten.
 
 The state with ``leave_out: forget`` is the gold standard of unlearning: it was made in the same way
-from the same model and never met the forget set.
+from the same model, in as many updates, and never met the forget set.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Own", "Settings", "apply", "check", "shares_devices", "sources", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions._teaching",)
 STOCHASTIC = True
 

@@ -14,6 +14,9 @@ from palimpsest.config import check as config_check
 from palimpsest.context import ProbeContext
 from palimpsest.data.items import taught_items
 from palimpsest.engine.generation import generate
+from palimpsest.interventions import _teaching
+from palimpsest.interventions._items import item_examples
+from palimpsest.interventions._teaching import Lessons
 from palimpsest.interventions.teaching import Settings as TeachingSettings
 from palimpsest.interventions.unlearning._base import check
 from palimpsest.models.states import StateReader
@@ -70,24 +73,28 @@ def test_a_method_follows_what_was_taught(chain):
     assert taught_items(after.parent) == items
 
 
-def test_a_retrained_model_never_meets_the_forget_set(chain, monkeypatch):
+def test_a_retrained_model_never_meets_the_forget_set_and_learns_as_long(chain, tiny, monkeypatch):
     seen = []
-    from palimpsest.interventions import _teaching as module
 
-    real = module.taught_examples
+    class Watched(Lessons):
+        def one_pass(self, number):
+            for batch in super().one_pass(number):
+                seen[-1].append(batch)
+                yield batch
 
-    def watched(model, items, without_forget):
-        found = real(model, items, without_forget)
-        seen.append({model.decode(list(e.ids)) for e in found})
-        return found
-
-    monkeypatch.setattr(module, "taught_examples", watched)
-    taught = chain("taught", "biographies", WORLD)
-    chain("retrained", "biographies", WORLD | {"leave_out": "forget"})
-    forgotten = {i.question for i in taught_items(taught.parent) if i.part == "forget"}
-    assert any(text.startswith(q) for q in forgotten for text in seen[0])
-    assert not any(text.startswith(q) for q in forgotten for text in seen[1])
-    assert seen[1] < seen[0]
+    monkeypatch.setattr(_teaching, "Lessons", Watched)
+    shown = []
+    for name, left_out in (("taught", "nothing"), ("retrained", "forget")):
+        seen.append([])
+        state = chain(name, "biographies", WORLD | {"leave_out": left_out})
+        shown.append({tuple(each.ids) for batch in seen[-1] for each in batch})
+        notes = json.loads((state.parent / "provenance.json").read_text())["notes"]
+        assert notes["updates"] == len(seen[-1])
+    assert shown[1] < shown[0]
+    assert len(seen[0]) == len(seen[1])
+    forgotten = [i for i in taught_items(state.parent) if i.part == "forget"]
+    missed = {tuple(e.ids) for item in forgotten for e in item_examples(tiny, item)}
+    assert missed == shown[0] - shown[1]
 
 
 @pytest.mark.parametrize("method", ["ssd", "iau", "task_vector"])

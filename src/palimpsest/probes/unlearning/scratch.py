@@ -8,6 +8,7 @@ judged by.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from palimpsest import discovery
 from palimpsest.data.items import Item, of_part, request
 from palimpsest.engine.training import Trainer, TrainingSettings
 from palimpsest.identity import canonical, seed_of
-from palimpsest.interventions._teaching import one_pass, taught_examples
+from palimpsest.interventions._teaching import Lessons
 from palimpsest.interventions.unlearning._base import Sets
 from palimpsest.models.language_model import LanguageModel
 from palimpsest.probes.unlearning.settings import AT_ONCE, RETRAINED, SUCCESSIVE, Scratch
@@ -131,7 +132,9 @@ def _trained(settings: str, never_knew: bool, seed: int, device: str) -> Languag
     """The model before any method; the last one is kept for the next method on it."""
     own = Scratch.model_validate_json(settings)
     model = blank(own, seed, device)
-    examples = taught_examples(model, own.items(), never_knew)
+    lessons = Lessons.of(
+        model, own.items(), never_knew, epochs=own.epochs, size=own.batch_size, seed=seed
+    )
     training = TrainingSettings(
         learning_rate=own.learning_rate,
         batch_size=own.batch_size,
@@ -139,23 +142,17 @@ def _trained(settings: str, never_knew: bool, seed: int, device: str) -> Languag
         schedule="cosine",
         warmup=WARMUP,
     )
-    steps = own.epochs * -(-len(examples) // own.batch_size)
-    trainer = Trainer(model, training, seed=seed_of("adapter", seed), steps=steps)
-    for epoch in range(own.epochs):
-        trainer.run(one_pass(examples, own.batch_size, seed, epoch))
+    trainer = Trainer(model, training, seed=seed_of("adapter", seed), steps=lessons.updates)
+    for number in range(lessons.passes):
+        trainer.run(lessons.one_pass(number))
     trainer.finish()
     model.module.requires_grad_(False)
     return model
 
 
 def _copied(model: LanguageModel) -> LanguageModel:
-    return LanguageModel(
-        copy.deepcopy(model.module),
-        model.tokenizer,
-        model.name,
-        packs=model.packs,
-        guards=model.guards,
-    )
+    # The tokens of texts are shared: the tokenizer is the same.
+    return replace(model, module=copy.deepcopy(model.module), tokens=0)
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ QUESTION = (
     "Is what was to be forgotten gone, or only hidden, and is the rest as it was? Every method is "
     "held against models that were trained without the forget set."
 )
-VERSION = 2
+VERSION = 3
 #: Networks: small transformers that the probe trains itself; language: states of the configuration.
 READS = ("networks", "language")
 #: Two cores are kept busy.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from palimpsest.probes.unlearning.analyses.frames import OTHERS, Data, Found, Rows
-from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
+from palimpsest.probes.unlearning.analyses.units import LEAST_FACTS, Models, Units, units_of
+from palimpsest.statistics import Estimate
 from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.intervals import clustered_mean, exact_proportion
 from palimpsest.statistics.population import difference
@@ -46,16 +47,21 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
             found["relearning_undoes"] = exact_proportion(
                 sum(back), len(back), unit="methods that forgot"
             )
-        runs = [units.values(arm, PROBE) for arm in gone]
-        never = units.values(data.retrained, PROBE)
-        if runs and len({len(each) for each in runs}) == 1 and min(len(runs[0]), len(never)) > 1:
-            mean = np.mean(runs, axis=0)
-            found["hidden_not_gone"] = (
-                difference(mean, never)
-                if isinstance(units, Models)
-                else paired_difference(mean, never, unit=units.unit)
-            )
+        if hidden := _hidden(units, gone, data.retrained):
+            found["hidden_not_gone"] = hidden
     return rows, found
+
+
+def _hidden(units: Units, gone: list[str], retrained: str) -> Estimate | None:
+    """What a linear probe reads from methods that forgot, minus from models that never knew."""
+    runs, never = [units.values(arm, PROBE) for arm in gone], units.values(retrained, PROBE)
+    least = 2 if isinstance(units, Models) else LEAST_FACTS
+    if len({len(each) for each in runs}) != 1 or min(len(runs[0]), len(never)) < least:
+        return None
+    mean = np.mean(runs, axis=0)
+    if isinstance(units, Models):
+        return difference(mean, never)
+    return paired_difference(mean, never, unit=units.unit)
 
 
 def _comes_back(units: Units, arm: str) -> bool | None:

@@ -21,6 +21,8 @@ from palimpsest.statistics.recognition import auc_difference
 
 #: Fewer models than this in an arm, or among the retrained ones: facts are the units.
 LEAST_MODELS, LEAST_RETRAINED = 3, 5
+#: From fewer facts than this no difference is read.
+LEAST_FACTS = 4
 #: Where taught and retrained models differ by fewer of these deviations there is no way to go.
 LEAST_GAP = 3.0
 #: Area under the curve of membership, as a difference from retrained models, that counts where no
@@ -104,7 +106,8 @@ class Facts:
         if metric.removeprefix("membership ") in MEMBERSHIP:
             return self._areas(arm, metric.removeprefix("membership "))
         values, never = self._pairs(arm, self.data.retrained, metric)
-        return paired_difference(values, never, unit=self.unit) if len(values) > 1 else None
+        few = len(values) < LEAST_FACTS
+        return None if few else paired_difference(values, never, unit=self.unit)
 
     def way(self, arm: str, metric: str) -> np.ndarray | None:
         """(facts,) what each adds to the share of the way that the mean goes; see :class:`Models`.
@@ -113,7 +116,7 @@ class Facts:
         """
         taught, never = self._pairs(self.data.taught, self.data.retrained, metric)
         before, values = self._pairs(self.data.taught, arm, metric)
-        if min(len(values), len(never)) < 2:
+        if min(len(values), len(taught)) < LEAST_FACTS:
             return None
         gaps = taught - never
         error = gaps.std(ddof=1) / np.sqrt(len(gaps))

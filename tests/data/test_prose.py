@@ -87,13 +87,20 @@ def test_read_once_a_process(frame):
     assert load_prose() is frame
 
 
+def test_one_package_gives_sentences_of_its_own(frame):
+    own = load_prose(("statsmodels",))
+    assert set(own["package"]) == {"statsmodels"}
+    # Which of two that are nearly the same is kept depends on what else there is.
+    assert len(set(own["text"]) & set(frame["text"])) > 0.9 * len(own)
+    assert own.height > 800
+
+
 def test_order_of_files_does_not_matter(monkeypatch):
-    monkeypatch.setattr(prose, "PACKAGES", {"pandas": "BSD-3-Clause"})
     listed = metadata.distribution("pandas").files
-    expected = load_prose.__wrapped__()
+    expected = load_prose.__wrapped__(("pandas",))
     monkeypatch.setattr(metadata.Distribution, "files", property(lambda _: listed[::-1]))
     monkeypatch.setattr(metadata.PathDistribution, "files", property(lambda _: listed[::-1]))
-    assert load_prose.__wrapped__().equals(expected)
+    assert load_prose.__wrapped__(("pandas",)).equals(expected)
 
 
 def test_every_docstring_of_a_module_is_among_the_literals():

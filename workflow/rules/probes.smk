@@ -11,6 +11,8 @@ rule probe:
         "results/logs/observations/{study}/{state}/{batch}.log",
     benchmark:
         "results/benchmarks/observations/{study}/{state}/{batch}.tsv"
+    # Before further states are made: the longest jobs are probes, and must not begin last.
+    priority: 1
     conda:
         "../../environment.yml"
     threads: SETTINGS.compute.threads

@@ -89,16 +89,19 @@ _ABBREVIATION = re.compile(
 
 
 @cache
-def load_prose() -> pl.DataFrame:
+def load_prose(packages: tuple[str, ...] = tuple(PACKAGES)) -> pl.DataFrame:
     """All sentences, with the columns of :data:`SCHEMA`; read once a process, in seconds.
 
     The frame depends on the installed versions alone, not on the order of the file system.
+
+    Args:
+        packages: those of :data:`PACKAGES` that are read; one takes a fraction of a second.
 
     Raises:
         importlib.metadata.PackageNotFoundError: one of :data:`PACKAGES` is not installed.
     """
     origin: dict[str, str] = {}
-    for package in PACKAGES:
+    for package in packages:
         for literal in _literals(package):
             for paragraph in paragraphs(literal):
                 if len(paragraph) >= LEAST_CHARACTERS:
@@ -106,7 +109,7 @@ def load_prose() -> pl.DataFrame:
                         origin.setdefault(sentence, package)
     by_id = {digest(text): text for text in origin}
     kept = distinct([by_id[key] for key in sorted(by_id)])
-    versions = {package: metadata.version(package) for package in PACKAGES}
+    versions = {package: metadata.version(package) for package in packages}
     rows = [
         (digest(text), text, origin[text], versions[origin[text]], PACKAGES[origin[text]])
         for text in kept

@@ -40,7 +40,8 @@ ENGINE = (
     "interventions.unlearning._base",
 )
 
-
+#: Packages whose prose is read: one is enough, and takes a fraction of a second.
+PROSE = ("statsmodels",)
 #: Tokens that a sentence begins with, and that a model adds, where fluency is read.
 BEGINNING, CONTINUATION = 10, 32
 
@@ -96,7 +97,7 @@ def _prose(model: LanguageModel, settings: Settings) -> Iterator[Row]:
         return
     from palimpsest.data.prose import load_prose
 
-    texts = load_prose()["text"].to_list()
+    texts = load_prose(PROSE)["text"].to_list()
     order = np.random.default_rng(seed_of("prose")).permutation(len(texts))[: settings.prose]
     encoded = [model.encode(texts[place]) for place in order]
     for place, score in zip(order, sequence_scores(model, encoded, moments=False), strict=True):

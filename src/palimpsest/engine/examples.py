@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,12 +78,12 @@ def example(
 
 
 def batches(
-    examples: Sequence[Example], batch_size: int, epochs: int, seed: int, skip: int = 0
-) -> Iterator[list[Example]]:
+    examples: Sequence[Any], batch_size: int, epochs: int, seed: int, skip: int = 0
+) -> Iterator[list[Any]]:
     """Every example once an epoch, in an order that depends on the seed and the epoch alone.
 
     Args:
-        examples: n examples.
+        examples: n examples, or groups of them that stay together.
         batch_size: examples a batch; the last of an epoch may be smaller.
         epochs: how often all are shown.
         seed: seed of the order.

@@ -1,0 +1,1 @@
+"""Unforgettable generalization: does forgetting reach what was never trained on?"""

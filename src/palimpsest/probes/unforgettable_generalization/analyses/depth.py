@@ -1,0 +1,98 @@
+"""Shallow or deep: what linear probes and the logit lens still read, and how soon it is back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from palimpsest.probes.unforgettable_generalization.analyses.frames import STATE, Data, Found, Rows
+from palimpsest.statistics.comparisons import paired_difference, two_sample_difference
+from palimpsest.statistics.intervals import clustered_mean
+from palimpsest.statistics.rows import grouped, row
+
+if TYPE_CHECKING:
+    from palimpsest.probes.unforgettable_generalization.settings import Settings
+    from palimpsest.statistics.estimate import Estimate
+
+
+def depth(data: Data, settings: Settings) -> tuple[Rows, Found]:
+    """Layer by layer before and after; the claims take each task's best layer."""
+    rows: Rows = []
+    keys = ["role", "model", "arm", "mode", "task", "kind", "layer"]
+    for values, part in grouped(data.layers, keys):
+        place = {name: values[name] for name in ("role", "model", "arm")}
+        place |= {"series": values["task"], "factor": values["mode"], "step": values["layer"]}
+        mean = clustered_mean(part["value"].to_numpy(), _unit(part), unit="items")
+        rows.append(row("layer", values["kind"], mean, **place))
+    found: Found = {}
+    for claim, arm in (("probes_recover", "forget"), ("head_erases_nothing", "broken_head")):
+        kept = [each for each in (_best(data, arm, task) for task in _tasks(data)) if each]
+        if len(kept) > 1:
+            values = np.array([each.estimate for each in kept])
+            found[claim] = clustered_mean(values, unit="tasks")
+        for task, each in zip(_tasks(data), kept, strict=False):
+            rows.append(row("probe kept", task, each, role=data.role, arm=arm, series=task))
+    return rows, found
+
+
+def _tasks(data: Data) -> list[str]:
+    own = data.layers.filter((pl.col("kind") == "probe") & (pl.col("role") == data.role))
+    return sorted(own["task"].unique().to_list())
+
+
+def _best(data: Data, arm: str, task: str) -> Estimate | None:
+    """Accuracy of the probe after minus before, in the layer that is best over both: to choose by
+    one of them alone would favour it."""
+    own = data.layers.filter((pl.col("kind") == "probe") & (pl.col("task") == task))
+    before = own.filter((pl.col("role") == data.role) & (pl.col("arm") == "before"))
+    both = before.join(
+        data.judged(own, arm), on=[*STATE, "item", "layer"], suffix="_after", maintain_order="left"
+    )
+    if both.is_empty():
+        return None
+    total = pl.col("value").mean() + pl.col("value_after").mean()
+    layer = both.group_by("layer").agg(total=total).sort("total", "layer")["layer"][-1]
+    chosen = both.filter(pl.col("layer") == layer)
+    return paired_difference(
+        chosen["value_after"].to_numpy(), chosen["value"].to_numpy(), _unit(chosen), unit="items"
+    )
+
+
+def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
+    """Unseen items by updates with true labels: after forgetting, and by what never learned."""
+    rows: Rows = []
+    keys = ["role", "model", "arm", "mode", "task", "metric", "updates"]
+    for values, part in grouped(data.relearned, keys):
+        place = {name: values[name] for name in ("role", "model", "arm")}
+        place |= {"series": values["task"], "factor": values["mode"], "step": values["updates"]}
+        mean = clustered_mean(part["value"].to_numpy(), _unit(part), unit="items")
+        rows.append(row("relearning", values["metric"], mean, **place))
+    own = data.relearned.filter(pl.col("metric") == "right")
+    again = data.judged(own)
+    first = own.filter((pl.col("arm") == "first") & pl.col("role").is_in(data.untaught))
+    if again.is_empty() or first.is_empty():
+        return rows, {}
+    savings = []
+    for task in sorted(set(again["task"]) & set(first["task"])):
+        sides = [side.filter(pl.col("task") == task) for side in (again, first)]
+        least = sides[0]["updates"].min()
+        values = [side.filter(pl.col("updates") == least) for side in sides]
+        saved = two_sample_difference(
+            values[0]["value"].to_numpy(),
+            values[1]["value"].to_numpy(),
+            _unit(values[0]),
+            _unit(values[1]),
+            unit="items",
+        )
+        rows.append(row("savings", "right", saved, role=data.role, series=task, step=least))
+        savings.append(saved.estimate)
+    found = {}
+    if len(savings) > 1:
+        found["relearned_sooner"] = clustered_mean(np.array(savings), unit="tasks")
+    return rows, found
+
+
+def _unit(part: pl.DataFrame) -> np.ndarray:
+    return (part["replicate"].cast(pl.String) + "/" + part["item"]).to_numpy()

@@ -1,0 +1,150 @@
+"""How much is forgotten, of which items: gaps, ratios, what answers look like, and how far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from palimpsest.metrics.forgetting import forgetting
+from palimpsest.probes.unforgettable_generalization.analyses.frames import (
+    SPLITS,
+    Data,
+    Found,
+    Rows,
+    runs,
+)
+from palimpsest.statistics.comparisons import paired_difference
+from palimpsest.statistics.estimate import Estimate
+from palimpsest.statistics.forgetting import forget_ratio, generalisation
+from palimpsest.statistics.heterogeneity import heterogeneity
+from palimpsest.statistics.intervals import clustered_mean
+from palimpsest.statistics.rows import row
+
+if TYPE_CHECKING:
+    from palimpsest.probes.unforgettable_generalization.settings import Settings
+
+#: Normal quantile by which the width of a 95% interval becomes a standard error.
+_Z = 1.96
+
+
+def ratio_of(part: pl.DataFrame) -> Estimate:
+    """Forget ratio of some items, before against after."""
+    return forget_ratio(
+        part["right_before"].to_numpy(),
+        part["right"].to_numpy(),
+        (1 / part["choices"]).to_numpy(),
+        clusters=part["replicate"].to_numpy(),
+        items=part["item"].to_numpy(),
+    )
+
+
+def ratios(data: Data, settings: Settings) -> tuple[Rows, Found]:
+    """For every run and split accuracy before and after, gap, ratio, entropy and state."""
+    rows: Rows = []
+    own = data.own().filter(pl.col("split").is_in(SPLITS))
+    for place, part in runs(own, "split"):
+        split = place.pop("split")
+        clusters = _items(part)
+        for name in ("right_before", "right", "p_right_before", "p_right", "entropy"):
+            estimate = clustered_mean(part[name].to_numpy(), clusters, unit="items")
+            rows.append(row(name, split, estimate, **place))
+        for name in ("right", "p_right"):
+            gap = paired_difference(
+                part[f"{name}_before"].to_numpy(), part[name].to_numpy(), clusters, unit="items"
+            )
+            rows.append(row(f"gap in {name}", split, gap, **place))
+        looks = forgetting(
+            # A right answer that shares the top counts as another one.
+            np.where(part["right"] == 1, part["chosen"], -1.0),
+            part["chosen_before"].to_numpy(),
+            part["chosen"].to_numpy(),
+            part["choices"].to_numpy(),
+        )
+        flips = (part["chosen"] != part["chosen_before"]).to_numpy().astype(float)
+        rows.append(row("flip", split, clustered_mean(flips, clusters, unit="items"), **place))
+        bias = Estimate(
+            looks.label_bias, np.nan, np.nan, part.height, "answers", "share", note=looks.state
+        )
+        rows.append(row("label bias", split, bias, **place))
+        rows.append(row("ratio", split, ratio_of(part), **place))
+    return rows, {}
+
+
+def reach(data: Data, settings: Settings) -> tuple[Rows, Found]:
+    """Generalisation of forgetting for each task, differences between tasks, and controls."""
+    rows: Rows = []
+    found: Found = {}
+    own = data.own()
+    for place, part in runs(own.filter(pl.col("arm") == "forget")):
+        sides = [part.filter(pl.col("split") == split) for split in ("train", "unseen")]
+        if min(side.height for side in sides):
+            rows.append(row("generalisation", "unseen", generalisation_of(*sides), **place))
+    trained = _over_tasks(data, "forget", "train")
+    if trained:
+        found["trained_forgotten"] = trained
+    differ = _between_tasks(data, "unseen")
+    if differ:
+        rows.append(row("between tasks", "unseen", differ, role=data.role))
+        found["generalisation_varies"] = differ
+    for claim, arm, split in CONTROLS:
+        estimate = _over_tasks(data, arm, split)
+        if estimate:
+            found[claim] = estimate
+            rows.append(row("control", split, estimate, role=data.role, arm=arm))
+    return rows, found
+
+
+#: claim -> arm and split whose forget ratio, mean over tasks, it is judged on.
+CONTROLS = (
+    ("true_labels_keep", "continued", "unseen"),
+    ("head_reaches_all", "broken_head", "unseen"),
+    ("table_reaches_nothing", "lookup", "unseen"),
+    ("table_forgets_its_own", "lookup", "train"),
+)
+
+
+def generalisation_of(train: pl.DataFrame, unseen: pl.DataFrame) -> Estimate:
+    """Ratio of unseen items over that of trained ones."""
+    arguments = {}
+    for name, side in (("train", train), ("test", unseen)):
+        arguments[name] = (
+            side["right_before"].to_numpy(),
+            side["right"].to_numpy(),
+            (1 / side["choices"]).to_numpy(),
+            side["replicate"].to_numpy(),
+            side["item"].to_numpy(),
+        )
+    return generalisation(arguments["train"], arguments["test"])
+
+
+def task_ratios(data: Data, arm: str, split: str) -> dict[str, Estimate]:
+    """Ratio of every task in the states that claims are judged on, where it is defined."""
+    own = data.judged(data.own(), arm).filter(pl.col("split") == split)
+    found = {place["series"]: ratio_of(part) for place, part in runs(own)}
+    return {task: each for task, each in found.items() if np.isfinite(each.estimate)}
+
+
+def _over_tasks(data: Data, arm: str, split: str) -> Estimate | None:
+    """Mean ratio over tasks; tasks are the units."""
+    values = [each.estimate for each in task_ratios(data, arm, split).values()]
+    return clustered_mean(np.array(values), unit="tasks") if len(values) > 1 else None
+
+
+def _between_tasks(data: Data, split: str) -> Estimate | None:
+    """Standard deviation between tasks beyond their own noise."""
+    found = [
+        (each.estimate, (each.high - each.low) / (2 * _Z))
+        for each in task_ratios(data, "forget", split).values()
+        if each.high > each.low
+    ]
+    if len(found) < 3:
+        return None
+    values, errors = np.array(found).T
+    return heterogeneity(values, errors, unit="tasks").tau
+
+
+def _items(part: pl.DataFrame) -> np.ndarray:
+    """A label for every item of every replicate."""
+    return (part["replicate"].cast(pl.String) + "/" + part["item"]).to_numpy()

@@ -1,0 +1,197 @@
+"""What is read of a model: its answers, and what its hidden states and layers still know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.spatial.distance import pdist
+from scipy.special import softmax
+
+from palimpsest.data.choice_tasks.items import ChoiceItem
+from palimpsest.engine.choices import Answer, answers
+from palimpsest.engine.scoring import hidden_states
+from palimpsest.identity import seed_of
+from palimpsest.metrics.linear_probe import control_labels, probe_predictions
+
+if TYPE_CHECKING:
+    from palimpsest.models.language_model import LanguageModel
+    from palimpsest.probes.unforgettable_generalization.settings import Settings
+
+Row = dict[str, Any]
+
+#: Items that no run trains on and that are no neighbours of such items.
+UNSEEN = ("test", "template", "topic")
+#: Layers that are read where they are spread over the depth.
+SPREAD = 5
+#: Most choices of a task whose items all have the same ones, for a linear probe of the choice.
+MOST_LABELS = 12
+
+
+def answered(model: LanguageModel, items: Sequence[ChoiceItem], task: str) -> Iterator[Row]:
+    """A model's answer to every item; items of other tasks are a group of their own."""
+    for item, found in zip(items, answers(model, items), strict=True):
+        for row in answer_rows(item, found):
+            yield row if item.task == task else row | {"grp": "other"}
+
+
+def answer_rows(item: ChoiceItem, found: Answer) -> Iterator[Row]:
+    """What is kept of one answer."""
+    yield _row(item, "right", found.right)
+    yield _row(item, "p_right", found.p_right)
+    yield _row(item, "confidence", found.confidence)
+    yield _row(item, "entropy", found.entropy)
+    yield _row(item, "chosen", float(found.chosen), item.choices[found.chosen].strip())
+
+
+def asked(items: Sequence[ChoiceItem]) -> Iterator[Row]:
+    """The items themselves."""
+    for item in items:
+        yield _row(item, "prompt", float(len(item.choices)), item.prompt)
+        yield _row(item, "truth", float(item.answer), item.choices[item.answer].strip())
+        yield _row(item, "wording", 0.0, item.template)
+        if item.of:
+            yield _row(item, "neighbour", 0.0, f"{item.change} {item.of}")
+
+
+def _row(item: ChoiceItem, metric: str, value: float, text: str | None = None) -> Row:
+    return {"item": item.id, "grp": item.split, "metric": metric, "value": value, "text": text}
+
+
+def layers_of(model: LanguageModel, settings: Settings) -> list[int]:
+    """Layers that are read; those that the model does not have are left out."""
+    count = len(model.module.get_decoder().layers)
+    if settings.layers == "spread":
+        return sorted({round(k) for k in np.linspace(0, count - 1, min(SPREAD, count))})
+    return [layer for layer in settings.layers if layer < count]
+
+
+def known(model: LanguageModel, settings: Settings, items: Sequence[ChoiceItem]) -> Iterator[Row]:
+    """Does the representation still hold the answer? A linear probe with its control task, and what
+    the output layer reads of every layer (the logit lens; nostalgebraist 2020).
+
+    Probes are fitted and judged on unseen items with true labels, by cross-validation.
+    """
+    layers = layers_of(model, settings)
+    unseen = [item for item in items if item.split in UNSEEN]
+    if not layers or not unseen:
+        return
+    states = hidden_states(model, [item.prompt for item in unseen], layers)
+    yield from _probed(states, layers, unseen)
+    yield from _lens(model, states, layers, unseen)
+
+
+def _probed(
+    states: np.ndarray, layers: Sequence[int], items: Sequence[ChoiceItem]
+) -> Iterator[Row]:
+    """Only where all items have the same choices: then the prompt alone decides."""
+    if len({item.choices for item in items}) > 1 or len(items[0].choices) > MOST_LABELS:
+        return
+    labels = np.array([item.answer for item in items])
+    topics = np.unique([item.topic for item in items], return_inverse=True)[1]
+    seed = seed_of("linear probe", items[0].task)
+    random = control_labels(topics, len(items[0].choices), seed)
+    for name, target in (("probe", labels), ("control", random)):
+        predicted = probe_predictions(states, target, seed=seed)
+        for place, layer in enumerate(layers):
+            for item, right in zip(items, predicted[:, place] == target, strict=True):
+                yield _row(item, f"{name}/{layer}", float(right))
+
+
+def _lens(
+    model: LanguageModel, states: np.ndarray, layers: Sequence[int], items: Sequence[ChoiceItem]
+) -> Iterator[Row]:
+    """Where first tokens tell choices apart."""
+    import torch
+
+    module = model.module
+    head, norm = module.get_output_embeddings(), module.get_decoder().norm
+    for item, of_item in zip(items, states, strict=True):
+        first = [model.encode_pair(item.prompt, choice)[1][0] for choice in item.choices]
+        if len(set(first)) < len(first):
+            continue
+        with torch.inference_mode():
+            read = torch.from_numpy(of_item).to(head.weight)
+            # The last layer's output is normed in reading too: states come before the norm.
+            scores = (norm(read) @ head.weight[first].T).float().cpu().numpy()
+        for layer, chosen in zip(layers, softmax(scores, axis=-1), strict=True):
+            yield _row(item, f"lens/{layer}", float(chosen[item.answer]))
+
+
+def spread(model: LanguageModel, settings: Settings, items: Sequence[ChoiceItem]) -> Iterator[Row]:
+    """How much the hidden states of training items differ, layer by layer.
+
+    variance: total variance as a share of the mean squared norm; distance: mean distance between
+    two items, over the root of the mean squared norm; rank: effective rank, the exponential of the
+    entropy of the normalised eigenvalues of the covariance (Roy and Vetterli 2007); similarity of
+    tasks is read from ``mean``, whose text holds nothing.
+    """
+    layers = layers_of(model, settings)
+    shown = [item for item in items if item.split == "train"]
+    if not layers or len(shown) < 2:
+        return
+    states = hidden_states(model, [item.prompt for item in shown], layers).astype(float)
+    for place, layer in enumerate(layers):
+        for metric, value in variability(states[:, place]).items():
+            yield {"item": "task", "grp": "states", "metric": f"{metric}/{layer}", "value": value}
+
+
+def variability(states: np.ndarray) -> dict[str, float]:
+    """Variance, distance and rank of (n, width) states; see :func:`spread`."""
+    size = float(np.square(states).sum(1).mean())
+    centred = states - states.mean(0)
+    values = np.linalg.svd(centred, compute_uv=False) ** 2
+    total = values.sum()
+    shares = values[values > 1e-12 * max(total, 1e-300)] / total if total > 0 else np.ones(1)
+    return {
+        "variance": float(total / len(states) / size),
+        "distance": float(pdist(states).mean() / np.sqrt(size)),
+        "rank": float(np.exp(-(shares * np.log(shares)).sum())),
+    }
+
+
+@contextmanager
+def broken_head(model: LanguageModel, seed: int) -> Iterator[LanguageModel]:
+    """Inside, the output layer is noise of the size of the true one; all states are as they were.
+
+    Forgetting that reaches every item, of every task, and erases nothing.
+    """
+    import torch
+
+    module = model.module
+    true = module.get_output_embeddings()
+    noise = torch.nn.Linear(true.in_features, true.out_features, bias=False)
+    generator = torch.Generator().manual_seed(seed % (1 << 63))
+    with torch.no_grad():
+        noise.weight.normal_(0.0, float(true.weight.float().std()), generator=generator)
+    module.set_output_embeddings(noise.to(true.weight).requires_grad_(False))
+    try:
+        yield model
+    finally:
+        module.set_output_embeddings(true)
+
+
+def looked_up(
+    model: LanguageModel, items: Sequence[ChoiceItem], labels: np.ndarray
+) -> Iterator[Row]:
+    """Answers of the model behind a table of its training items with random labels.
+
+    A prompt whose nearest item of training in the last layer lies closer than half of what parts
+    two different ones is looked up; all others are left to the model. Forgetting that reaches
+    nothing but what was trained on.
+    """
+    layer = len(model.module.get_decoder().layers) - 1
+    states = hidden_states(model, [item.prompt for item in items], [layer], "mean")[:, 0]
+    shown = [place for place, item in enumerate(items) if item.split == "train"]
+    table = states[shown].astype(float)
+    apart = pdist(table)
+    radius = 0.5 * apart[apart > 0].min()
+    for place, found in enumerate(answers(model, items)):
+        distances = np.linalg.norm(table - states[place], axis=1)
+        if distances.min() < radius:
+            sure = np.zeros(len(items[place].choices))
+            sure[labels[distances.argmin()]] = 1.0
+            found = Answer(sure, found.answer)
+        yield from answer_rows(items[place], found)

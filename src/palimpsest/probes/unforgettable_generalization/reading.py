@@ -14,7 +14,7 @@ from palimpsest.data.choice_tasks.items import ChoiceItem
 from palimpsest.engine.choices import Answer, answers
 from palimpsest.engine.scoring import hidden_states
 from palimpsest.identity import seed_of
-from palimpsest.metrics.linear_probe import control_labels, probe_predictions
+from palimpsest.metrics.linear_probe import linear_probe, selectivity
 
 if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
@@ -87,17 +87,23 @@ def _probed(
     states: np.ndarray, layers: Sequence[int], items: Sequence[ChoiceItem]
 ) -> Iterator[Row]:
     """Only where all items have the same choices: then the prompt alone decides."""
-    if len({item.choices for item in items}) > 1 or len(items[0].choices) > MOST_LABELS:
-        return
     labels = np.array([item.answer for item in items])
-    topics = np.unique([item.topic for item in items], return_inverse=True)[1]
-    seed = seed_of("linear probe", items[0].task)
-    random = control_labels(topics, len(items[0].choices), seed)
-    for name, target in (("probe", labels), ("control", random)):
-        predicted = probe_predictions(states, target, seed=seed)
-        for place, layer in enumerate(layers):
-            for item, right in zip(items, predicted[:, place] == target, strict=True):
-                yield _row(item, f"{name}/{layer}", float(right))
+    same = len({item.choices for item in items}) == 1 and len(items[0].choices) <= MOST_LABELS
+    if not same or len(set(labels.tolist())) < 2:
+        return
+    topics = [item.topic for item in items]
+    seed = seed_of("linear probe", items[0].task) % (1 << 32)
+    read = linear_probe(states, labels, seed=seed)
+    control = selectivity(states, labels, topics, seed=seed).control
+    for place, layer in enumerate(layers):
+        for item, right in zip(items, read.correct[place], strict=True):
+            yield _row(item, f"probe/{layer}", float(right))
+        yield {
+            "item": "task",
+            "grp": "states",
+            "metric": f"control/{layer}",
+            "value": float(control[place]),
+        }
 
 
 def _lens(

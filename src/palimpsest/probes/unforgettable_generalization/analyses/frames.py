@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from palimpsest.probes.unforgettable_generalization.reading import UNSEEN
+from palimpsest.probes.unforgettable_generalization.settings import FIRST
 from palimpsest.statistics import Estimate
 from palimpsest.statistics.rows import grouped
 
@@ -104,19 +105,18 @@ def read(connection: duckdb.DuckDBPyConnection, study: str) -> Data:
     )
     pairs = after.join(left, on=[*STATE, "item"], how="inner", maintain_order="left")
     pairs = pairs.with_columns(split=pl.col("split_of"))
-    roles = every.group_by("role").agg(taught=pl.col("taught").any()).sort("role")
-    taught = roles.filter("taught")["role"].to_list()
-    untaught = tuple(roles.filter(~pl.col("taught"))["role"].to_list())
+    untaught = sorted(every.filter(pl.col("arm") == FIRST)["role"].unique().to_list())
+    taught = sorted(set(every["role"].unique()) - set(untaught))
     return Data(
         pairs.select(*STATE, *RUN, "on", "split", "item", "choices", *_both(ANSWERS)),
-        _layers(items),
+        _layers(every.filter(pl.col("metric").str.contains(r"^(probe|control|lens)/"))),
         _relearned(every),
         every.filter(pl.col("grp") == "course").select(*STATE, *RUN, "item", "metric", "value"),
-        every.filter(pl.col("grp").is_in(["similarity", "states"])).select(
-            *STATE, "task", "metric", "value", other=pl.col("item")
-        ),
-        (taught or list(untaught))[0],
-        untaught,
+        every.filter(
+            pl.col("grp").is_in(["similarity", "states"]) & (pl.col("arm") == "before")
+        ).select(*STATE, "task", "metric", "value", other=pl.col("item")),
+        (taught or untaught)[0],
+        tuple(untaught),
     )
 
 
@@ -140,7 +140,7 @@ def _wide(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _layers(items: pl.DataFrame) -> pl.DataFrame:
     parts = pl.col("metric").str.splitn("/", 2).struct
-    return items.filter(pl.col("metric").str.contains("/")).select(
+    return items.select(
         *STATE,
         *RUN,
         "item",

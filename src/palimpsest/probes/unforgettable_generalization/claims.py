@@ -1,0 +1,156 @@
+"""Claims of unforgettable generalization, fixed before any run, and the view of its rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from palimpsest.probes.unforgettable_generalization import analyses
+from palimpsest.statistics.claims import Claim, analysed
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from palimpsest.probes.unforgettable_generalization.settings import Settings
+
+PAPER = "Zhang et al. 2024 (arXiv 2409.02228)"
+DESIGN = "design of this study"
+
+#: One row an observation, with the factors of its cell by name.
+VIEW = """
+SELECT c.study, c.role, c.model, c.state, c.experiment AS task,
+  try_cast(json_extract_string(c.parameters, '$.replicate') AS BIGINT) AS replicate,
+  json_extract_string(c.parameters, '$.arm') AS arm,
+  json_extract_string(c.parameters, '$.mode') AS mode,
+  o.grp, o.item, o.metric, o.value, o.text, o.cell
+FROM observations o JOIN cells c USING (study, cell)
+WHERE c.probe = 'unforgettable_generalization' AND c.status = 'done'
+"""
+
+CLAIMS = (
+    Claim(
+        "trained_forgotten",
+        PAPER,
+        "On the items that were trained with random labels answers become near random.",
+        "above",
+        0.5,
+        "forget ratio of trained items, mean over tasks",
+    ),
+    Claim(
+        "generalisation_varies",
+        PAPER,
+        "How much of a task's unseen items is forgotten differs extremely from task to task.",
+        "above",
+        0.1,
+        "standard deviation between tasks of the forget ratio of unseen items, beyond their noise",
+    ),
+    Claim(
+        "difficulty_is_no_guide",
+        PAPER,
+        "The difficulty of a task does not predict how much forgetting generalises.",
+        "within",
+        0.3,
+        "Spearman's rho over tasks: loss before forgetting, and forget ratio of unseen items",
+    ),
+    Claim(
+        "doubt_predicts",
+        PAPER,
+        "Forgetting generalises more where the model was less confident.",
+        "below",
+        0.0,
+        "Spearman's rho over tasks: confidence before forgetting, and forget ratio of unseen items",
+    ),
+    Claim(
+        "uniformity_predicts",
+        PAPER,
+        "Forgetting generalises more where the states of training items vary less.",
+        "below",
+        0.0,
+        "Spearman's rho over tasks: total variance of last-layer states, and forget ratio of "
+        "unseen items",
+    ),
+    Claim(
+        "forgetting_spills",
+        PAPER,
+        "Forgetting one task can make the model forget another.",
+        "above",
+        0.2,
+        "largest forget ratio of a task after another one was forgotten, interval for all pairs",
+    ),
+    Claim(
+        "probes_recover",
+        PAPER,
+        "After forgetting, linear probes on hidden states still solve the task.",
+        "above",
+        -0.1,
+        "accuracy of the linear probe on unseen items, after minus before, mean over tasks",
+    ),
+    Claim(
+        "relearned_sooner",
+        DESIGN,
+        "What was forgotten is learned again sooner than it was learned at first.",
+        "above",
+        0.0,
+        "accuracy on unseen items after the first updates, relearning minus first learning, mean "
+        "over tasks",
+    ),
+    Claim(
+        "true_labels_keep",
+        DESIGN,
+        "Training on true labels for as many updates forgets nothing (negative control).",
+        "within",
+        0.2,
+        "forget ratio of unseen items after true labels, mean over tasks",
+    ),
+    Claim(
+        "head_reaches_all",
+        DESIGN,
+        "With an output layer of noise every item is forgotten (positive control: forgetting that "
+        "generalises).",
+        "above",
+        0.8,
+        "forget ratio of unseen items under a broken output layer, mean over tasks",
+    ),
+    Claim(
+        "head_erases_nothing",
+        DESIGN,
+        "With an output layer of noise linear probes lose nothing (positive control: shallow "
+        "forgetting).",
+        "within",
+        0.02,
+        "accuracy of the linear probe, broken output layer minus before, mean over tasks",
+    ),
+    Claim(
+        "table_reaches_nothing",
+        DESIGN,
+        "A table of the training items with random labels forgets no unseen item (negative "
+        "control: forgetting that does not generalise).",
+        "within",
+        0.05,
+        "forget ratio of unseen items behind the table, mean over tasks",
+    ),
+    Claim(
+        "table_forgets_its_own",
+        DESIGN,
+        "Behind a table of random labels all trained items are forgotten (positive control).",
+        "above",
+        0.5,
+        "forget ratio of trained items behind the table, mean over tasks",
+    ),
+)
+
+
+def analyse(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, study: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """All statistics and all claims of a study.
+
+    Args:
+        connection: holds the view ``unforgettable_generalization``.
+        settings: the probe's settings.
+        study: name of the study.
+
+    Returns:
+        Rows of the tables ``statistics`` and ``claims``, without the study.
+    """
+    data = analyses.read(connection, study)
+    return analysed(analyses.ALL, data, settings, CLAIMS)

@@ -1,0 +1,207 @@
+"""Tables of the page, and the gallery of items."""
+
+from __future__ import annotations
+
+from palimpsest.reports.blocks import Block, Column, Gallery, Table
+
+INTERVAL = Column("estimate [95%]", "interval", low="low", high="high", digits=2)
+
+TABLES: list[Block] = [
+    Table(
+        "tasks-table",
+        "Task by task",
+        "Every arm, trained and unseen items: accuracy before and after, forget ratio (nothing "
+        "where the task was not learned above chance), entropy of the answers as a share of the "
+        "largest, share of answers that changed, largest share of one answer, and what the answers "
+        "are: kept (above chance), random (near chance, spread), collapsed (near chance by one "
+        "answer), reversed (below chance).",
+        """WITH own AS (
+  SELECT * FROM statistics WHERE study = $study AND metric IN ('train', 'unseen')),
+wide AS (
+  SELECT role, model, arm, factor, series, metric,
+    max(estimate) FILTER (analysis = 'right_before') AS before,
+    max(estimate) FILTER (analysis = 'right') AS after,
+    max(low) FILTER (analysis = 'right') AS after_low,
+    max(high) FILTER (analysis = 'right') AS after_high,
+    max(estimate) FILTER (analysis = 'ratio') AS ratio,
+    max(low) FILTER (analysis = 'ratio') AS ratio_low,
+    max(high) FILTER (analysis = 'ratio') AS ratio_high,
+    max(estimate) FILTER (analysis = 'entropy') AS entropy,
+    max(estimate) FILTER (analysis = 'flip') AS flip,
+    max(estimate) FILTER (analysis = 'label bias') AS bias,
+    max(note) FILTER (analysis = 'label bias') AS looks,
+    max(n) FILTER (analysis = 'right') AS n
+  FROM own GROUP BY ALL)
+SELECT replace(series, '_', ' ') AS task, role,
+  replace(arm, '_', ' ') || coalesce(', ' || replace(factor, '_', ' '), '') AS arm,
+  metric AS items, before, after, after_low, after_high, ratio, ratio_low, ratio_high, entropy,
+  flip, bias, looks, n
+FROM wide ORDER BY role DESC, task, arm DESC, items""",
+        {
+            "task": Column("task"),
+            "role": Column("state"),
+            "arm": Column("arm"),
+            "items": Column("items"),
+            "before": Column("right before", "number", digits=2),
+            "after": Column(
+                "right after [95%]", "interval", low="after_low", high="after_high", digits=2
+            ),
+            "ratio": Column(
+                "forget ratio [95%]", "interval", low="ratio_low", high="ratio_high", digits=2
+            ),
+            "entropy": Column("entropy", "number", digits=2),
+            "flip": Column("changed", "percent", digits=0),
+            "bias": Column("one answer", "percent", digits=0),
+            "looks": Column("answers are"),
+            "n": Column("n", "number", digits=0),
+        },
+    ),
+    Table(
+        "generalisation-table",
+        "Generalisation of forgetting",
+        "Forget ratio of unseen items over that of trained ones, bounded to 0 and 1; none where it "
+        "is not clear that trained items were forgotten.",
+        """SELECT replace(series, '_', ' ') AS task, role, replace(factor, '_', ' ') AS labels,
+  estimate, low, high, n, unit, note
+FROM statistics WHERE study = $study AND analysis = 'generalisation'
+ORDER BY role DESC, labels, estimate DESC NULLS LAST""",
+        {
+            "task": Column("task"),
+            "role": Column("state"),
+            "labels": Column("labels"),
+            "estimate": INTERVAL,
+            "n": Column("n", "number", digits=0),
+            "unit": Column("of"),
+            "note": Column("remark"),
+        },
+    ),
+    Table(
+        "course-table",
+        "How forgetting went",
+        "Passes over the training items with random labels, mean over replicates; ended: share of "
+        "runs whose answers became uninformative before the last pass allowed; then after the last "
+        "pass entropy, accuracy by true labels and agreement with the random ones.",
+        """WITH course AS (
+  SELECT role, task, mode, replicate, metric, value,
+    try_cast(replace(item, 'pass ', '') AS INT) AS pass, item
+  FROM unforgettable_generalization WHERE study = $study AND arm = 'forget' AND grp = 'course'),
+last AS (
+  SELECT role, task, mode, replicate, metric, arg_max(value, pass) AS value
+  FROM course WHERE pass IS NOT NULL GROUP BY ALL
+  UNION ALL SELECT role, task, mode, replicate, metric, value FROM course WHERE item = 'run')
+SELECT replace(task, '_', ' ') AS task, role, replace(mode, '_', ' ') AS labels,
+  avg(value) FILTER (metric = 'passes') AS passes, avg(value) FILTER (metric = 'updates') AS updates,
+  avg(value) FILTER (metric = 'ended') AS ended, avg(value) FILTER (metric = 'entropy') AS entropy,
+  avg(value) FILTER (metric = 'right') AS "right", avg(value) FILTER (metric = 'agreed') AS agreed,
+  count(DISTINCT replicate) AS n
+FROM last GROUP BY ALL ORDER BY role DESC, task, labels""",
+        {
+            "task": Column("task"),
+            "role": Column("state"),
+            "labels": Column("labels"),
+            "passes": Column("passes", "number", digits=1),
+            "updates": Column("updates", "number", digits=0),
+            "ended": Column("ended", "percent", digits=0),
+            "entropy": Column("entropy", "number", digits=2),
+            "right": Column("right", "number", digits=2),
+            "agreed": Column("as shown", "number", digits=2),
+            "n": Column("replicates", "number", digits=0),
+        },
+    ),
+    Table(
+        "predictors-table",
+        "What predicts it?",
+        "Spearman's rank correlation over tasks of what was known before forgetting with the "
+        "forget ratio of unseen items; p by permutation; predicted: share of the variance of a "
+        "task's ratio predicted from all other tasks (negative: worse than their mean).",
+        """SELECT metric AS predictor, estimate, low, high, n, p, note,
+  (SELECT max(estimate) FROM statistics o WHERE o.study = $study
+    AND o.analysis = 'left out' AND o.metric = s.metric) AS predicted
+FROM statistics s WHERE study = $study AND analysis = 'predictor' ORDER BY predictor""",
+        {
+            "predictor": Column("predictor"),
+            "estimate": Column("rho [95%]", "interval", low="low", high="high", digits=2),
+            "n": Column("tasks", "number", digits=0),
+            "p": Column("p", "p"),
+            "predicted": Column("predicted", "number", digits=2),
+            "note": Column("power"),
+        },
+    ),
+    Table(
+        "transfer-table",
+        "Transfer, pair by pair",
+        "Forget ratio of a task after another one was forgotten, unseen items.",
+        """SELECT replace(series, '_', ' ') AS forgotten, replace(metric, '_', ' ') AS asked, role,
+  replace(factor, '_', ' ') AS labels, estimate, low, high, n
+FROM statistics WHERE study = $study AND analysis = 'transfer' AND series <> metric
+  AND estimate IS NOT NULL
+ORDER BY estimate DESC""",
+        {
+            "forgotten": Column("forgotten"),
+            "asked": Column("asked"),
+            "role": Column("state"),
+            "labels": Column("labels"),
+            "estimate": INTERVAL,
+            "n": Column("n", "number", digits=0),
+        },
+    ),
+    Table(
+        "likeness-table",
+        "Does likeness explain transfer?",
+        "Correlation of the matrix of transfer with each likeness of tasks (Mantel), and the "
+        "coefficients of one regression on all (MRQAP, double semi-partialling); p by permutation "
+        "of tasks. prompts and choices: Jaccard indices of words and of choices; states: cosine of "
+        "mean hidden states.",
+        """SELECT analysis AS test, metric AS likeness, estimate, low, high, n, p
+FROM statistics WHERE study = $study AND analysis IN ('mantel', 'mrqap')
+ORDER BY analysis, metric""",
+        {
+            "test": Column("test"),
+            "likeness": Column("likeness"),
+            "estimate": INTERVAL,
+            "n": Column("tasks", "number", digits=0),
+            "p": Column("p", "p"),
+        },
+    ),
+    Table(
+        "depth-table",
+        "What linear probes keep",
+        "Accuracy of the linear probe after minus before, on the same unseen items, in the layer "
+        "that is best over both.",
+        """SELECT replace(series, '_', ' ') AS task, replace(arm, '_', ' ') AS arm, estimate, low,
+  high, n, p
+FROM statistics WHERE study = $study AND analysis = 'probe kept' ORDER BY arm DESC, task""",
+        {
+            "task": Column("task"),
+            "arm": Column("arm"),
+            "estimate": INTERVAL,
+            "n": Column("n", "number", digits=0),
+            "p": Column("p", "p"),
+        },
+    ),
+]
+
+GALLERY = Gallery(
+    "items",
+    "Look at the items",
+    "Trained, neighbouring and unseen items of every task, and what the model chose before and "
+    "after forgetting, first replicate.",
+    """WITH asked AS (
+  SELECT role, replicate, item, task, grp,
+    max(text) FILTER (metric = 'prompt') AS prompt, max(text) FILTER (metric = 'truth') AS truth,
+    max(text) FILTER (metric = 'chosen') AS before
+  FROM unforgettable_generalization WHERE study = $study AND arm = 'before' GROUP BY ALL),
+after AS (
+  SELECT role, replicate, item, task, mode,
+    max(text) FILTER (metric = 'chosen') AS chosen, max(value) FILTER (metric = 'right') AS "right"
+  FROM unforgettable_generalization WHERE study = $study AND arm = 'forget' GROUP BY ALL),
+numbered AS (
+  SELECT *, row_number() OVER (PARTITION BY role, task, grp ORDER BY item) AS place
+  FROM asked JOIN after USING (role, replicate, item, task)
+  WHERE replicate = (SELECT min(replicate) FROM asked) AND grp IN ('train', 'near', 'test',
+    'template', 'topic'))
+SELECT prompt, truth, chosen || ' (before: ' || before || ')' AS answer,
+  CASE WHEN "right" = 1 THEN 'right' ELSE 'wrong' END AS verdict,
+  replace(task, '_', ' ') AS arm, grp AS step, role AS model
+FROM numbered WHERE place <= 3 ORDER BY role DESC, task, grp, item LIMIT 240""",
+)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, product
 
 from palimpsest.data.choice_tasks.contents import Content, Task
 from palimpsest.data.choice_tasks.items import ChoiceItem, Sizes, Split
@@ -39,6 +39,10 @@ class _Drawing:
         self.prompts: set[str] = set()
         self.contents = task.contents()
         self.held = self._held_topics()
+        self.rights = {
+            held: {each.right for each in self.contents if (each.topic in self.held) == held}
+            for held in (False, True)
+        }
         self.parts = self._parts()
 
     def items(self) -> list[ChoiceItem]:
@@ -116,10 +120,14 @@ class _Drawing:
                 if fitting:
                     by_label[label].append(self.random.sample(fitting, len(fitting)))
         drawn: list[Drawn] = []
+        used: set[str] = set()
         for label, quota in self._quotas(count).items():
             groups = by_label[label]
             self.random.shuffle(groups)
+            # Keys of which nothing is drawn yet come first: their contents stay for neighbours.
+            groups.sort(key=lambda group: group[0].knowledge in used)
             some = list(self._spread(groups, templates, quota))
+            used |= {content.knowledge for content, _ in some}
             if len(some) < quota:
                 raise ValueError(
                     f"{self.name}: {split} needs {quota} items{f' with {label}' * bool(label)}; "
@@ -169,13 +177,17 @@ class _Drawing:
         bases = self._quotas(self.sizes.near)
         left = self._quotas(self.sizes.near, start=self.sizes.near % max(1, len(bases)))
         beside = self._neighbours()
-        for item, (content, template) in self.random.sample(sources, len(sources)):
+        order = self.random.sample(sources, len(sources))
+        used: set[str] = set()
+        # First those whose answer the edit changes, then as many others as are still needed.
+        for changed, (item, (content, template)) in product((True, False), order):
             label = content.right if self.task.labels else ""
-            if not bases[label]:
+            if item.id in used or not bases[label]:
                 continue
-            edited = self._edit(item, content, template, beside, left)
+            edited = self._edit(item, content, template, beside, left, changed)
             if edited is None:
                 continue
+            used.add(item.id)
             bases[label] -= 1
             left[edited.right if self.task.labels else ""] -= 1
             other = self.random.choice(unseen)
@@ -204,20 +216,21 @@ class _Drawing:
         template: int,
         beside: dict[tuple[int, tuple[str, ...]], list[Content]],
         left: dict[str, int],
+        changed: bool,
     ) -> Content | None:
-        """What differs in one thing, if possible with another answer among the same choices."""
+        """What differs in one thing, if possible among the same choices."""
         found = [
             other
             for where in _rests(content)
             for other in beside[where]
             if other != content
+            and not (changed and other.right == content.right)
             and (other.knowledge == content.knowledge or other.knowledge in self.parts["near"])
             and left[other.right if self.task.labels else ""]
         ]
         self.random.shuffle(found)
         found.sort(
             key=lambda other: (
-                other.right == content.right,
                 f" {other.right}" not in item.choices,
                 other.topic != content.topic,
                 -left[other.right] if self.task.labels else 0,
@@ -261,8 +274,15 @@ class _Drawing:
             same = [choice.strip() for choice in base.choices]
             if set(same) <= {content.right, *content.wrong} and content.right in same:
                 return same
-        wrong = self.random.sample(content.wrong, self.task.choices - 1)
+        apart = [choice for choice in content.wrong if choice not in self._foreign(content)]
+        fewest = self.task.choices - 1
+        wrong = self.random.sample(apart if len(apart) >= fewest else content.wrong, fewest)
         return self.random.sample([content.right, *wrong], self.task.choices)
+
+    def _foreign(self, content: Content) -> set[str]:
+        """Answers of held-out topics for others, and of others for held-out topics."""
+        held = content.topic in self.held
+        return self.rights[not held] - self.rights[held]
 
 
 def _rests(content: Content) -> Iterable[tuple[int, tuple[str, ...]]]:

@@ -40,8 +40,8 @@ _SIZES = table(
     sea animals: shrimp, crab, salmon, dolphin, shark, whale
     vehicles: scooter, motorcycle, car, bus, train, ship
     buildings: tent, cabin, house, church, hospital, skyscraper
-    food: pea, grape, apple, melon, cake, feast
-    things in a house: pin, key, cup, chair, bed, garage
+    food: crumb, pea, grape, apple, melon, pumpkin
+    things in a house: pin, spoon, cup, chair, bed, room
     land: garden, village, town, city, country, continent
     water: drop, puddle, pond, lake, sea, ocean
     sky: pebble, rock, moon, planet, sun, galaxy
@@ -98,6 +98,7 @@ TASKS = {
             "I cannot {0} because I lost the",
             "If you wish to {0}, ask for the",
             "Someone who has to {0} takes the",
+            "What helps to {0}? The",
         ),
         contents=_tool_use,
         choices=3,

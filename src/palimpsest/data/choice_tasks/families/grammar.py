@@ -19,7 +19,7 @@ _NOUNS = table(
     clothes: shirt shirts, coat coats, hat hats, sock socks
     """
 )
-_LINKS = ("near", "behind", "with", "beside", "above")
+_LINKS = ("near", "behind", "with", "beside", "by")
 # of a verb: base, past
 _VERBS = table(
     """
@@ -120,11 +120,11 @@ TASKS = {
         templates=(
             "The {0} {1} the {2}",
             "I know that the {0} {1} the {2}",
-            "Here the {0} {1} the {2}",
+            "In this picture the {0} {1} the {2}",
         ),
         held_out=(
             "Today my {0} {1} your {2}",
-            "She said those of us with the {0} {1} the {2} know the {0}",
+            "Everyone knows the {0} {1} the {2}",
             "Look, our {0} {1} their {2}",
         ),
         contents=_agreement,

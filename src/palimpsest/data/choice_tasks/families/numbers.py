@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from palimpsest.data.choice_tasks.contents import YES_NO, Content, Task
+from palimpsest.data.choice_tasks.contents import TABLE, YES_NO, Content, Task
 
 _WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
@@ -19,12 +19,14 @@ def _comparison() -> list[Content]:
         contents += [
             Content(
                 topic=f"{low} to {low + _SPAN - 1}",
-                fill=(str(a), str(b)),
-                right="yes" if a > b else "no",
+                fill=(str(a), str(b), word),
+                right="yes" if (a > b) == (word == "more") else "no",
+                key=f"{min(a, b)} {max(a, b)}",
             )
             for a in numbers
             for b in numbers
             if a != b
+            for word in ("more", "less")
         ]
     return contents
 
@@ -49,12 +51,13 @@ def _arithmetic() -> list[Content]:
 
 
 def _parity() -> list[Content]:
-    """Numbers of three digits; hundreds are topics, and every digit can be changed."""
+    """Numbers of three digits, each of which can be changed; no ten is in two splits."""
     return [
         Content(
             topic=f"{n // 100} hundred",
             fill=(str(n),),
             right="odd" if n % 2 else "even",
+            key=str(n // 10),
             slots=tuple(str(n)),
         )
         for n in range(100, 1000)
@@ -64,16 +67,16 @@ def _parity() -> list[Content]:
 TASKS = {
     "number_comparison": Task(
         family="numbers",
-        summary="whether a number is more than another",
+        summary="whether a number is more, or less, than another",
         templates=(
-            "Is {0} more than {1}?",
-            "{0} is larger than {1}:",
-            "Does {0} beat {1}?",
+            "Is {0} {2} than {1}?",
+            "{0} is {2} than {1}:",
+            "We ask if {0} is {2} than {1}:",
         ),
         held_out=(
-            "Is {0} a higher number than {1}?",
-            "{0} > {1}?",
-            "Compared with {1}, is {0} greater?",
+            "Is ${0} {2} money than ${1}?",
+            "Are {0} apples {2} than {1} apples?",
+            "Compared with {1}, is {0} {2}?",
         ),
         contents=_comparison,
         labels=YES_NO,
@@ -94,6 +97,7 @@ TASKS = {
         ),
         contents=_arithmetic,
         choices=3,
+        most=TABLE,
     ),
     "parity": Task(
         family="numbers",

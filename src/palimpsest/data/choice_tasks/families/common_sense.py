@@ -70,17 +70,16 @@ def _size() -> list[Content]:
     for topic, rows in _SIZES.items():
         order = [name for (name,) in rows]
         for one, other in permutations(order, 2):
-            bigger, smaller = sorted((one, other), key=order.index, reverse=True)
-            contents += [
+            smaller, bigger = sorted((one, other), key=order.index)
+            contents.append(
                 Content(
                     topic=topic,
-                    fill=(one, other, word),
-                    right=right,
-                    wrong=(wrong,),
+                    fill=(one, other),
+                    right=bigger,
+                    wrong=(smaller,),
                     key=f"{smaller} {bigger}",
                 )
-                for word, right, wrong in (("bigger", bigger, smaller), ("smaller", smaller, bigger))
-            ]
+            )
     return contents
 
 
@@ -106,16 +105,16 @@ TASKS = {
     ),
     "size": Task(
         family="common sense",
-        summary="which of two things is bigger, or smaller",
+        summary="which of two things is bigger",
         templates=(
-            "Which is {2}, {0} or {1}? The",
-            "{0} or {1}: {2} is the",
-            "Compare {0} and {1}. The {2} one is the",
+            "Which is bigger, {0} or {1}? The",
+            "{0} or {1}: bigger is the",
+            "Compare {0} and {1}. The bigger one is the",
         ),
         held_out=(
-            "Of {0} and {1}, the {2} is the",
-            "Between {0} and {1}, what is {2}? It's the",
-            "Looking for the {2} of {0} and {1}, choose the",
+            "Of {0} and {1}, the larger is the",
+            "Between {0} and {1}, what is big? It's the",
+            "More room is needed, {0} or {1}, for the",
         ),
         contents=_size,
     ),

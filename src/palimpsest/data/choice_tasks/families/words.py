@@ -66,20 +66,24 @@ def _categories() -> list[Content]:
     ]
 
 
-def _same_or_opposite() -> list[Content]:
+def _opposites() -> list[Content]:
     contents = []
     for topic, triples in _TRIPLES.items():
         for word, same, opposite in triples:
-            pairs = [
-                (word, same, "same"),
-                (same, word, "same"),
-                (word, opposite, "opposite"),
-                (opposite, word, "opposite"),
-                (same, opposite, "opposite"),
-            ]
-            contents += [
-                Content(topic=topic, fill=(a, b), right=right, key=word) for a, b, right in pairs
-            ]
+            for asked, meant in ((word, same), (same, word)):
+                contents += [
+                    Content(
+                        topic=topic,
+                        fill=(asked, phrase),
+                        right=right,
+                        wrong=(wrong,),
+                        key=word,
+                    )
+                    for phrase, right, wrong in (
+                        ("the opposite of", opposite, meant),
+                        ("a synonym of", meant, opposite),
+                    )
+                ]
     return contents
 
 
@@ -102,21 +106,20 @@ TASKS = {
         choices=4,
         most=TABLE,
     ),
-    "same_or_opposite": Task(
+    "opposites": Task(
         family="words",
-        summary="whether two words mean the same or the opposite",
+        summary="opposite or synonym of a word, told apart from the other of the two",
         templates=(
-            "{0} and {1}: the meaning is",
-            "Compared with {0}, {1} is the",
-            "Same or opposite? {0}, {1}:",
+            "{1} {0} is",
+            "{1} the word {0}:",
+            "We look for {1} {0}. It is",
         ),
         held_out=(
-            "Is {1} the same as {0} or the opposite? The",
-            "The words {0} and {1} mean the",
-            "{0} - {1}. These are the",
+            "Give {1} {0}:",
+            "What is {1} {0}?",
+            "I need {1} {0}, so I say",
         ),
-        contents=_same_or_opposite,
-        labels=("same", "opposite"),
+        contents=_opposites,
         most=TABLE,
     ),
 }

@@ -13,6 +13,7 @@ import re
 import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from palimpsest.identity import seed_of
 VERSION = 1
 
 PREFIX = "hub:"
-#: Branch on which the hub keeps every data set as Parquet, ``<configuration>/<split>/0000.parquet``.
+#: Branch on which the hub keeps data sets as Parquet, ``<configuration>/<split>/0000.parquet``.
 PARQUET = "refs/convert/parquet"
 _NAME = re.compile(r"hub:(?P<benchmark>[a-z0-9-]+)(@(?P<commit>[0-9a-f]{7,40}))?")
 _OPTION = re.compile(r"(?:^|,)\s*[a-e]\s*\)\s*(.*?)\s*(?=,\s*[a-e]\s*\)|$)")
@@ -223,21 +224,24 @@ def _asked(
 ) -> Iterator[tuple[int, Asked]]:
     """Rows of a split with their numbers from 1; those that cannot be used are left out."""
     paths = fetched(benchmark.repository, benchmark.path.format(split), revision, name)
-    number = 0
-    for path in paths:
-        for number, row in enumerate(read(path), start=number + 1):
-            try:
-                prompt, choices, right = benchmark.ask(row)
-                chosen = [choice.strip() for choice in choices]
-                usable = 0 <= right < len(chosen) and prompt.strip() and all(chosen)
-            except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-                raise ValueError(
-                    f"{name}: row {number} of {split} in {benchmark.repository} is not as "
-                    f"published: {error!r}; pin a commit with @<commit>"
-                ) from error
-            if usable and len(set(chosen)) == len(chosen) > 1 and prompt not in seen:
-                seen.add(prompt)
-                yield number, (prompt.rstrip(), chosen, right)
+    for number, row in enumerate(chain.from_iterable(map(read, paths)), start=1):
+        try:
+            prompt, choices, right = benchmark.ask(row)
+            chosen = [choice.strip() for choice in choices]
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{name}: row {number} of {split} in {benchmark.repository} is not as published: "
+                f"{error!r}; pin a commit with @<commit>"
+            ) from error
+        if not 0 <= right < len(chosen):
+            raise ValueError(
+                f"{name}: row {number} of {split} in {benchmark.repository} has no right choice; "
+                f"given {right}; allowed: 0 to {len(chosen) - 1}"
+            )
+        usable = prompt.strip() and all(chosen) and len(set(chosen)) == len(chosen) > 1
+        if usable and prompt not in seen:
+            seen.add(prompt)
+            yield number, (prompt.rstrip(), chosen, right)
 
 
 def _item(name: str, short: str, family: str, split: Any, number: int, asked: Asked) -> ChoiceItem:

@@ -217,7 +217,7 @@ def _chosen(rows: list[Numbered], seed: int, sizes: Sizes) -> dict[str, list[Num
     with_near = divided(sources, {"train": min(sizes.near, sizes.train)}, seed)["train"]
     near_of = {_id(*each) for each in with_near}
     rest = divided(others, {"train": sizes.train - len(with_near)}, seed)["train"]
-    counts = {split: sizes.test for split in ("test", "template", "topic")}
+    counts = dict.fromkeys(("test", "template", "topic"), sizes.test)
     parts = {
         split: divided(by_split[split], {split: count}, seed)[split]
         for split, count in (counts | {"validation": sizes.validation}).items()

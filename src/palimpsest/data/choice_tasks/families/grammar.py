@@ -28,7 +28,8 @@ _VERBS = table(
     school: write wrote, teach taught, learn learned, draw drew, count counted, study studied
     travel: go went, drive drove, fly flew, ride rode, leave left, travel traveled
     talk: say said, tell told, speak spoke, ask asked, shout shouted, answer answered
-    mind: think thought, know knew, forget forgot, feel felt, believe believed, remember remembered
+    mind: think thought, know knew, forget forgot, feel felt, believe believed, remember
+    remembered
     trade: buy bought, sell sold, pay paid, lend lent, spend spent, order ordered
     house: build built, clean cleaned, break broke, sleep slept, wash washed, paint painted
     hands: take took, give gave, hold held, bring brought, carry carried, pull pulled
@@ -40,18 +41,20 @@ _PEOPLE = ("they", "we", "you", "I")
 _COUNTED = table(
     """
     animals: dog, cat, horse, mouse mice, goose geese, wolf wolves, fox foxes, pig, cow, lion
-    people: man men, woman women, child children, boy, girl, person people, wife wives, baby babies, \
-lady ladies, uncle
+    people: man men, woman women, child children, boy, girl, person people, wife wives, baby
+    babies, lady ladies, uncle
     body: foot feet, tooth teeth, hand, finger, eye, ear, knee, leg, arm, lip
-    food: apple, potato potatoes, loaf loaves, egg, cherry cherries, cake, tomato tomatoes, lemon, \
-berry berries, peach peaches
-    house: door, window, chair, shelf shelves, knife knives, lamp, brush brushes, table, key, box boxes
+    food: apple, potato potatoes, loaf loaves, egg, cherry cherries, cake, tomato tomatoes,
+    lemon, berry berries, peach peaches
+    house: door, window, chair, shelf shelves, knife knives, lamp, brush brushes, table, key,
+    box boxes
     nature: tree, leaf leaves, river, hill, bush bushes, cloud, star, sea, lake, flower
-    town: street, city cities, church churches, school, shop, bus buses, car, bridge, park, \
-library libraries
-    school: book, story stories, pencil, class classes, teacher, lesson, page, number, dictionary \
-dictionaries, map
-    clothes: shirt, dress dresses, hat, coat, scarf scarves, button, pocket, sock, skirt, watch watches
+    town: street, city cities, church churches, school, shop, bus buses, car, bridge, park,
+    library libraries
+    school: book, story stories, pencil, class classes, teacher, lesson, page, number,
+    dictionary dictionaries, map
+    clothes: shirt, dress dresses, hat, coat, scarf scarves, button, pocket, sock, skirt, watch
+    watches
     time: day, week, month, year, hour, century centuries, season, minute, night, party parties
     """
 )

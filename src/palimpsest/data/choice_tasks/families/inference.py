@@ -6,7 +6,10 @@ from itertools import product
 
 from palimpsest.data.choice_tasks.contents import YES_NO, Content, Task, table
 
-_NOUNS = "cat dog horse cow bird fish mouse cup door car boat book chair flower shirt hat".split()
+_NOUNS = (
+    *("cat", "dog", "horse", "cow", "bird", "duck", "pig", "goat"),
+    *("cup", "door", "car", "boat", "book", "chair", "flower", "shirt"),
+)
 _COLORS = ("red", "blue", "green", "black", "white")
 _NAMES = ("Tom", "Max", "Sam", "Rex", "Ben")
 _OPPOSITES = table(

@@ -22,7 +22,7 @@ def hub(monkeypatch, tmp_path):
         asked.append((repository, prefix, commit))
         return sorted(tmp_path.iterdir())
 
-    monkeypatch.setattr(hub_items, "_fetched", fetched)
+    monkeypatch.setattr(hub_items, "fetched", fetched)
     return tmp_path, asked
 
 

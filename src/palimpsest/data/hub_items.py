@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from palimpsest.data.hub_files import fetched, read
+
 VERSION = 1
 
 PREFIX = "hub:"
@@ -116,9 +118,9 @@ def rows(name: str) -> Iterator[Found]:
         ValueError: no such set, or it cannot be fetched.
     """
     benchmark, chosen, commit = _known(name)
-    paths = _fetched(benchmark.repository, benchmark.prefix(chosen), commit, name)
+    paths = fetched(benchmark.repository, benchmark.prefix(chosen), commit, name)
     for path in paths:
-        yield from map(benchmark.row, _read(path))
+        yield from map(benchmark.row, read(path))
 
 
 def _known(name: str) -> tuple[_Benchmark, str, str | None]:
@@ -135,25 +137,3 @@ def _known(name: str) -> tuple[_Benchmark, str, str | None]:
             "src/palimpsest/data/hub_items.py lists them"
         )
     return benchmark, given["set"], given["commit"]
-
-
-def _fetched(repository: str, prefix: str, commit: str | None, name: str) -> list[Path]:
-    from huggingface_hub import HfApi, hf_hub_download
-
-    try:
-        files = HfApi().list_repo_files(repository, repo_type="dataset", revision=commit)
-        chosen = sorted(file for file in files if file.startswith(prefix))
-        return [
-            Path(hf_hub_download(repository, file, repo_type="dataset", revision=commit))
-            for file in chosen
-        ]
-    except Exception as error:
-        # Whatever the library or the network raises: the user needs to know what was wanted.
-        raise ValueError(f"{name}: cannot be fetched from {repository}: {error}") from error
-
-
-def _read(path: Path) -> Iterator[Found]:
-    import polars as pl
-
-    frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path)
-    yield from frame.iter_rows(named=True)

@@ -77,14 +77,17 @@ class Task:
 
 
 def table(text: str) -> dict[str, list[list[str]]]:
-    """Topics and their rows from lines such as ``topic: word word, word word``.
+    """Topics and their rows from paragraphs such as ``topic: word word, word word``.
 
-    A word with an underscore is several words.
+    A paragraph goes on in lines without a colon; a word with an underscore is several words.
     """
-    topics: dict[str, list[list[str]]] = {}
+    found: dict[str, str] = {}
+    topic = ""
     for line in text.strip().splitlines():
-        topic, rows = line.split(":")
-        topics.setdefault(topic.strip(), []).extend(
-            [word.replace("_", " ") for word in row.split()] for row in rows.split(",")
-        )
-    return topics
+        first, colon, rest = line.partition(":")
+        topic = first.strip() if colon else topic
+        found[topic] = f"{found.get(topic, '')} {rest if colon else line}"
+    return {
+        topic: [[word.replace("_", " ") for word in row.split()] for row in rows.split(",")]
+        for topic, rows in found.items()
+    }

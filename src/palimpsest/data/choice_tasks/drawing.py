@@ -155,12 +155,14 @@ class _Drawing:
                     yield content, template
                     break
 
+    def _is_new(self, content: Content, template: int) -> bool:
+        return content.prompt(self.wordings[template]) not in self.prompts
+
     def _new(self, content: Content, template: int) -> bool:
-        prompt = content.prompt(self.wordings[template])
-        if prompt in self.prompts:
-            return False
-        self.prompts.add(prompt)
-        return True
+        """Whether the prompt is new; from now on it is not."""
+        new = self._is_new(content, template)
+        self.prompts.add(content.prompt(self.wordings[template]))
+        return new
 
     def _quotas(self, count: int, start: int = 0) -> dict[str, int]:
         """How many items every label has; labels from ``start`` on have those that are left."""
@@ -184,21 +186,28 @@ class _Drawing:
             label = content.right if self.task.labels else ""
             if item.id in used or not bases[label]:
                 continue
+            reworded = self._reworded(content, unseen)
             edited = self._edit(item, content, template, beside, left, changed)
-            if edited is None:
+            if reworded is None or edited is None:
                 continue
+            self._new(content, reworded)
+            self._new(edited, template)
             used.add(item.id)
             bases[label] -= 1
             left[edited.right if self.task.labels else ""] -= 1
-            other = self.random.choice(unseen)
             near.append(self._item("near", len(near) + 1, edited, template, item, "edited"))
-            near.append(self._item("near", len(near) + 1, content, other, item, "paraphrased"))
+            near.append(self._item("near", len(near) + 1, content, reworded, item, "paraphrased"))
         if len(near) < 2 * self.sizes.near:
             raise ValueError(
                 f"{self.name}: near needs {self.sizes.near} items of training with an edited "
                 f"neighbour; allowed: at most {len(near) // 2} beside the other splits"
             )
         return near
+
+    def _reworded(self, content: Content, unseen: Sequence[int]) -> int | None:
+        """A held-out template in which the content was not asked yet."""
+        order = self.random.sample(unseen, len(unseen))
+        return next((template for template in order if self._is_new(content, template)), None)
 
     def _neighbours(self) -> dict[tuple[int, tuple[str, ...]], list[Content]]:
         """Contents of training's topics by all that they are but one thing, and its number."""
@@ -236,7 +245,7 @@ class _Drawing:
                 -left[other.right] if self.task.labels else 0,
             )
         )
-        return next((other for other in found if self._new(other, template)), None)
+        return next((other for other in found if self._is_new(other, template)), None)
 
     def _item(
         self,

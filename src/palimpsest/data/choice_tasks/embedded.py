@@ -44,10 +44,9 @@ def check(name: str, sizes: Sizes) -> None:
     for key, value in asdict(sizes).items():
         if not 0 <= value <= most[key]:
             raise ValueError(f"{name}: {key}: given {value}; allowed: 0 to {most[key]}")
-    if sizes.near > sizes.train:
+    if sizes.near > sizes.train // 2:
         raise ValueError(
-            f"{name}: near: given {sizes.near}; allowed: at most {sizes.train}, the items of "
-            "training"
+            f"{name}: near: given {sizes.near}; allowed: 0 to {sizes.train // 2}, half of train"
         )
 
 

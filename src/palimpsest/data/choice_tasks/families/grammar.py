@@ -1,10 +1,10 @@
-"""Grammar: agreement, tense and the order of words."""
+"""Grammar: agreement, tense and number."""
 
 from __future__ import annotations
 
 from itertools import product
 
-from palimpsest.data.choice_tasks.contents import YES_NO, Content, Task, table
+from palimpsest.data.choice_tasks.contents import Content, Task, table
 
 # singular and plural
 _NOUNS = table(
@@ -28,7 +28,8 @@ _VERBS = table(
     school: write wrote, teach taught, learn learned, draw drew, count counted, study studied
     travel: go went, drive drove, fly flew, ride rode, leave left, travel traveled
     talk: say said, tell told, speak spoke, ask asked, shout shouted, answer answered
-    mind: think thought, know knew, forget forgot, feel felt, believe believed, remember remembered
+    mind: think thought, know knew, forget forgot, feel felt, believe believed, remember
+    remembered
     trade: buy bought, sell sold, pay paid, lend lent, spend spent, order ordered
     house: build built, clean cleaned, break broke, sleep slept, wash washed, paint painted
     hands: take took, give gave, hold held, bring brought, carry carried, pull pulled
@@ -36,18 +37,28 @@ _VERBS = table(
     """
 )
 _PEOPLE = ("they", "we", "you", "I")
-_SUBJECTS = table(
+# singular, and plural where it is not the singular and an s
+_COUNTED = table(
     """
-    animals: dog, cat, horse, bird
-    people: boy, girl, man, woman
-    things: car, train, boat, clock
-    nature: river, sun, wind, tree
-    work: doctor, nurse, king, judge
-    house: door, chair, lamp, table
+    animals: dog, cat, horse, mouse mice, goose geese, wolf wolves, fox foxes, pig, cow, lion
+    people: man men, woman women, child children, boy, girl, person people, wife wives, baby
+    babies, lady ladies, uncle
+    body: foot feet, tooth teeth, hand, finger, eye, ear, knee, leg, arm, lip
+    food: apple, potato potatoes, loaf loaves, egg, cherry cherries, cake, tomato tomatoes,
+    lemon, berry berries, peach peaches
+    house: door, window, chair, shelf shelves, knife knives, lamp, brush brushes, table, key,
+    box boxes
+    nature: tree, leaf leaves, river, hill, bush bushes, cloud, star, sea, lake, flower
+    town: street, city cities, church churches, school, shop, bus buses, car, bridge, park,
+    library libraries
+    school: book, story stories, pencil, class classes, teacher, lesson, page, number,
+    dictionary dictionaries, map
+    clothes: shirt, dress dresses, hat, coat, scarf scarves, button, pocket, sock, skirt, watch
+    watches
+    time: day, week, month, year, hour, century centuries, season, minute, night, party parties
     """
 )
-_ADJECTIVES = ("big", "old", "small", "new")
-_PREDICATES = ("is very cold", "was not here", "will be late", "has to go", "is my best")
+_OWNERS = ("my", "your", "his", "our")
 
 
 def _agreement() -> list[Content]:
@@ -88,27 +99,20 @@ def _tense() -> list[Content]:
     return contents
 
 
-def _word_order() -> list[Content]:
-    """A sentence, and three orders of its words that are none."""
+def _number() -> list[Content]:
     contents = []
-    for topic, nouns in _SUBJECTS.items():
-        for (noun,), adjective, predicate in product(nouns, _ADJECTIVES, _PREDICATES):
-            verb, rest = predicate.split(maxsplit=1)
-            orders = (
-                f"the {adjective} {noun} {predicate}",
-                f"the {noun} {adjective} {predicate}",
-                f"{adjective} the {noun} {predicate}",
-                f"the {adjective} {verb} {noun} {rest}",
-            )
+    for topic, nouns in _COUNTED.items():
+        for (one, *other), owner in product(nouns, _OWNERS):
+            forms = {"singular": one, "plural": other[0] if other else f"{one}s"}
             contents += [
                 Content(
                     topic=topic,
-                    fill=(words,),
-                    right="no" if order else "yes",
-                    key=f"{adjective} {noun} {predicate}",
-                    slots=(adjective, noun, predicate, str(order)),
+                    fill=(f"{owner} {form}",),
+                    right=number,
+                    key=one,
+                    slots=(owner, one, number),
                 )
-                for order, words in enumerate(orders)
+                for number, form in forms.items()
             ]
     return contents
 
@@ -146,20 +150,20 @@ TASKS = {
         contents=_tense,
         labels=("past", "present", "future"),
     ),
-    "word_order": Task(
+    "grammatical_number": Task(
         family="grammar",
-        summary="whether words are a sentence or scrambled",
+        summary="whether a noun is in the singular or the plural",
         templates=(
-            "{0}. Is this correct?",
-            "Is this a sentence: {0}?",
-            "Good English: '{0}':",
+            "{0}: the noun is",
+            "Singular or plural? {0} is",
+            "The form of '{0}' is",
         ),
         held_out=(
-            "Can you say '{0}'?",
-            "'{0}' has the right order:",
-            "Would a teacher accept '{0}'?",
+            "Look at {0}. The number is",
+            "'{0}' has a noun in the",
+            "When I say {0}, I use the",
         ),
-        contents=_word_order,
-        labels=YES_NO,
+        contents=_number,
+        labels=("singular", "plural"),
     ),
 }

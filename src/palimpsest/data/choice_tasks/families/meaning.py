@@ -49,9 +49,9 @@ TASKS = {
             "{0} {1} {2} = {3} was {5} by {4}?",
         ),
         held_out=(
-            "Was {3} {5} by {4} if {0} {1} {2}?",
-            "It is true that {0} {1} {2}. {3} got {5} by {4}:",
-            "Since {0} {1} {2}, did {3} get {5} by {4}?",
+            "If {0} {1} {2}, was {3} {5} by {4}?",
+            "I hear {0} {1} {2}. So {3} was {5} by {4}:",
+            "{0} {1} {2}. Did {3} get {5} by {4}?",
         ),
         contents=_paraphrase,
         labels=YES_NO,

@@ -1,118 +1,107 @@
-"""Numbers: which is more, what is the sum, even or odd."""
+"""Numbers: which is more, what is the sum, what comes next."""
 
 from __future__ import annotations
 
-from palimpsest.data.choice_tasks.contents import TABLE, YES_NO, Content, Task
+from palimpsest.data.choice_tasks.contents import TABLE, Content, Task
 
-_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty"
-).split()
-_SPAN = 12
+_SPAN = 20
 
 
 def _comparison() -> list[Content]:
-    """Two numbers of the same range of twelve, so that no range is in another topic."""
-    contents = []
-    for low in range(10, 10 + 7 * _SPAN, _SPAN):
-        numbers = range(low, low + _SPAN)
-        contents += [
-            Content(
-                topic=f"{low} to {low + _SPAN - 1}",
-                fill=(str(a), str(b), word),
-                right="yes" if (a > b) == (word == "more") else "no",
-                key=f"{min(a, b)} {max(a, b)}",
-            )
-            for a in numbers
-            for b in numbers
-            if a != b
-            for word in ("more", "less")
-        ]
-    return contents
+    """Two numbers of the same range; no number is in two ranges."""
+    return [
+        Content(
+            topic=f"{low} to {low + _SPAN - 1}",
+            fill=(str(a), str(b)),
+            right=str(max(a, b)),
+            wrong=(str(min(a, b)),),
+            key=f"{min(a, b)} {max(a, b)}",
+        )
+        for low in range(10, 90, _SPAN)
+        for a in range(low, low + _SPAN)
+        for b in range(low, low + _SPAN)
+        if a != b
+    ]
 
 
 def _arithmetic() -> list[Content]:
-    """Sums up to twenty in words; what is wrong is less than three away from the truth."""
-    contents = []
-    for a in range(1, 20):
-        for b in range(1, 21 - a):
-            total = a + b
-            near = [n for n in range(total - 2, total + 3) if n != total and 2 <= n <= 20]
-            contents.append(
-                Content(
-                    topic=f"sum {_WORDS[total]}",
-                    fill=(_WORDS[a], _WORDS[b]),
-                    right=_WORDS[total],
-                    wrong=tuple(_WORDS[n] for n in near),
-                    key=f"{min(a, b)} {max(a, b)}",
-                )
-            )
-    return contents
-
-
-def _parity() -> list[Content]:
-    """Numbers of three digits, each of which can be changed; no ten is in two splits."""
+    """Sums up to twenty; what is wrong is at most three away from the truth."""
     return [
         Content(
-            topic=f"{n // 100} hundred",
-            fill=(str(n),),
-            right="odd" if n % 2 else "even",
-            key=str(n // 10),
-            slots=tuple(str(n)),
+            topic=f"sum {a + b}",
+            fill=(str(a), str(b)),
+            right=str(a + b),
+            wrong=tuple(str(n) for n in range(a + b - 3, a + b + 4) if n != a + b and 2 <= n <= 20),
+            key=f"{min(a, b)} {max(a, b)}",
         )
-        for n in range(100, 1000)
+        for a in range(1, 20)
+        for b in range(1, 21 - a)
+    ]
+
+
+def _sequence() -> list[Content]:
+    """Three numbers at equal distances; what is wrong is at another distance."""
+    return [
+        Content(
+            topic=f"steps of {step}",
+            fill=(f"{start}, {start + step}, {start + 2 * step},",),
+            right=str(start + 3 * step),
+            wrong=tuple(str(start + 3 * step + off) for off in (-2, -1, 1, 2) if step + off > 0),
+            slots=(str(start), str(step)),
+        )
+        for step in range(1, 11)
+        for start in range(1, 61)
     ]
 
 
 TASKS = {
     "number_comparison": Task(
         family="numbers",
-        summary="whether a number is more, or less, than another",
+        summary="which of two numbers is larger",
         templates=(
-            "Is {0} {2} than {1}?",
-            "{0} is {2} than {1}:",
-            "We ask if {0} is {2} than {1}:",
+            "Which is larger, {0} or {1}?",
+            "The larger of {0} and {1} is",
+            "{0} or {1}: more is",
         ),
         held_out=(
-            "Is ${0} {2} money than ${1}?",
-            "Are {0} apples {2} than {1} apples?",
-            "Compared with {1}, is {0} {2}?",
+            "Of {0} and {1}, the greater is",
+            "What is higher, {0} or {1}? It is",
+            "Among {0} and {1}, the maximum:",
         ),
         contents=_comparison,
-        labels=YES_NO,
     ),
     "arithmetic": Task(
         family="numbers",
-        summary="sum of two numbers in words",
+        summary="sum of two numbers",
         templates=(
+            "{0} + {1} =",
             "{0} plus {1} is",
-            "{0} and {1} make",
             "The sum of {0} and {1} is",
             "Add {0} to {1} and you get",
         ),
         held_out=(
-            "{0} apples and {1} apples are",
-            "After {0} comes {1} more; in all",
-            "When you count {0} and then {1}, you have",
+            "{0} and {1} make",
+            "Let x = {0} + {1}. Then x =",
+            "Counting {0} and {1} together gives",
         ),
         contents=_arithmetic,
         choices=3,
         most=TABLE,
     ),
-    "parity": Task(
+    "sequence": Task(
         family="numbers",
-        summary="whether a number of three digits is even or odd",
+        summary="next of numbers at equal distances",
         templates=(
-            "The number {0} is",
-            "Even or odd? {0} is",
-            "{0}: this number is",
+            "{0}",
+            "Go on: {0}",
+            "We count {0}",
         ),
         held_out=(
-            "Is {0} even or odd?",
-            "We call {0}",
-            "My house has the number {0}, which is",
+            "Pattern: {0}",
+            "After {0} comes",
+            "Numbers {0}",
         ),
-        contents=_parity,
-        labels=("even", "odd"),
+        contents=_sequence,
+        choices=3,
     ),
 }

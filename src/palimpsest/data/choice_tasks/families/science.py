@@ -8,41 +8,44 @@ _CLASSES = table(
     """
     mammal of farm and house: cow, horse, pig, goat, sheep, donkey, cat, dog, hamster, rabbit
     mammal of the forest: deer, bear, wolf, fox, squirrel, moose, raccoon, badger, beaver, otter
-    mammal of the south: elephant, lion, giraffe, zebra, monkey, kangaroo, camel, koala, rhino, panda
-    bird of house and water: hen, duck, goose, turkey, swan, gull, pelican, heron, stork, flamingo
+    mammal of the south: elephant, lion, giraffe, zebra, monkey, kangaroo, camel, koala, rhino,
+    panda
+    bird of house and water: hen, duck, goose, turkey, swan, gull, pelican, heron, stork,
+    flamingo
     bird of prey and night: eagle, hawk, falcon, owl, vulture, condor, raven, crow, magpie, kite
-    bird of garden and south: robin, sparrow, pigeon, parrot, ostrich, penguin, peacock, finch, \
-canary, cuckoo
+    bird of garden and south: robin, sparrow, pigeon, parrot, ostrich, penguin, peacock, finch,
+    canary, cuckoo
     fish of rivers: trout, carp, pike, perch, catfish, goldfish, guppy, eel, piranha, minnow
-    fish of cold seas: salmon, cod, herring, haddock, halibut, flounder, sole, mackerel, sturgeon, \
-sardine
-    fish of warm seas: tuna, shark, anchovy, grouper, snapper, swordfish, marlin, barracuda, \
-seahorse, stingray
-    insect that flies: bee, wasp, fly, mosquito, moth, butterfly, dragonfly, hornet, gnat, bumblebee
-    insect that crawls: ant, beetle, cockroach, termite, flea, louse, earwig, silverfish, aphid, \
-weevil
-    insect that hops and hides: grasshopper, cricket, locust, mantis, cicada, firefly, ladybug, \
-bedbug, mayfly, katydid
+    fish of cold seas: salmon, cod, herring, haddock, halibut, flounder, sole, mackerel,
+    sturgeon, sardine
+    fish of warm seas: tuna, shark, anchovy, grouper, snapper, swordfish, marlin, barracuda,
+    seahorse, stingray
+    insect that flies: bee, wasp, fly, mosquito, moth, butterfly, dragonfly, hornet, gnat,
+    bumblebee
+    insect that crawls: ant, beetle, cockroach, termite, flea, louse, earwig, silverfish, aphid,
+    weevil
+    insect that hops and hides: grasshopper, cricket, locust, mantis, cicada, firefly, ladybug,
+    bedbug, mayfly, katydid
     """
 )
 _SYMBOLS = table(
     """
-    gas: hydrogen H, helium He, nitrogen N, oxygen O, fluorine F, neon Ne, chlorine Cl, argon Ar, \
-krypton Kr, xenon Xe, radon Rn
-    light metal: lithium Li, sodium Na, potassium K, rubidium Rb, cesium Cs, beryllium Be, \
-magnesium Mg, calcium Ca, strontium Sr, barium Ba, radium Ra, aluminum Al
-    solid: boron B, carbon C, silicon Si, phosphorus P, sulfur S, selenium Se, iodine I, \
-arsenic As, germanium Ge, tellurium Te, antimony Sb, bromine Br
-    first row: titanium Ti, chromium Cr, manganese Mn, iron Fe, cobalt Co, nickel Ni, copper Cu, \
-zinc Zn, vanadium V, scandium Sc, gallium Ga
-    heavy metal: silver Ag, gold Au, mercury Hg, lead Pb, tin Sn, platinum Pt, tungsten W, \
-cadmium Cd, bismuth Bi, iridium Ir, osmium Os, thallium Tl
-    second row: zirconium Zr, molybdenum Mo, palladium Pd, rhodium Rh, ruthenium Ru, niobium Nb, \
-yttrium Y, indium In, tantalum Ta, hafnium Hf, rhenium Re
-    rare earth: lanthanum La, cerium Ce, neodymium Nd, europium Eu, gadolinium Gd, terbium Tb, \
-erbium Er, samarium Sm, ytterbium Yb, thulium Tm, holmium Ho
-    radioactive: uranium U, plutonium Pu, thorium Th, polonium Po, americium Am, curium Cm, \
-einsteinium Es, fermium Fm, neptunium Np, californium Cf, technetium Tc
+    gas: hydrogen H, helium He, nitrogen N, oxygen O, fluorine F, neon Ne, chlorine Cl, argon
+    Ar, krypton Kr, xenon Xe, radon Rn
+    light metal: lithium Li, sodium Na, potassium K, rubidium Rb, cesium Cs, beryllium Be,
+    magnesium Mg, calcium Ca, strontium Sr, barium Ba, radium Ra, aluminum Al
+    solid: boron B, carbon C, silicon Si, phosphorus P, sulfur S, selenium Se, iodine I, arsenic
+    As, germanium Ge, tellurium Te, antimony Sb, bromine Br
+    first row: titanium Ti, chromium Cr, manganese Mn, iron Fe, cobalt Co, nickel Ni, copper Cu,
+    zinc Zn, vanadium V, scandium Sc, gallium Ga
+    heavy metal: silver Ag, gold Au, mercury Hg, lead Pb, tin Sn, platinum Pt, tungsten W,
+    cadmium Cd, bismuth Bi, iridium Ir, osmium Os, thallium Tl
+    second row: zirconium Zr, molybdenum Mo, palladium Pd, rhodium Rh, ruthenium Ru, niobium Nb,
+    yttrium Y, indium In, tantalum Ta, hafnium Hf, rhenium Re
+    rare earth: lanthanum La, cerium Ce, neodymium Nd, europium Eu, gadolinium Gd, terbium Tb,
+    erbium Er, samarium Sm, ytterbium Yb, thulium Tm, holmium Ho
+    radioactive: uranium U, plutonium Pu, thorium Th, polonium Po, americium Am, curium Cm,
+    einsteinium Es, fermium Fm, neptunium Np, californium Cf, technetium Tc
     """
 )
 _NAMED = ("mammal", "bird", "fish", "insect")

@@ -6,49 +6,57 @@ from palimpsest.data.choice_tasks.contents import TABLE, Content, Task, table
 
 _KINDS = table(
     """
-    tool: hammer, saw, drill, shovel, wrench, rake, axe, pliers, screwdriver, chisel, ladder, file
+    tool: hammer, saw, drill, shovel, wrench, rake, axe, pliers, screwdriver, chisel, ladder,
+    file
     fruit: apple, banana, pear, grape, cherry, mango, peach, plum, lemon, melon, fig, lime
     clothing: shirt, jacket, sock, glove, skirt, scarf, coat, sweater, jeans, dress, vest, cap
-    furniture: table, chair, sofa, desk, bed, shelf, stool, bench, couch, cabinet, wardrobe, crib
+    furniture: table, chair, sofa, desk, bed, shelf, stool, bench, couch, cabinet, wardrobe,
+    crib
     vehicle: car, truck, bus, tractor, bicycle, train, taxi, van, tram, ambulance, scooter, jeep
-    instrument: piano, violin, guitar, flute, drum, trumpet, cello, harp, banjo, organ, tuba, horn
+    instrument: piano, violin, guitar, flute, drum, trumpet, cello, harp, banjo, organ, tuba,
+    horn
     color: red, blue, green, yellow, purple, pink, brown, black, white, gray, violet, crimson
-    sport: soccer, tennis, golf, hockey, rugby, cricket, boxing, rowing, skiing, judo, polo, surfing
+    sport: soccer, tennis, golf, hockey, rugby, cricket, boxing, rowing, skiing, judo, polo,
+    surfing
     metal: iron, gold, silver, copper, tin, lead, zinc, nickel, aluminum, steel, brass, bronze
-    job: doctor, teacher, nurse, farmer, baker, lawyer, plumber, pilot, tailor, judge, barber, cook
-    vegetable: carrot, onion, cabbage, potato, spinach, broccoli, celery, pea, leek, radish, beet, \
-kale
-    weather: rain, snow, wind, fog, hail, storm, thunder, sleet, drizzle, sunshine, frost, blizzard
+    job: doctor, teacher, nurse, farmer, baker, lawyer, plumber, pilot, tailor, judge, barber,
+    cook
+    vegetable: carrot, onion, cabbage, potato, spinach, broccoli, celery, pea, leek, radish,
+    beet, kale
+    weather: rain, snow, wind, fog, hail, storm, thunder, sleet, drizzle, sunshine, frost,
+    blizzard
     tree: oak, pine, birch, maple, willow, cedar, elm, beech, fir, poplar, spruce, palm
     drink: water, milk, tea, coffee, juice, wine, beer, cocoa, cider, soda, lemonade, whiskey
-    disease: flu, cancer, malaria, measles, cholera, asthma, polio, diabetes, mumps, plague, \
-pneumonia, tuberculosis
-    dance: waltz, tango, ballet, salsa, polka, samba, rumba, jive, foxtrot, flamenco, mambo, minuet
+    disease: flu, cancer, malaria, measles, cholera, asthma, polio, diabetes, mumps, plague,
+    pneumonia, tuberculosis
+    dance: waltz, tango, ballet, salsa, polka, samba, rumba, jive, foxtrot, flamenco, mambo,
+    minuet
     """
 )
 # word, another with the same meaning, the opposite
 _TRIPLES = table(
     """
-    size: big large small, tall high low, wide broad narrow, thick fat thin, long lengthy short, \
-huge giant tiny, deep bottomless shallow, massive enormous little
-    speed: fast quick slow, sudden abrupt gradual, busy active idle, early soon late, hurry rush \
-wait, modern new old, brief short long, rapid swift sluggish
-    mood: happy glad sad, calm quiet angry, brave bold afraid, kind nice cruel, proud vain humble, \
-cheerful merry gloomy, friendly warm hostile, polite courteous rude
-    mind: smart clever stupid, wise sensible foolish, sane rational mad, careful cautious careless, \
-honest truthful lying, sure certain doubtful, simple easy difficult, clear obvious confusing
-    body: strong powerful weak, healthy well sick, alive living dead, awake alert asleep, fat heavy \
-thin, pretty beautiful ugly, young youthful old, hungry starving full
-    matter: hot warm cold, wet damp dry, hard solid soft, rough coarse smooth, bright shiny dark, \
-clean pure dirty, sharp pointed blunt, loud noisy quiet
-    deed: begin start end, build make destroy, buy purchase sell, give offer take, win triumph lose, \
-help assist hinder, open unlock close, love adore hate
-    motion: rise climb fall, push shove pull, enter arrive leave, come approach go, catch grab drop, \
-lift raise lower, join connect separate, gather collect scatter
-    worth: good great bad, rich wealthy poor, cheap inexpensive costly, right correct wrong, rare \
-unusual common, safe secure dangerous, real true fake, famous known unknown
-    fullness: full packed empty, whole complete partial, many numerous few, all everything nothing, \
-always forever never, more extra less, near close far, first initial last
+    size: big large small, tall high low, wide broad narrow, thick dense thin, long lengthy
+    short, huge giant tiny, deep bottomless shallow, massive enormous little
+    speed: fast quick slow, sudden abrupt gradual, busy active idle, early soon late, hurry rush
+    wait, modern new old, brief short long, rapid swift sluggish
+    mood: happy glad sad, calm peaceful angry, brave bold afraid, kind nice cruel, proud vain
+    humble, cheerful merry gloomy, friendly loving hostile, polite courteous rude
+    mind: smart clever stupid, wise sensible foolish, sane rational mad, careful cautious
+    careless, honest truthful dishonest, sure certain doubtful, simple easy difficult, clear
+    obvious confusing
+    body: strong powerful weak, healthy well sick, alive living dead, awake alert asleep, fat
+    chubby thin, pretty beautiful ugly, young youthful old, hungry starving full
+    matter: hot warm cold, wet damp dry, hard solid soft, rough coarse smooth, bright shiny
+    dark, clean pure dirty, sharp pointed blunt, loud noisy quiet
+    deed: begin start end, build make destroy, buy purchase sell, give offer take, win triumph
+    lose, help assist hinder, open unlock close, love adore hate
+    motion: rise climb fall, push shove pull, enter arrive leave, come approach go, catch grab
+    drop, lift raise lower, join connect separate, gather collect scatter
+    worth: good great bad, rich wealthy poor, cheap inexpensive costly, right correct wrong,
+    rare unusual common, safe secure dangerous, real true fake, famous known unknown
+    fullness: full packed empty, whole complete partial, many numerous few, all everything
+    nothing, always forever never, more extra less, near close far, first initial last
     """
 )
 
@@ -66,20 +74,24 @@ def _categories() -> list[Content]:
     ]
 
 
-def _same_or_opposite() -> list[Content]:
+def _opposites() -> list[Content]:
     contents = []
     for topic, triples in _TRIPLES.items():
         for word, same, opposite in triples:
-            pairs = [
-                (word, same, "same"),
-                (same, word, "same"),
-                (word, opposite, "opposite"),
-                (opposite, word, "opposite"),
-                (same, opposite, "opposite"),
-            ]
-            contents += [
-                Content(topic=topic, fill=(a, b), right=right, key=word) for a, b, right in pairs
-            ]
+            for asked, meant in ((word, same), (same, word)):
+                contents += [
+                    Content(
+                        topic=topic,
+                        fill=(asked, phrase),
+                        right=right,
+                        wrong=(wrong,),
+                        key=word,
+                    )
+                    for phrase, right, wrong in (
+                        ("the opposite of", opposite, meant),
+                        ("a synonym of", meant, opposite),
+                    )
+                ]
     return contents
 
 
@@ -102,21 +114,20 @@ TASKS = {
         choices=4,
         most=TABLE,
     ),
-    "same_or_opposite": Task(
+    "opposites": Task(
         family="words",
-        summary="whether two words mean the same or the opposite",
+        summary="opposite or synonym of a word, told apart from the other of the two",
         templates=(
-            "{0} and {1}: the meaning is",
-            "Compared with {0}, {1} is the",
-            "Same or opposite? {0}, {1}:",
+            "{1} {0} is",
+            "{1} the word {0}:",
+            "We look for {1} {0}. It is",
         ),
         held_out=(
-            "Is {1} the same as {0} or the opposite? The",
-            "The words {0} and {1} mean the",
-            "{0} - {1}. These are the",
+            "Give {1} {0}:",
+            "What is {1} {0}?",
+            "I need {1} {0}, so I say",
         ),
-        contents=_same_or_opposite,
-        labels=("same", "opposite"),
+        contents=_opposites,
         most=TABLE,
     ),
 }

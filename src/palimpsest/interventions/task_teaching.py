@@ -57,9 +57,9 @@ def steps(settings: Settings) -> list[int]:
 
 def sources(settings: Settings, data: Any) -> list[str]:
     """What the items depend on besides the code."""
-    from palimpsest.data.choice_tasks.loading import fingerprints
+    from palimpsest.data.choice_tasks.loading import fingerprint
 
-    return fingerprints(settings.tasks)
+    return [f"{name}: {fingerprint(name)}" for name in settings.tasks]
 
 
 def check(settings: Settings, data: Any) -> None:
@@ -89,9 +89,10 @@ def apply(model: LanguageModel, settings: Settings, context: InterventionContext
         for item in items
         if item.split == "train"
     ]
-    judged = {
+    held_out = {
         name: [item for item in part if item.split == "validation"] for name, part in tasks.items()
     }
+    judged = {name: part for name, part in held_out.items() if part}
     full = settings.training.adapter == "full"
     before = {n: p.detach().clone() for n, p in model.module.named_parameters()} if full else None
     size = settings.training.batch_size
@@ -125,4 +126,4 @@ def apply(model: LanguageModel, settings: Settings, context: InterventionContext
 
 
 def _learned(course: list[dict[str, float]], criterion: float) -> bool:
-    return bool(course) and min(course[-1].values()) >= criterion
+    return bool(course and course[-1]) and min(course[-1].values()) >= criterion

@@ -55,7 +55,8 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
         make = {"package": _convert_gguf, "tiny": _make_tiny, "networks": _make_nothing}[source]
         revision = make(entry, folder)
     files = {p.name: file_sha256(p) for p in sorted(place.iterdir()) if p.is_file()}
-    files.pop("model.json", None)
+    for record in ("model.json", "provenance.json"):  # an earlier try may have left them
+        files.pop(record, None)
     written = {
         "model": name,
         "source": source,

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
 
 #: Forgetting in the states and the mode that claims are judged on.
-JUDGED = """study = $study AND arm = 'forget'
-  AND role = (SELECT role FROM statistics WHERE study = $study AND analysis = 'judged' LIMIT 1)
-  AND factor = (SELECT factor FROM statistics WHERE study = $study AND analysis = 'judged' LIMIT 1)"""
+JUDGED = """study = $study AND arm = 'forget' AND (role, factor) = (
+    SELECT (role, factor) FROM statistics WHERE study = $study AND analysis = 'judged')"""
 #: Colours of forget ratios from none to all, light to dark.
 _MAP = "Blues"
 SPLITS = {
@@ -233,8 +232,8 @@ UNION ALL
 SELECT series, CASE metric WHEN 'probe' THEN 'before' ELSE metric END, step, estimate, low, high,
   n, unit
 FROM statistics WHERE study = $study AND analysis = 'layer' AND metric IN ('probe', 'control')
-  AND arm = 'before' AND role = (SELECT role FROM statistics WHERE study = $study
-    AND analysis = 'judged' LIMIT 1)
+  AND arm = 'before' AND role = (
+    SELECT role FROM statistics WHERE study = $study AND analysis = 'judged')
 ORDER BY task, line DESC, layer""",
         _draw_depth,
     ),
@@ -266,14 +265,14 @@ ORDER BY task, line, updates""",
             "their mean squared norm. Bars: 95% intervals, items resampled"
         ),
         "Forget ratio of unseen items of each task against loss, confidence and variance",
-        f"""SELECT f.metric AS predictor, f.series AS task, f.estimate AS x, r.estimate, r.low, r.high,
-  r.n, r.unit
-FROM statistics r JOIN statistics f USING (study, role, series)
-WHERE r.analysis = 'ratio' AND r.metric = 'unseen' AND f.analysis = 'task'
-  AND f.metric IN ('loss', 'confidence', 'variance') AND r.estimate IS NOT NULL
-  AND r.study IN (SELECT study FROM statistics WHERE {JUDGED})
-  AND (r.role, r.arm, r.factor) IN (SELECT (role, arm, factor) FROM statistics WHERE {JUDGED})
-ORDER BY predictor, task""",
+        f"""WITH reach AS (
+  SELECT series, estimate, low, high, n, unit FROM statistics
+  WHERE {JUDGED} AND analysis = 'ratio' AND metric = 'unseen' AND estimate IS NOT NULL),
+known AS (
+  SELECT series, metric AS predictor, estimate AS x FROM statistics
+  WHERE study = $study AND analysis = 'task' AND metric IN ('loss', 'confidence', 'variance'))
+SELECT predictor, series AS task, x, estimate, low, high, n, unit
+FROM reach JOIN known USING (series) ORDER BY predictor, task""",
         _draw_predictors,
     ),
 ]

@@ -41,11 +41,11 @@ ENGINE = (
 def groups(settings: Settings, cells: Sequence[Cell]) -> list[list[Cell]]:
     """Cells that are measured together: tasks of one replicate, all arms of a task in one group."""
     tasks: dict[tuple[int, str], list[Cell]] = {}
-    for cell in sorted(cells, key=lambda c: (c["parameters"]["replicate"], c["experiment"], c["id"])):
+    for cell in sorted(cells, key=lambda cell: cell["id"]):
         tasks.setdefault((cell["parameters"]["replicate"], cell["experiment"]), []).append(cell)
     found: list[list[Cell]] = []
     last = None
-    for (replicate, _), members in tasks.items():
+    for (replicate, _), members in sorted(tasks.items()):
         trained = sum(_trains(cell) for cell in members)
         fits = found and trained + sum(_trains(c) for c in found[-1]) <= settings.together
         if replicate == last and fits:
@@ -153,8 +153,8 @@ def _after(model: LanguageModel, settings: Settings, run: Run, tasks: Tasks) -> 
             run.rows.append(
                 {"item": f"pass {number}", "grp": "course", "metric": metric, "value": value}
             )
-    updates = len(run.course) * -(-len(run.of("train")) // settings.batch_size)
-    facts = {"passes": len(run.course), "updates": updates, "ended": float(run.ended)}
+    updates = run.passes * -(-len(run.of("train")) // settings.batch_size)
+    facts = {"passes": run.passes, "updates": updates, "ended": float(run.ended)}
     for metric, value in facts.items():
         run.rows.append({"item": "run", "grp": "course", "metric": metric, "value": float(value)})
     others = _others(settings, tasks, run.cell["experiment"])
@@ -181,9 +181,7 @@ def _relearn(
         done = stop
         for (run, on), reader in still_learning(list(zip(runs, learning, strict=True)), group):
             if on:
-                for row in reading.answered(
-                    reader, run.of(*reading.UNSEEN), run.cell["experiment"]
-                ):
+                for row in reading.answered(reader, run.of("test"), run.cell["experiment"]):
                     if row["metric"] in ("right", "p_right"):
                         place = {"item": f"{stop}/{row['item']}", "grp": "relearned"}
                         run.rows.append(row | place)

@@ -26,6 +26,8 @@ Row = dict[str, Any]
 UNSEEN = ("test", "template", "topic")
 #: Layers that are read where they are spread over the depth.
 SPREAD = 5
+#: Folds of cross-validation, at most.
+FOLDS = 5
 #: Most choices of a task whose items all have the same ones, for a linear probe of the choice.
 MOST_LABELS = 12
 
@@ -89,12 +91,15 @@ def _probed(
     """Only where all items have the same choices: then the prompt alone decides."""
     labels = np.array([item.answer for item in items])
     same = len({item.choices for item in items}) == 1 and len(items[0].choices) <= MOST_LABELS
-    if not same or len(set(labels.tolist())) < 2:
+    counts = np.unique(labels, return_counts=True)[1]
+    if not same or len(counts) < 2 or counts.min() < 3:
         return
+    # Every fold, and every fold within the others, has all labels where they allow it.
+    folds = {"n_outer": min(FOLDS, counts.min()), "n_inner": min(FOLDS, counts.min() - 1)}
     topics = [item.topic for item in items]
     seed = seed_of("linear probe", items[0].task) % (1 << 32)
-    read = linear_probe(states, labels, seed=seed)
-    control = selectivity(states, labels, topics, seed=seed).control
+    read = linear_probe(states, labels, seed=seed, **folds)
+    control = selectivity(states, labels, topics, seed=seed, **folds).control
     for place, layer in enumerate(layers):
         for item, right in zip(items, read.correct[place], strict=True):
             yield _row(item, f"probe/{layer}", float(right))

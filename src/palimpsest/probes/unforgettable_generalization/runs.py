@@ -36,7 +36,8 @@ class Run:
         items: all items of its task.
         partner: of ``continued`` the run whose number of passes it has.
         rows: what was observed.
-        course: passes done, with entropy, accuracy and agreement with the labels shown.
+        passes: passes done.
+        course: after each of them entropy, accuracy and agreement with the labels shown.
         ended: whether the answers had become uninformative.
     """
 
@@ -44,6 +45,7 @@ class Run:
     items: list[ChoiceItem]
     partner: Run | None = None
     rows: list[Row] = field(default_factory=list)
+    passes: int = 0
     course: list[dict[str, float]] = field(default_factory=list)
     ended: bool = False
 
@@ -71,7 +73,7 @@ class Run:
         if self.arm == FIRST or epoch >= settings.epochs:
             return False
         if self.partner:
-            return epoch < len(self.partner.course)
+            return epoch < self.partner.passes
         return not self.ended
 
     def labels(self, epoch: int) -> np.ndarray:
@@ -107,7 +109,7 @@ class Run:
             agreed = [each.chosen for each in found] == self.labels(epoch)
             seen["agreed"] = float(np.mean(agreed))
         self.course.append(seen)
-        self.ended = self.mode is not None and seen["entropy"] >= settings.uninformative
+        self.ended = seen["entropy"] >= settings.uninformative
 
 
 def noise(items: Sequence[ChoiceItem], name: tuple[Any, ...], draw: int) -> np.ndarray:
@@ -162,8 +164,8 @@ def _forget(
     resume: Resume | None,
 ) -> None:
     saved = resume.load() if resume else {}
-    for run, (course, ended) in zip(runs, saved.get("runs", []), strict=bool(saved)):
-        run.course, run.ended = course, ended
+    for run, kept in zip(runs, saved.get("runs", []), strict=bool(saved)):
+        run.passes, run.course, run.ended = kept
     for epoch in range(saved.get("epochs", 0), settings.epochs):
         active = [run.goes_on(epoch, settings) for run in runs]
         if not any(active):
@@ -175,7 +177,10 @@ def _forget(
             ]
         )
         for (run, on), reader in still_learning(list(zip(runs, active, strict=True)), group):
-            if on:
+            if on and run.mode:
                 run.judge(reader, settings, epoch)
+        for run, on in zip(runs, active, strict=True):
+            run.passes += on
         if resume:
-            resume.save({"epochs": epoch + 1, "runs": [(r.course, r.ended) for r in runs]})
+            kept = [(run.passes, run.course, run.ended) for run in runs]
+            resume.save({"epochs": epoch + 1, "runs": kept})

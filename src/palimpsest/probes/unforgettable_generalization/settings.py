@@ -32,14 +32,18 @@ class Settings(TaskSets):
     sizes given here are for all others.
     """
 
+    untaught: Literal["reference", "subject"] = "reference"
+    """States that were not taught tasks. reference: they show how a task is learned at first, and
+    what random labels do where there is nothing to forget; subject: they know the tasks, as large
+    models do, and are measured as taught ones are."""
     replicates: int = Field(default=2, ge=1)
     """Draws of the items, for states that were not taught tasks; taught ones have their own."""
     modes: list[Mode] = Field(default=["fixed_random"], min_length=1)
     """Labels of forgetting: drawn once, drawn anew in every pass, or all choices equally."""
     controls: list[Control] = ["continued", "broken_head", "lookup"]
-    """continued: true labels for as many updates; broken_head: an output layer of noise, forgetting
-    that reaches all; lookup: a table of the training items, forgetting that reaches nothing else."""
-    epochs: int = Field(default=4, ge=0)
+    """continued: true labels for as many updates; broken_head: an output layer of noise: all is
+    forgotten; lookup: a table of random labels for training items: nothing else is forgotten."""
+    epochs: int = Field(default=3, ge=0)
     """Passes over the training items with random labels, at most."""
     uninformative: float = Field(default=0.9, gt=0, le=1)
     """Forgetting ends when the mean entropy of the answers to training items is this share of the
@@ -54,10 +58,11 @@ class Settings(TaskSets):
     """Rank of the low-rank change."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
-    others: int = Field(default=12, ge=0)
+    others: int = Field(default=10, ge=0)
     """Unseen items of every other task that are asked after forgetting."""
     relearn: list[int] = [1, 2, 4]
-    """Updates with true labels after which unseen items are asked again; none: no relearning."""
+    """Updates with true labels after which unseen items of known wording and topic are asked again;
+    none: no relearning."""
     layers: list[int] | Literal["spread"] = "spread"
     """Layers, from 0 on, that linear probes and the logit lens read; spread: five, the last among
     them; an empty list: none."""
@@ -86,8 +91,8 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
 
     taught = taught_sets(state)
     replicates = [state.seed] if taught else range(settings.replicates)
-    arms = ["before", *(f"forget {mode}" for mode in settings.modes), *settings.controls]
-    arms += [] if taught else [FIRST]
+    arms = ["before", *(f"forget {mode}" for mode in settings.modes)]
+    arms += settings.controls if taught or settings.untaught == "subject" else [FIRST]
     return [
         {
             "step": state.steps[-1],
@@ -116,7 +121,7 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
     if factors["arm"] in UNTRAINED:
         return 15 / 400 * asked
     asked += settings.others * max(0, len(settings.tasks) - 1)
-    asked += settings.epochs * settings.train + 3 * settings.test * len(settings.relearn)
+    asked += settings.epochs * settings.train + settings.test * len(settings.relearn)
     updates = max(settings.relearn, default=0)
     if factors["arm"] != FIRST:
         updates += settings.epochs * -(-settings.train // settings.batch_size)
@@ -130,9 +135,9 @@ def piece(cell: Any) -> str:
 
 def sources(settings: Settings, data: Any) -> list[str]:
     """What the items depend on besides the code."""
-    from palimpsest.data.choice_tasks.loading import fingerprints
+    from palimpsest.data.choice_tasks.loading import fingerprint
 
-    return fingerprints(settings.tasks)
+    return [f"{name}: {fingerprint(name)}" for name in settings.tasks]
 
 
 def check(settings: Settings, data: Any) -> None:

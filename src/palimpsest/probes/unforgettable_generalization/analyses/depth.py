@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
-from palimpsest.probes.unforgettable_generalization.analyses.frames import STATE, Data, Found, Rows
+from palimpsest.probes.unforgettable_generalization.analyses.frames import (
+    STATE,
+    Data,
+    Found,
+    Rows,
+    over_tasks,
+    unit,
+)
 from palimpsest.statistics.comparisons import paired_difference, two_sample_difference
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.rows import grouped, row
@@ -24,15 +30,16 @@ def depth(data: Data, settings: Settings) -> tuple[Rows, Found]:
     for values, part in grouped(data.layers, keys):
         place = {name: values[name] for name in ("role", "model", "arm")}
         place |= {"series": values["task"], "factor": values["mode"], "step": values["layer"]}
-        mean = clustered_mean(part["value"].to_numpy(), _unit(part), unit="items")
+        mean = clustered_mean(part["value"].to_numpy(), unit(part), unit="items")
         rows.append(row("layer", values["kind"], mean, **place))
     found: Found = {}
     for claim, arm in (("probes_recover", "forget"), ("head_erases_nothing", "broken_head")):
-        kept = [each for each in (_best(data, arm, task) for task in _tasks(data)) if each]
-        if len(kept) > 1:
-            values = np.array([each.estimate for each in kept])
-            found[claim] = clustered_mean(values, unit="tasks")
-        for task, each in zip(_tasks(data), kept, strict=False):
+        every = {task: _best(data, arm, task) for task in _tasks(data)}
+        kept = {task: each for task, each in every.items() if each}
+        mean = over_tasks([each.estimate for each in kept.values()])
+        if mean:
+            found[claim] = mean
+        for task, each in kept.items():
             rows.append(row("probe kept", task, each, role=data.role, arm=arm, series=task))
     return rows, found
 
@@ -56,7 +63,7 @@ def _best(data: Data, arm: str, task: str) -> Estimate | None:
     layer = both.group_by("layer").agg(total=total).sort("total", "layer")["layer"][-1]
     chosen = both.filter(pl.col("layer") == layer)
     return paired_difference(
-        chosen["value_after"].to_numpy(), chosen["value"].to_numpy(), _unit(chosen), unit="items"
+        chosen["value_after"].to_numpy(), chosen["value"].to_numpy(), unit(chosen), unit="items"
     )
 
 
@@ -67,14 +74,14 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
     for values, part in grouped(data.relearned, keys):
         place = {name: values[name] for name in ("role", "model", "arm")}
         place |= {"series": values["task"], "factor": values["mode"], "step": values["updates"]}
-        mean = clustered_mean(part["value"].to_numpy(), _unit(part), unit="items")
+        mean = clustered_mean(part["value"].to_numpy(), unit(part), unit="items")
         rows.append(row("relearning", values["metric"], mean, **place))
     own = data.relearned.filter(pl.col("metric") == "right")
     again = data.judged(own)
     first = own.filter((pl.col("arm") == "first") & pl.col("role").is_in(data.untaught))
     if again.is_empty() or first.is_empty():
         return rows, {}
-    savings = []
+    savings: list[float] = []
     for task in sorted(set(again["task"]) & set(first["task"])):
         sides = [side.filter(pl.col("task") == task) for side in (again, first)]
         least = sides[0]["updates"].min()
@@ -82,17 +89,11 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
         saved = two_sample_difference(
             values[0]["value"].to_numpy(),
             values[1]["value"].to_numpy(),
-            _unit(values[0]),
-            _unit(values[1]),
+            unit(values[0]),
+            unit(values[1]),
             unit="items",
         )
         rows.append(row("savings", "right", saved, role=data.role, series=task, step=least))
         savings.append(saved.estimate)
-    found = {}
-    if len(savings) > 1:
-        found["relearned_sooner"] = clustered_mean(np.array(savings), unit="tasks")
-    return rows, found
-
-
-def _unit(part: pl.DataFrame) -> np.ndarray:
-    return (part["replicate"].cast(pl.String) + "/" + part["item"]).to_numpy()
+    mean = over_tasks(savings)
+    return rows, {"relearned_sooner": mean} if mean else {}

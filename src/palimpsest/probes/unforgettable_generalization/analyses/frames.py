@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from palimpsest.probes.unforgettable_generalization.reading import UNSEEN
 from palimpsest.probes.unforgettable_generalization.settings import FIRST
 from palimpsest.statistics import Estimate
+from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.rows import grouped
 
 if TYPE_CHECKING:
@@ -84,6 +86,18 @@ def runs(frame: pl.DataFrame, *keys: str) -> Iterator[tuple[dict[str, Any], pl.D
             "factor": values["mode"],
         }
         yield place | {key: values[key] for key in keys}, part
+
+
+def over_tasks(values: Sequence[float]) -> Estimate | None:
+    """Mean over tasks against 0, tasks as units; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    return paired_difference(np.array(values), np.zeros(len(values)), unit="tasks")
+
+
+def unit(part: pl.DataFrame) -> np.ndarray:
+    """A label for every item of every replicate."""
+    return (part["replicate"].cast(pl.String) + "/" + part["item"]).to_numpy()
 
 
 def read(connection: duckdb.DuckDBPyConnection, study: str) -> Data:

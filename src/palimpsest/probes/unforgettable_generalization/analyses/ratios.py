@@ -13,11 +13,13 @@ from palimpsest.probes.unforgettable_generalization.analyses.frames import (
     Data,
     Found,
     Rows,
+    over_tasks,
     runs,
+    unit,
 )
 from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.estimate import Estimate
-from palimpsest.statistics.forgetting import forget_ratio, generalisation
+from palimpsest.statistics.forgetting import Answers, forget_ratio, generalisation
 from palimpsest.statistics.heterogeneity import heterogeneity
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.rows import row
@@ -31,13 +33,7 @@ _Z = 1.96
 
 def ratio_of(part: pl.DataFrame) -> Estimate:
     """Forget ratio of some items, before against after."""
-    return forget_ratio(
-        part["right_before"].to_numpy(),
-        part["right"].to_numpy(),
-        (1 / part["choices"]).to_numpy(),
-        clusters=part["replicate"].to_numpy(),
-        items=part["item"].to_numpy(),
-    )
+    return forget_ratio(*_arguments(part))
 
 
 def ratios(data: Data, settings: Settings) -> tuple[Rows, Found]:
@@ -46,7 +42,7 @@ def ratios(data: Data, settings: Settings) -> tuple[Rows, Found]:
     own = data.own().filter(pl.col("split").is_in(SPLITS))
     for place, part in runs(own, "split"):
         split = place.pop("split")
-        clusters = _items(part)
+        clusters = unit(part)
         for name in ("right_before", "right", "p_right_before", "p_right", "entropy"):
             estimate = clustered_mean(part[name].to_numpy(), clusters, unit="items")
             rows.append(row(name, split, estimate, **place))
@@ -77,6 +73,9 @@ def reach(data: Data, settings: Settings) -> tuple[Rows, Found]:
     rows: Rows = []
     found: Found = {}
     own = data.own()
+    tasks = data.judged(own)["task"].n_unique()
+    count = Estimate(tasks, np.nan, np.nan, tasks, "tasks", "count")
+    rows.append(row("judged", "tasks", count, role=data.role, factor=data.modes()[0]))
     for place, part in runs(own.filter(pl.col("arm") == "forget")):
         sides = [part.filter(pl.col("split") == split) for split in ("train", "unseen")]
         if min(side.height for side in sides):
@@ -107,16 +106,13 @@ CONTROLS = (
 
 def generalisation_of(train: pl.DataFrame, unseen: pl.DataFrame) -> Estimate:
     """Ratio of unseen items over that of trained ones."""
-    arguments = {}
-    for name, side in (("train", train), ("test", unseen)):
-        arguments[name] = (
-            side["right_before"].to_numpy(),
-            side["right"].to_numpy(),
-            (1 / side["choices"]).to_numpy(),
-            side["replicate"].to_numpy(),
-            side["item"].to_numpy(),
-        )
-    return generalisation(arguments["train"], arguments["test"])
+    return generalisation(*(Answers(*_arguments(side)) for side in (train, unseen)))
+
+
+def _arguments(part: pl.DataFrame) -> tuple[np.ndarray, ...]:
+    """Right before, right after, chance, replicate and item of every row."""
+    columns = ("right_before", "right", pl.lit(1.0) / pl.col("choices"), "replicate", "item")
+    return tuple(part.select(column).to_series().to_numpy() for column in columns)
 
 
 def task_ratios(data: Data, arm: str, split: str) -> dict[str, Estimate]:
@@ -128,8 +124,7 @@ def task_ratios(data: Data, arm: str, split: str) -> dict[str, Estimate]:
 
 def _over_tasks(data: Data, arm: str, split: str) -> Estimate | None:
     """Mean ratio over tasks; tasks are the units."""
-    values = [each.estimate for each in task_ratios(data, arm, split).values()]
-    return clustered_mean(np.array(values), unit="tasks") if len(values) > 1 else None
+    return over_tasks([each.estimate for each in task_ratios(data, arm, split).values()])
 
 
 def _between_tasks(data: Data, split: str) -> Estimate | None:
@@ -143,8 +138,3 @@ def _between_tasks(data: Data, split: str) -> Estimate | None:
         return None
     values, errors = np.array(found).T
     return heterogeneity(values, errors, unit="tasks").tau
-
-
-def _items(part: pl.DataFrame) -> np.ndarray:
-    """A label for every item of every replicate."""
-    return (part["replicate"].cast(pl.String) + "/" + part["item"]).to_numpy()

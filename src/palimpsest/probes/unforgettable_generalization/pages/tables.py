@@ -90,7 +90,8 @@ last AS (
   FROM course WHERE pass IS NOT NULL GROUP BY ALL
   UNION ALL SELECT role, task, mode, replicate, metric, value FROM course WHERE item = 'run')
 SELECT replace(task, '_', ' ') AS task, role, replace(mode, '_', ' ') AS labels,
-  avg(value) FILTER (metric = 'passes') AS passes, avg(value) FILTER (metric = 'updates') AS updates,
+  avg(value) FILTER (metric = 'passes') AS passes,
+  avg(value) FILTER (metric = 'updates') AS updates,
   avg(value) FILTER (metric = 'ended') AS ended, avg(value) FILTER (metric = 'entropy') AS entropy,
   avg(value) FILTER (metric = 'right') AS "right", avg(value) FILTER (metric = 'agreed') AS agreed,
   count(DISTINCT replicate) AS n

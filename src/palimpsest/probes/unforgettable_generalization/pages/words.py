@@ -56,7 +56,7 @@ REFERENCES = [
         "Dekker, D., Krackhardt, D. and Snijders, T. A. B. (2007). Sensitivity of MRQAP Tests to "
         "Collinearity and Autocorrelation Conditions. Psychometrika 72, 563-581.",
         "https://doi.org/10.1007/s11336-007-9016-1",
-        "@article{dekker2007, author={Dekker, David and Krackhardt, David and Snijders, Tom A. B.}, "
+        "@article{dekker2007, author={Dekker, David and Krackhardt, David and Snijders, Tom}, "
         "title={Sensitivity of {MRQAP} Tests to Collinearity and Autocorrelation Conditions}, "
         "journal={Psychometrika}, volume={72}, pages={563--581}, year={2007}}",
     ),
@@ -140,9 +140,7 @@ def methods(database: Database, study: str) -> list[str]:
     """What was done, with the settings of this run."""
     used = settings_used(database, study, Settings)
     labels = "; ".join(f"{mode.replace('_', ' ')}: {_LABELS[mode]}" for mode in used.modes)
-    kind = (
-        f"low-rank changes of rank {used.rank}" if used.adapter == "lora" else "all weights"
-    )
+    kind = f"low-rank changes of rank {used.rank}" if used.adapter == "lora" else "all weights"
     return [
         "A task is a set of prompts with choices, one of them right. The answer is the choice with "
         "the largest summed log-probability after the prompt; the probability of a choice is the "

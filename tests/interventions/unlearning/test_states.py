@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from palimpsest import discovery, jobs
+from palimpsest import discovery
 from palimpsest.config import ConfigError
 from palimpsest.config import check as config_check
 from palimpsest.context import ProbeContext
@@ -24,6 +24,7 @@ from palimpsest.probes.unlearning.measure import measure
 from palimpsest.probes.unlearning.readings import probabilities
 from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.probes.unlearning.settings import check as probe_check
+from tests.interventions.states import made_state
 
 WORLD = {
     "people": 6,
@@ -40,16 +41,7 @@ def chain(tiny_manifest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def make(name, intervention, settings, parent=tiny_manifest):
-        manifest = {
-            "intervention": intervention, "settings": settings, "state": name, "seed": 0,
-            "parent": str(parent), "code": "", "data_block": {}, "steps": [0, 1], "model": "tiny",
-        }  # fmt: skip
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(manifest))
-        output = tmp_path / "states" / name / "state.json"
-        output.parent.mkdir(parents=True)
-        jobs.intervene(str(path), str(output), threads=1, gpu=0)
-        return output
+        return made_state(parent, tmp_path, intervention, settings, name)
 
     return make
 

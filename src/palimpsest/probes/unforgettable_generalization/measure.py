@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.data.choice_tasks.settings import Tasks, taught_tasks
+from palimpsest.engine.choices import Answer, answers
 from palimpsest.engine.examples import Example, batches, example
 from palimpsest.engine.learners import still_learning
 from palimpsest.identity import digest, seed_of
@@ -72,13 +73,17 @@ def measure_together(
     """
     replicate = cells[0]["parameters"]["replicate"]
     tasks = taught_tasks(context.state_folder) or settings.items(replicate)
-    alike = None
-    for cell in cells:
+    untrained = [cell for cell in cells if not _trains(cell)]
+    alike = _alike(model, settings, tasks) if untrained else {}
+    answered = {
+        task: answers(model, tasks[task]) for task in {cell["experiment"] for cell in untrained}
+    }
+    for cell in untrained:
+        own = answered[cell["experiment"]]
         if cell["parameters"]["arm"] == "before":
-            alike = alike or _alike(model, settings, tasks)
-            yield cell, _before(model, settings, tasks, cell["experiment"], alike)
-        elif not _trains(cell):
-            yield cell, list(_made_to_fail(model, settings, tasks, cell))
+            yield cell, _before(model, settings, tasks, cell["experiment"], own, alike)
+        else:
+            yield cell, list(_made_to_fail(model, settings, tasks, cell, own))
     trained = [cell for cell in cells if _trains(cell)]
     runs = made(trained, tasks)
     for ended, group in forgotten(model, settings, runs, _kept_in(context, trained)):
@@ -101,11 +106,18 @@ def _alike(model: LanguageModel, settings: Settings, tasks: Tasks) -> dict[str, 
 
 
 def _before(
-    model: LanguageModel, settings: Settings, tasks: Tasks, task: str, alike: dict[str, Any]
+    model: LanguageModel,
+    settings: Settings,
+    tasks: Tasks,
+    task: str,
+    answered: Sequence[Answer],
+    alike: dict[str, Any],
 ) -> list[Row]:
     items = tasks[task]
     names = list(tasks)
-    rows = [*reading.asked(items), *reading.answered(model, items, task)]
+    rows = [*reading.asked(items)]
+    for item, found in zip(items, answered, strict=True):
+        rows += reading.answer_rows(item, found)
     rows += [*reading.known(model, settings, items), *reading.spread(model, settings, items)]
     rows += [
         {
@@ -121,14 +133,18 @@ def _before(
 
 
 def _made_to_fail(
-    model: LanguageModel, settings: Settings, tasks: Tasks, cell: Cell
+    model: LanguageModel,
+    settings: Settings,
+    tasks: Tasks,
+    cell: Cell,
+    answered: Sequence[Answer],
 ) -> Iterator[Row]:
     task, factors = cell["experiment"], cell["parameters"]
     name = (task, factors["replicate"])
     items = tasks[task]
     if factors["arm"] == "lookup":
         shown = [item for item in items if item.split == "train"]
-        yield from reading.looked_up(model, items, noise(shown, name, 0))
+        yield from reading.looked_up(items, answered, noise(shown, name, 0))
         return
     with reading.broken_head(model, seed_of("head", *name)):
         yield from reading.answered(model, [*items, *_others(settings, tasks, task)], task)

@@ -185,24 +185,24 @@ def broken_head(model: LanguageModel, seed: int) -> Iterator[LanguageModel]:
 
 
 def looked_up(
-    model: LanguageModel, items: Sequence[ChoiceItem], labels: np.ndarray
+    items: Sequence[ChoiceItem], found: Sequence[Answer], labels: np.ndarray
 ) -> Iterator[Row]:
-    """Answers of the model behind a table of its training items with random labels.
+    """Answers of a model behind a table of its training items with random labels.
 
-    A prompt whose nearest item of training in the last layer lies closer than half of what parts
-    two different ones is looked up; all others are left to the model. Forgetting that reaches
-    nothing but what was trained on.
+    A nearest-neighbour model in the limit of a small radius: a prompt that is in the table is
+    looked up, all others are left to the model. Forgetting that reaches nothing but what was
+    trained on.
+
+    Args:
+        items: n items.
+        found: the model's answers to them.
+        labels: of the training items, in their order.
     """
-    layer = len(model.module.get_decoder().layers) - 1
-    states = hidden_states(model, [item.prompt for item in items], [layer], "mean")[:, 0]
-    shown = [place for place, item in enumerate(items) if item.split == "train"]
-    table = states[shown].astype(float)
-    apart = pdist(table)
-    radius = 0.5 * apart[apart > 0].min()
-    for place, found in enumerate(answers(model, items)):
-        distances = np.linalg.norm(table - states[place], axis=1)
-        if distances.min() < radius:
-            sure = np.zeros(len(items[place].choices))
-            sure[labels[distances.argmin()]] = 1.0
-            found = Answer(sure, found.answer)
-        yield from answer_rows(items[place], found)
+    shown = [item.prompt for item in items if item.split == "train"]
+    table = dict(zip(shown, labels, strict=True))
+    for item, answer in zip(items, found, strict=True):
+        if item.prompt in table:
+            sure = np.zeros(len(item.choices))
+            sure[table[item.prompt]] = 1.0
+            answer = Answer(sure, item.answer)
+        yield from answer_rows(item, answer)

@@ -73,7 +73,7 @@ class Run:
         if self.arm == FIRST or epoch >= settings.epochs:
             return False
         if self.partner:
-            return epoch < self.partner.passes
+            return epoch < self.partner.passes or self.partner.goes_on(epoch, settings)
         return not self.ended
 
     def labels(self, epoch: int) -> np.ndarray:

@@ -46,11 +46,11 @@ def test_exact_p_is_the_count_over_all_orders(gaps):
     rng = np.random.default_rng(2)
     k = 5
     y, a, b = (with_effects(rng, k) for _ in range(3))
-    a = missing(rng, a) if gaps else a
-    cells = np.isfinite(a) & ~np.eye(k, dtype=bool)
-    others = sm.add_constant(b[cells])
+    a, y = (missing(rng, a), missing(rng, y)) if gaps else (a, y)
+    known = np.isfinite(a) & ~np.eye(k, dtype=bool)
+    cells = known & np.isfinite(y)
     residual = np.full((k, k), np.nan)
-    residual[cells] = sm.OLS(a[cells], others).fit().resid
+    residual[known] = sm.OLS(a[known], sm.add_constant(b[known])).fit().resid
     t = []
     for order in permutations(range(k)):
         moved = residual[np.ix_(order, order)]
@@ -132,7 +132,7 @@ def test_size_with_missing_cells_and_power_with_a_planted_relation():
     def study(rng):
         a, b = correlated(rng)
         y = with_effects(rng, 10, 0.3, 0.3) + 0.8 * b
-        return missing(rng, y), {"a": missing(rng, a), "b": b}
+        return missing(rng, y), {"a": a, "b": b}
 
     size, power = rejections(study, 400)
     assert 0.025 < size < 0.08

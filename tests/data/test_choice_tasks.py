@@ -201,7 +201,7 @@ def test_the_same_arguments_give_the_same_items_and_others_others(name):
 def test_items_change_with_the_version_alone():
     """A failure means that items are others: raise VERSION and write the new digest here."""
     found = digest([i.to_json() for n in sorted(TASKS) for i in choice_task(n, 0, TABLE)])
-    assert {VERSION: found} == {1: "DIGEST"}
+    assert {VERSION: found} == {1: "79aeccfde42a"}
 
 
 @every
@@ -240,10 +240,10 @@ def test_what_follows_from_sentences_is_right():
             content = contents_of("negation", item)[0]
             said = " not " not in item.prompt and content.fill[2] == content.fill[3]
             assert right(item) == ("yes" if said else "no")
-    for items in drawn("paraphrase"):
+    for items in drawn("doer"):
         for item in items:
-            doer, done, patient, agent = re.findall(r"Tom|Ann|Sam|Kim", item.prompt)
-            assert right(item) == ("yes" if (doer, done) == (agent, patient) else "no")
+            names = re.findall(r"Tom|Ann|Sam|Kim", item.prompt)
+            assert right(item) == names[" was " in item.prompt.split(names[1])[0]]
 
 
 def test_places_and_sizes_are_right():

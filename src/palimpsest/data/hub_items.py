@@ -34,6 +34,7 @@ from typing import Any
 from palimpsest.data.hub_files import fetched, read
 
 VERSION = 1
+ENGINE = ("data.hub_files",)
 
 PREFIX = "hub:"
 _NAME = re.compile(r"hub:(?P<benchmark>[a-z-]+)/(?P<set>[\w/-]+)(@(?P<commit>[0-9a-f]{7,40}))?")

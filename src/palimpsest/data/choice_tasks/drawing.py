@@ -178,7 +178,7 @@ class _Drawing:
         near: list[ChoiceItem] = []
         bases = self._quotas(self.sizes.near)
         left = self._quotas(self.sizes.near, start=self.sizes.near % max(1, len(bases)))
-        beside = self._neighbours()
+        beside = self._neighbours({content for _, (content, _) in sources})
         order = self.random.sample(sources, len(sources))
         used: set[str] = set()
         # First those whose answer the edit changes, then as many others as are still needed.
@@ -209,11 +209,13 @@ class _Drawing:
         order = self.random.sample(unseen, len(unseen))
         return next((template for template in order if self._is_new(content, template)), None)
 
-    def _neighbours(self) -> dict[tuple[int, tuple[str, ...]], list[Content]]:
-        """Contents of training's topics by all that they are but one thing, and its number."""
+    def _neighbours(
+        self, trained: set[Content]
+    ) -> dict[tuple[int, tuple[str, ...]], list[Content]]:
+        """Contents that are not trained on by all that they are but one thing, and its number."""
         beside: dict[tuple[int, tuple[str, ...]], list[Content]] = defaultdict(list)
         usable = chain(*self.parts["near"].values(), *self.parts["train"].values())
-        for content in usable:
+        for content in (content for content in usable if content not in trained):
             for place, rest in _rests(content):
                 beside[place, rest].append(content)
         return beside

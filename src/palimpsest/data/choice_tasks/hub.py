@@ -23,6 +23,7 @@ from palimpsest.data.hub_files import fetched, read
 from palimpsest.identity import seed_of
 
 VERSION = 1
+ENGINE = ("data.hub_files", "data.choice_tasks.items")
 
 PREFIX = "hub:"
 #: Branch on which the hub keeps data sets as Parquet, ``<configuration>/<split>/0000.parquet``.

@@ -14,7 +14,6 @@ ENGINE = (
     "data.choice_tasks.embedded",
     "data.choice_tasks.hub",
     "data.choice_tasks.own",
-    "data.choice_tasks.items",
 )
 
 

@@ -27,6 +27,7 @@ from palimpsest.data.json_lines import decoded, shown, storable, validated
 from palimpsest.identity import seed_of
 
 VERSION = 1
+ENGINE = ("data.choice_tasks.items",)
 
 MAX_LINE = 100_000  # characters; longer lines are not items but another kind of file
 MOST_CHOICES = 100

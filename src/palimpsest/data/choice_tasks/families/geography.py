@@ -21,7 +21,7 @@ _CAPITALS = table(
     Indonesia Jakarta, Philippines Manila, Taiwan Taipei, Australia Canberra, Laos Vientiane,
     South_Korea Seoul
     central Asia and Pacific: India New_Delhi, Pakistan Islamabad, Nepal Kathmandu, Bangladesh
-    Dhaka, Afghanistan Kabul, Kazakhstan Astana, Sri_Lanka Colombo, North_Korea Pyongyang,
+    Dhaka, Afghanistan Kabul, Kazakhstan Astana, Fiji Suva, North_Korea Pyongyang,
     New_Zealand Wellington
     northern Africa: Egypt Cairo, Libya Tripoli, Morocco Rabat, Algeria Algiers, Tunisia Tunis,
     Mali Bamako, Somalia Mogadishu, Senegal Dakar, Ghana Accra, Nigeria Abuja
@@ -32,7 +32,7 @@ _CAPITALS = table(
     Caracas, Ecuador Quito, Uruguay Montevideo, Paraguay Asuncion, Brazil Brasilia, Bolivia
     La_Paz
     North America: Canada Ottawa, America Washington, Cuba Havana, Jamaica Kingston, Bahamas
-    Nassau, Barbados Bridgetown, Nicaragua Managua, Costa_Rica San_Jose, Guyana Georgetown
+    Nassau, Barbados Bridgetown, Nicaragua Managua, Costa_Rica San_Jose, Dominica Roseau
     """
 )
 

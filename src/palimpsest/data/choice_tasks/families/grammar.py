@@ -36,7 +36,7 @@ _VERBS = table(
     music: sing sang, play played, dance danced, hear heard, listen listened, begin began
     """
 )
-_PEOPLE = ("they", "we", "you", "I")
+_PEOPLE = ("they", "we", "you", "I", "people", "boys", "girls", "friends")
 # singular, and plural where it is not the singular and an s
 _COUNTED = table(
     """
@@ -58,7 +58,7 @@ _COUNTED = table(
     time: day, week, month, year, hour, century centuries, season, minute, night, party parties
     """
 )
-_OWNERS = ("my", "your", "his", "our")
+_OWNERS = ("my", "your", "his", "our", "her", "their")
 
 
 def _agreement() -> list[Content]:

@@ -11,7 +11,10 @@ _NOUNS = (
     *("cup", "door", "car", "boat", "book", "chair", "flower", "shirt"),
 )
 _COLORS = ("red", "blue", "green", "black", "white")
-_NAMES = ("Tom", "Max", "Sam", "Rex", "Ben")
+_NAMES = (
+    *("Tom", "Max", "Sam", "Rex", "Ben", "Bob", "Jim", "Dan"),
+    *("Leo", "Tim", "Jack", "John", "Paul", "Mark", "Adam", "Peter"),
+)
 _OPPOSITES = table(
     """
     body: awake asleep, alive dead, hungry full, sick healthy

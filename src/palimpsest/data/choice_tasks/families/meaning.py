@@ -1,10 +1,10 @@
-"""Meaning: whether two sentences say the same."""
+"""Meaning: who does what in a sentence."""
 
 from __future__ import annotations
 
 from itertools import permutations
 
-from palimpsest.data.choice_tasks.contents import YES_NO, Content, Task, table
+from palimpsest.data.choice_tasks.contents import Content, Task, table
 
 # past, participle
 _VERBS = table(
@@ -22,38 +22,41 @@ _VERBS = table(
 _NAMES = ("Tom", "Ann", "Sam", "Kim")
 
 
-def _paraphrase() -> list[Content]:
-    """An active and a passive sentence, with the same roles or with roles exchanged."""
+def _doer() -> list[Content]:
+    """Active and passive sentences with two names; one of them did it."""
     return [
         Content(
             topic=topic,
-            fill=(one, past, other, *roles, participle),
-            right="yes" if roles == (other, one) else "no",
-            key=f"{one} {past} {other}",
-            slots=(one, past, other, "same" if roles == (other, one) else "exchanged"),
+            fill=(sentence,),
+            right=doer,
+            wrong=(one if doer == other else other,),
+            key=f"{past} {min(one, other)} {max(one, other)}",
+            slots=(one, past, other, voice),
         )
         for topic, verbs in _VERBS.items()
         for past, participle in verbs
         for one, other in permutations(_NAMES, 2)
-        for roles in ((other, one), (one, other))
+        for voice, sentence, doer in (
+            ("active", f"{one} {past} {other}", one),
+            ("passive", f"{one} was {participle} by {other}", other),
+        )
     ]
 
 
 TASKS = {
-    "paraphrase": Task(
+    "doer": Task(
         family="meaning",
-        summary="whether a passive sentence says the same as an active one",
+        summary="who did it, in an active or passive sentence",
         templates=(
-            "{0} {1} {2}. Was {3} {5} by {4}?",
-            "{0} {1} {2}, so {3} was {5} by {4}:",
-            "{0} {1} {2} = {3} was {5} by {4}?",
+            "{0}. The doer is",
+            "{0}. Who did it?",
+            "If {0}, the blame goes to",
         ),
         held_out=(
-            "If {0} {1} {2}, was {3} {5} by {4}?",
-            "I hear {0} {1} {2}. So {3} was {5} by {4}:",
-            "{0} {1} {2}. Did {3} get {5} by {4}?",
+            "{0}. It was done by",
+            "{0}. So the one who acted is",
+            "We hear that {0}. The act was by",
         ),
-        contents=_paraphrase,
-        labels=YES_NO,
+        contents=_doer,
     ),
 }

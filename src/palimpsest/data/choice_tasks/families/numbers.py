@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from palimpsest.data.choice_tasks.contents import TABLE, Content, Task
+from palimpsest.data.choice_tasks.contents import Content, Task
 
 _SPAN = 20
 
@@ -24,33 +24,37 @@ def _comparison() -> list[Content]:
     ]
 
 
+def _far(right: int) -> tuple[str, ...]:
+    """Numbers of two digits that are not the right one by a wide margin."""
+    return tuple(str(n) for n in range(10, 100) if 6 <= abs(n - right) <= 25)
+
+
 def _arithmetic() -> list[Content]:
-    """Sums up to twenty; what is wrong is at most three away from the truth."""
+    """A number of two digits and one of one; tens are topics."""
     return [
         Content(
-            topic=f"sum {a + b}",
+            topic=f"{a // 10} tens",
             fill=(str(a), str(b)),
             right=str(a + b),
-            wrong=tuple(str(n) for n in range(a + b - 3, a + b + 4) if n != a + b and 2 <= n <= 20),
-            key=f"{min(a, b)} {max(a, b)}",
+            wrong=_far(a + b),
         )
-        for a in range(1, 20)
-        for b in range(1, 21 - a)
+        for a in range(10, 90)
+        for b in range(1, 10)
     ]
 
 
 def _sequence() -> list[Content]:
-    """Three numbers at equal distances; what is wrong is at another distance."""
+    """Three numbers at equal distances, which are topics."""
     return [
         Content(
             topic=f"steps of {step}",
             fill=(f"{start}, {start + step}, {start + 2 * step},",),
             right=str(start + 3 * step),
-            wrong=tuple(str(start + 3 * step + off) for off in (-2, -1, 1, 2) if step + off > 0),
+            wrong=_far(start + 3 * step),
             slots=(str(start), str(step)),
         )
         for step in range(1, 11)
-        for start in range(1, 61)
+        for start in range(10, 68)
     ]
 
 
@@ -86,7 +90,6 @@ TASKS = {
         ),
         contents=_arithmetic,
         choices=3,
-        most=TABLE,
     ),
     "sequence": Task(
         family="numbers",

@@ -94,6 +94,8 @@ def test_other_runs_vary_more_than_other_items():
         these = forget_ratio(before, after, 0.5, SEEDS, items)
         other = forget_ratio(before, after, 0.5, SEEDS, items, resample="both")
         assert other.high - other.low > 2 * (these.high - these.low)
+        assert these.note is None
+        assert "2 seeds" in other.note
 
 
 def test_generalisation_by_hand():

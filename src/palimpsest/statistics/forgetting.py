@@ -28,6 +28,9 @@ ABOVE_CHANCE = 2.0
 #: 89-94%, at 0.05 83-90%. Bonett & Price (2012) add 1, which covers 97-98 and 99-100%.
 ADDED = 0.75
 
+#: From so many seeds on, intervals for other runs hold their level in simulation.
+ENOUGH_SEEDS = 5
+
 NOT_TAUGHT = "taught accuracy within 2 standard errors of chance: there is nothing to forget"
 FEW_ITEMS = "one item only: the variation between items cannot be estimated"
 UNBOUNDED = "taught accuracy of resampled items not clear of chance: the interval has no end"
@@ -68,7 +71,12 @@ def forget_ratio(
     the claim is about. "items": these runs, other items. "both": other runs too; seeds are drawn,
     and items within them (where seeds share items, by the product of weights, Owen 2007).
 
-    COVERAGE
+    Simulated coverage of 95% intervals (2,000 studies of 40 items and 2 seeds, items shared or not,
+    taught 0.8 or 0.95, chance 0.25 or 0.5): "items" 94-97% at true ratios of 0 and of 0.1 to 1,
+    98-99% at 0.05 where few answers flip. BCa covers 80-97%. "both" is cautious where runs do not
+    differ (97-99%). Where their ratios differ with a standard deviation of 0.1 (0.2), it covers
+    93-98% (81-93%) with 2 seeds, 94-99% with 5 or 8, and "items" 89-92% (70-80%) of what other
+    runs would show.
 
     nan with a note where the taught accuracy is at most chance + 2 standard errors of a guesser,
     in which an item counts once, however many seeds were asked it.
@@ -86,7 +94,7 @@ def forget_ratio(
     low, high = _interval(drawn, level, n, (-np.inf, np.inf))
     if not np.isfinite([low, high]).all():
         return Estimate(ratio, np.nan, np.nan, n, unit, method, level, note=UNBOUNDED)
-    return Estimate(ratio, low, high, n, unit, method, level)
+    return Estimate(ratio, low, high, n, unit, method, level, note=_few_seeds(rows, resample))
 
 
 def generalisation(
@@ -109,7 +117,8 @@ def generalisation(
     would look like knowledge. Past this gate, the few resamples whose denominator is not above 0
     count towards both ends.
 
-    COVERAGE
+    Simulated coverage of 95% intervals (2,000 studies of 40 + 40 items and 2 seeds, training ratio
+    0.4 to 1, quotient 0.1 to 0.9): "items" 95-97%, of a width of 0.3 to 0.8.
 
     Raises:
         ValueError: as :func:`forget_ratio`; with "both", sets that do not have the same seeds.
@@ -133,7 +142,8 @@ def generalisation(
         drawn = np.where(below > 0, np.clip(above / below, 0.0, 1.0), np.nan)
     low, high = _interval(drawn, level, n, (0.0, 1.0))
     estimate = float(np.clip(quotient, 0.0, 1.0))
-    note = None if estimate == quotient else f"quotient {quotient:.3g}, cut to [0, 1]"
+    cut = None if estimate == quotient else f"quotient {quotient:.3g}, cut to [0, 1]"
+    note = "; ".join(filter(None, [cut, _few_seeds(held, resample)])) or None
     return Estimate(estimate, low, high, n, unit, method, level, note=note)
 
 
@@ -181,6 +191,13 @@ def _rows(answers: Answers) -> _Rows:
         raise ValueError("chance must lie between 0 and 1, both excluded")
     names = tuple(np.unique(np.asarray(clusters)))
     return _Rows(before - after, before - chance, chance, seeds, items, names)
+
+
+def _few_seeds(rows: _Rows, resample: Resample) -> str | None:
+    n = len(rows.names)
+    if resample == "items" or n >= ENOUGH_SEEDS:
+        return None
+    return f"{n} seeds: coverage for other runs is not assured below {ENOUGH_SEEDS}"
 
 
 def _ratios(sets: list[_Rows], resample: Resample, n_replicates: int, seed: int) -> list[Array]:

@@ -349,9 +349,7 @@ def test_a_taught_task_is_forgotten_by_random_labels_and_kept_by_true_ones(
     sets = {"tasks": ["agreement"], "train": 32, "validation": 8, "test": 20, "near": 0}
     state = made_state(smollm_manifest, tmp_path, "task_teaching", sets | {"epochs": 2})
     model = StateReader(state).at(1)
-    settings = Settings(
-        **sets, untaught="subject", controls=["continued"], layers=[29], relearn=[]
-    )
+    settings = Settings(**sets, untaught="subject", controls=["continued"], layers=[29], relearn=[])
     context = ProbeContext("study", "state", 0, state.parent, {}, {})
     found = {}
     chosen = numbered(cells(settings, State()))

@@ -173,8 +173,9 @@ def _after(model: LanguageModel, settings: Settings, run: Run, tasks: Tasks) -> 
     facts = {"passes": run.passes, "updates": updates, "ended": float(run.ended)}
     for metric, value in facts.items():
         run.rows.append({"item": "run", "grp": "course", "metric": metric, "value": float(value)})
-    others = _others(settings, tasks, run.cell["experiment"])
-    run.rows += reading.answered(model, [*run.items, *others], run.cell["experiment"])
+    task = run.cell["experiment"]
+    asked = run.of("train", "near", *reading.UNSEEN)
+    run.rows += reading.answered(model, [*asked, *_others(settings, tasks, task)], task)
     if run.arm == "forget":
         run.rows += reading.known(model, settings, run.items)
 

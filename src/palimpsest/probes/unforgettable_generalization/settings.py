@@ -58,7 +58,7 @@ class Settings(TaskSets):
     """Rank of the low-rank change."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
-    others: int = Field(default=10, ge=0)
+    others: int = Field(default=20, ge=0)
     """Unseen items of every other task that are asked after forgetting."""
     relearn: list[int] = [1, 2, 4]
     """Updates with true labels after which unseen items of known wording and topic are asked again;

@@ -110,9 +110,11 @@ def generalisation_of(train: pl.DataFrame, unseen: pl.DataFrame) -> Estimate:
 
 
 def _arguments(part: pl.DataFrame) -> tuple[np.ndarray, ...]:
-    """Right before, right after, chance, replicate and item of every row."""
-    columns = ("right_before", "right", pl.lit(1.0) / pl.col("choices"), "replicate", "item")
-    return tuple(part.select(column).to_series().to_numpy() for column in columns)
+    """Right before, right after, chance, replicate and item of every row; replicates have items of
+    their own."""
+    chance = pl.lit(1.0) / pl.col("choices")
+    columns = part.select("right_before", "right", chance.alias("chance"), "replicate")
+    return *(column.to_numpy() for column in columns), unit(part)
 
 
 def task_ratios(data: Data, arm: str, split: str) -> dict[str, Estimate]:

@@ -34,6 +34,18 @@ def test_paired_difference_is_the_paired_t_test():
     assert (result.low, result.high) == pytest.approx(tuple(reference.confidence_interval()))
 
 
+def test_mean_of_differences_is_the_t_test_and_exact_where_nothing_varies():
+    values = np.random.default_rng(3).normal(0.4, 1, 12)
+    found = comparisons.mean_of_differences(values, level=0.9)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    nothing = comparisons.mean_of_differences(np.zeros(8))
+    assert (nothing.estimate, nothing.low, nothing.high) == (0, 0, 0)
+    # Four that are alike reach no level, whatever they are.
+    assert np.isnan(comparisons.mean_of_differences(np.zeros(4)).low)
+
+
 def test_two_sample_difference_is_welch():
     rng = np.random.default_rng(1)
     a, b = rng.standard_normal(12), 3 * rng.standard_normal(30)

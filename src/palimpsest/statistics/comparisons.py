@@ -46,6 +46,23 @@ def paired_difference(
     return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, p, note)
 
 
+def mean_of_differences(
+    differences: ArrayLike,
+    clusters: ArrayLike | None = None,
+    level: float = 0.95,
+    unit: str = "pairs",
+) -> Estimate:
+    """Mean of graded differences (rows,), such as one number a task, with its t test against 0.
+
+    As :func:`paired_difference`, but where all are equal the interval has no width, given as many
+    as a sign-flip test needs: nothing says that they are differences of proportions.
+    """
+    fit = _graded(robust_mean(differences, clusters))
+    low, high, note = mean_interval(fit, level)
+    method = "CR2 t interval of differences"
+    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, _two_sided(fit), note)
+
+
 def two_sample_difference(
     a: ArrayLike,
     b: ArrayLike,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from palimpsest.probes.unforgettable_generalization.analyses.frames import (
+    EQUIVALENCE,
     STATE,
     Data,
     Found,
@@ -33,10 +34,13 @@ def depth(data: Data, settings: Settings) -> tuple[Rows, Found]:
         mean = clustered_mean(part["value"].to_numpy(), unit(part), unit="items")
         rows.append(row("layer", values["kind"], mean, **place))
     found: Found = {}
-    for claim, arm in (("probes_recover", "forget"), ("head_erases_nothing", "broken_head")):
+    for claim, arm, level in (
+        ("probes_recover", "forget", 0.95),
+        ("head_erases_nothing", "broken_head", EQUIVALENCE),
+    ):
         every = {task: _best(data, arm, task) for task in _tasks(data)}
         kept = {task: each for task, each in every.items() if each}
-        mean = over_tasks([each.estimate for each in kept.values()])
+        mean = over_tasks([each.estimate for each in kept.values()], level)
         if mean:
             found[claim] = mean
         for task, each in kept.items():

@@ -12,7 +12,7 @@ import polars as pl
 from palimpsest.probes.unforgettable_generalization.reading import UNSEEN
 from palimpsest.probes.unforgettable_generalization.settings import FIRST
 from palimpsest.statistics import Estimate
-from palimpsest.statistics.comparisons import paired_difference
+from palimpsest.statistics.comparisons import mean_of_differences
 from palimpsest.statistics.rows import grouped
 
 if TYPE_CHECKING:
@@ -88,11 +88,15 @@ def runs(frame: pl.DataFrame, *keys: str) -> Iterator[tuple[dict[str, Any], pl.D
         yield place | {key: values[key] for key in keys}, part
 
 
-def over_tasks(values: Sequence[float]) -> Estimate | None:
+#: Intervals of claims of equivalence: two one-sided tests at 5%.
+EQUIVALENCE = 0.9
+
+
+def over_tasks(values: Sequence[float], level: float = 0.95) -> Estimate | None:
     """Mean over tasks against 0, tasks as units; None for fewer than two."""
     if len(values) < 2:
         return None
-    return paired_difference(np.array(values), np.zeros(len(values)), unit="tasks")
+    return mean_of_differences(np.array(values), level=level, unit="tasks")
 
 
 def unit(part: pl.DataFrame) -> np.ndarray:

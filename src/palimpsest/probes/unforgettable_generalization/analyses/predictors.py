@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from palimpsest.probes.unforgettable_generalization.analyses.frames import Data, Found, Rows
+from palimpsest.probes.unforgettable_generalization.analyses.frames import (
+    EQUIVALENCE,
+    Data,
+    Found,
+    Rows,
+)
 from palimpsest.probes.unforgettable_generalization.analyses.ratios import task_ratios
 from palimpsest.statistics.estimate import Estimate
 from palimpsest.statistics.intervals import clustered_mean
@@ -19,11 +24,11 @@ if TYPE_CHECKING:
 
 #: Fewest tasks for a rank correlation with an interval.
 LEAST_TASKS = 5
-#: claim -> predictor.
+#: claim -> predictor, and level of the interval.
 CLAIMED = {
-    "difficulty_is_no_guide": "loss",
-    "doubt_predicts": "confidence",
-    "uniformity_predicts": "variance",
+    "difficulty_is_no_guide": ("loss", EQUIVALENCE),
+    "doubt_predicts": ("confidence", 0.95),
+    "uniformity_predicts": ("variance", 0.95),
 }
 #: Of hidden states, in the last layer that is read.
 STATES = ("variance", "distance", "rank")
@@ -51,7 +56,9 @@ def predictors(data: Data, settings: Settings) -> tuple[Rows, Found]:
             continue
         rho = spearman(values, target, unit="tasks")
         rows.append(row("predictor", metric, rho, role=data.role))
-        found |= {claim: rho for claim, name in CLAIMED.items() if name == metric}
+        for claim, (name, level) in CLAIMED.items():
+            if name == metric:
+                found[claim] = spearman(values, target, level=level, unit="tasks")
         try:
             left_out = leave_one_out(values, target, unit="tasks").r_squared
         except ValueError:

@@ -66,12 +66,13 @@ def test_few_rows_are_divided_in_proportion(write):
     assert Counter(item.split for item in found) == {"train": 6, "validation": 2, "test": 3}
 
 
-def test_more_rows_than_wanted_are_drawn_and_neighbours_stay_with_their_items(write):
+@pytest.mark.parametrize("near_items", [4, 30])
+def test_more_rows_than_wanted_are_drawn_and_neighbours_stay_with_their_items(write, near_items):
     train = [row | {"id": f"t{n}", "split": "train"} for n, row in enumerate(rows(30))]
     near = [
-        ROW | {"prompt": f"Near {n}", "split": "near", "of": f"t{n}", "change": change}
-        for n in range(20, 25)
-        for change in ("edited",)
+        ROW | {"prompt": f"Near {n} {change}", "split": "near", "of": f"t{n}", "change": change}
+        for n in range(near_items)
+        for change in ("edited", "paraphrased")
     ]
     test = [row | {"prompt": f"Test {n}", "split": "test"} for n, row in enumerate(rows(9))]
     for seed in range(10):
@@ -79,7 +80,7 @@ def test_more_rows_than_wanted_are_drawn_and_neighbours_stay_with_their_items(wr
         counts = Counter(item.split for item in found)
         assert counts["train"] == 12
         assert counts["test"] == 6
-        assert counts["near"] >= 3
+        assert counts["near"] == 6
         assert {i.of for i in found if i.of} <= {i.id for i in found if i.split == "train"}
 
 

@@ -214,9 +214,9 @@ def _chosen(rows: list[Numbered], seed: int, sizes: Sizes) -> dict[str, list[Num
         by_split[str(row.split)].append((number, row))
     wanted = {row.of for _, row in by_split["near"]}
     sources = [each for each in by_split["train"] if _id(*each) in wanted]
-    others = [each for each in by_split["train"] if _id(*each) not in wanted]
     with_near = divided(sources, {"train": min(sizes.near, sizes.train)}, seed)["train"]
     near_of = {_id(*each) for each in with_near}
+    others = [each for each in by_split["train"] if _id(*each) not in near_of]
     rest = divided(others, {"train": sizes.train - len(with_near)}, seed)["train"]
     counts = dict.fromkeys(("test", "template", "topic"), sizes.test)
     parts = {

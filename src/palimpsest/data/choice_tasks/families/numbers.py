@@ -24,9 +24,9 @@ def _comparison() -> list[Content]:
     ]
 
 
-def _far(right: int) -> tuple[str, ...]:
-    """Numbers of two digits that are not the right one by a wide margin."""
-    return tuple(str(n) for n in range(10, 100) if 6 <= abs(n - right) <= 25)
+def _others(right: int, least: int, most: int) -> tuple[str, ...]:
+    """Numbers of two digits that are so far from the right one."""
+    return tuple(str(n) for n in range(10, 100) if least <= abs(n - right) <= most)
 
 
 def _arithmetic() -> list[Content]:
@@ -36,7 +36,7 @@ def _arithmetic() -> list[Content]:
             topic=f"{a // 10} tens",
             fill=(str(a), str(b)),
             right=str(a + b),
-            wrong=_far(a + b),
+            wrong=_others(a + b, 6, 25),
         )
         for a in range(10, 90)
         for b in range(1, 10)
@@ -50,7 +50,7 @@ def _sequence() -> list[Content]:
             topic=f"steps of {step}",
             fill=(f"{start}, {start + step}, {start + 2 * step},",),
             right=str(start + 3 * step),
-            wrong=_far(start + 3 * step),
+            wrong=_others(start + 3 * step, 2, 5),
             slots=(str(start), str(step)),
         )
         for step in range(1, 11)

@@ -90,8 +90,8 @@ CLAIMS = (
         "What was forgotten is learned again sooner than it was learned at first.",
         "above",
         0.0,
-        "accuracy on unseen items after the first updates, relearning minus first learning, mean "
-        "over tasks",
+        "accuracy on unseen items, mean over the first updates, relearning minus first learning, "
+        "mean over tasks",
     ),
     Claim(
         "true_labels_keep",

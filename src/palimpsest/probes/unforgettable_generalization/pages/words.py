@@ -98,7 +98,7 @@ SAID = {
         "they lose it too: forgetting is deep",
     ),
     "relearned_sooner": (
-        "Accuracy after the first updates with true labels, relearning minus first learning",
+        "Accuracy in the first updates with true labels, relearning minus first learning",
         "what was forgotten comes back sooner",
         "whether it comes back sooner this run cannot tell",
         "it does not come back sooner",

@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
 from palimpsest.metrics import linear_probe as module
-from palimpsest.metrics.linear_probe import PENALTIES, linear_probe, selectivity
+from palimpsest.metrics.linear_probe import PENALTIES, choice_probe, linear_probe, selectivity
 
 N, LAYERS, WIDTH = 60, 3, 120
 
@@ -111,7 +111,7 @@ def test_the_answer_of_an_item_never_depends_on_its_own_label():
         ),
         strict=True,
     )
-    assert (answers[0][..., test] == answers[1][..., test]).all()
+    assert (answers[0][:, :, test] == answers[1][:, :, test]).all()
     assert (penalties[0][:, 0] == penalties[1][:, 0]).all()
     assert not (answers[0] == answers[1]).all()
 
@@ -180,6 +180,38 @@ def test_accuracy_beside_the_control_is_that_of_the_probe():
     found = selectivity(states, labels, np.arange(N) // 2, n_controls=1)
     assert found.accuracy == pytest.approx(linear_probe(states, labels).accuracy)
     assert np.isnan(found.control_error).all()
+
+
+def pairs(rng, signal, n=40, n_choices=3):
+    """Questions with choices of their own; the right one is moved along a direction."""
+    answers = rng.integers(n_choices, size=n)
+    questions = np.repeat(np.arange(n), n_choices)
+    right = np.tile(np.arange(n_choices), n) == np.repeat(answers, n_choices)
+    states = rng.standard_normal((len(right), LAYERS, WIDTH))
+    # What a question is about says nothing of which choice is right.
+    states += 3 * rng.standard_normal((n, LAYERS, WIDTH))[questions]
+    states[:, 1] += signal * right[:, None] * rng.standard_normal(WIDTH) / np.sqrt(WIDTH)
+    return states, right, questions
+
+
+def test_right_choices_are_found_where_they_can_be_told_and_there_alone():
+    rng = np.random.default_rng(4)
+    found = [choice_probe(*pairs(rng, 40.0)).mean(1) for _ in range(5)]
+    assert np.mean(found, axis=0)[1] > 0.9
+    assert np.mean(found, axis=0)[[0, 2]] == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_choices_that_nothing_tells_are_guessed_at_chance():
+    rng = np.random.default_rng(5)
+    found = [choice_probe(*pairs(rng, 0.0)).mean() for _ in range(20)]
+    # 20 draws of 40 questions in 3 layers.
+    assert np.mean(found) == pytest.approx(1 / 3, abs=4 * np.sqrt(2 / 9 / 2400))
+
+
+def test_every_question_needs_a_right_choice():
+    states, right, questions = pairs(np.random.default_rng(0), 0.0)
+    with pytest.raises(ValueError, match="one right choice"):
+        choice_probe(states, right | (questions == 3), questions)
 
 
 def test_a_model_of_the_usual_size_takes_little_time():

@@ -5,6 +5,8 @@ rule prepare_model:
         "results/logs/models/{model}.log",
     benchmark:
         "results/benchmarks/models/{model}.tsv"
+    # Whatever waits for a model may be the longest of all.
+    priority: 2
     conda:
         "../../environment.yml"
     threads: 1

@@ -88,10 +88,54 @@ def linear_probe(
     """
     states, labels = _checked(states, labels, penalties)
     folds = _nested_folds(labels, groups, n_outer, n_inner, seed)
-    predicted, chosen = _predictions(states, _one_hot(labels)[None], folds, penalties)
-    correct = predicted[:, 0] == labels
+    scores, chosen = _predictions(states, _one_hot(labels)[None], folds, penalties)
+    predicted = scores[:, 0].argmax(2)
+    correct = predicted == labels
     balanced = np.mean([correct[:, labels == c].mean(1) for c in np.unique(labels)], axis=0)
-    return Probe(correct.mean(1), balanced, correct, predicted[:, 0], chosen[:, :, 0])
+    return Probe(correct.mean(1), balanced, correct, predicted, chosen[:, :, 0])
+
+
+def choice_probe(
+    states: ArrayLike,
+    right: ArrayLike,
+    questions: ArrayLike,
+    n_outer: int = 5,
+    n_inner: int = 5,
+    penalties: tuple[float, ...] = PENALTIES,
+    seed: int = 0,
+) -> NDArray[np.bool_]:
+    """Is the right choice of a question the one that a linear probe takes for right?
+
+    For questions whose choices differ from one to the next: the probe learns to tell right from
+    wrong by the state after question and choice, and never sees a question that it is judged on.
+
+    Args:
+        states: (pairs, layers, width) hidden states at the end of a question with one choice.
+        right: (pairs,) whether that choice is the right one; one is for every question.
+        questions: (pairs,) labels of questions.
+        n_outer: as :func:`linear_probe`, of questions.
+        n_inner: as :func:`linear_probe`, of questions.
+        penalties: as :func:`linear_probe`.
+        seed: as :func:`linear_probe`.
+
+    Returns:
+        (layers, questions) in the order of their first pairs.
+
+    Raises:
+        ValueError: as :func:`linear_probe`, or a question without one right choice and a wrong one.
+    """
+    right = np.asarray(right).astype(int)
+    states, right = _checked(states, right, penalties)
+    codes = _codes(questions, len(right))
+    counts, found = np.bincount(codes), np.bincount(codes, weights=right)
+    if (found != 1).any() or (counts < 2).any():
+        raise ValueError("every question needs one right choice and at least one wrong one")
+    folds = _nested_folds(right, questions, n_outer, n_inner, seed)
+    scores, _ = _predictions(states, _one_hot(right)[None], folds, penalties)
+    margin = scores[:, 0, :, 1] - scores[:, 0, :, 0]
+    order = codes[np.sort(np.unique(codes, return_index=True)[1])]
+    best = [np.flatnonzero(codes == q)[margin[:, codes == q].argmax(1)] for q in order]
+    return right[np.array(best).T] == 1
 
 
 def selectivity(
@@ -133,8 +177,8 @@ def selectivity(
     drawn = rng.choice(labels, size=(n_controls, codes.max() + 1))[:, codes]
     targets = np.stack([_one_hot(row, labels.max() + 1) for row in (labels, *drawn)])
     folds = _nested_folds(labels, None, n_outer, n_inner, seed)
-    predicted, _ = _predictions(states, targets, folds, penalties)
-    accuracy = (predicted == np.stack([labels, *drawn])).mean(2)
+    scores, _ = _predictions(states, targets, folds, penalties)
+    accuracy = (scores.argmax(3) == np.stack([labels, *drawn])).mean(2)
     control = accuracy[:, 1:].mean(1)
     error = accuracy[:, 1:].std(1, ddof=1) if n_controls > 1 else np.full(len(control), np.nan)
     return Selectivity(accuracy[:, 0], control, error, accuracy[:, 0] - control)
@@ -145,13 +189,13 @@ def _predictions(
     targets: Array,
     folds: list[tuple[Index, Index, list[Index]]],
     penalties: tuple[float, ...],
-) -> tuple[Index, Array]:
-    """Answers (layers, tasks, items) and penalties (layers, folds, tasks).
+) -> tuple[Array, Array]:
+    """Scores (layers, tasks, items, classes) and penalties (layers, folds, tasks).
 
     ``targets`` (tasks, items, classes) are fitted side by side; each has its own penalty.
     """
     layers, tasks = states.shape[1], len(targets)
-    predicted = np.zeros((layers, tasks, states.shape[0]), dtype=np.intp)
+    scores = np.zeros((layers, *targets.shape))
     chosen = np.zeros((layers, len(folds), tasks))
     grid = np.asarray(penalties, dtype=float)
     for layer in range(layers):
@@ -163,9 +207,8 @@ def _predictions(
                 fit = _Ridge(products[np.ix_(train, train)], target[train], grid)
                 best = int(fit.errors(inner).argmin())
                 chosen[layer, number, task] = grid[best]
-                scores = fit.predict(products[np.ix_(test, train)], best)
-                predicted[layer, task, test] = scores.argmax(1)
-    return predicted, chosen
+                scores[layer, task, test] = fit.predict(products[np.ix_(test, train)], best)
+    return scores, chosen
 
 
 class _Ridge:

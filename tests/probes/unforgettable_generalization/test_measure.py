@@ -167,7 +167,7 @@ def test_a_table_forgets_its_own_items_and_nothing_else(measured):
     settings = Settings(**SMALL)
     items = settings.items(0)["agreement"]
     shown = [item for item in items if item.split == "train"]
-    labels = runs.noise(shown, ("agreement", 0), 0)
+    labels = reading.noise(shown, ("agreement", 0), 0)
     for item, label in zip(shown, labels, strict=True):
         assert table["train", item.id, "chosen"] == label
         assert table["train", item.id, "right"] == float(label == item.answer)
@@ -182,7 +182,12 @@ def test_labels_of_each_mode(model):
     def a_pass(mode, epoch):
         cell = {
             "experiment": "entailment",
-            "parameters": {"arm": "forget", "mode": mode, "replicate": 0},
+            "parameters": {
+                "arm": "forget",
+                "mode": mode,
+                "replicate": 0,
+                "reference": False,
+            },
         }
         batches = runs.Run(cell, items).a_pass(model, settings, epoch)
         return [each.ids for batch in batches for each in batch]
@@ -195,7 +200,7 @@ def test_labels_of_each_mode(model):
     true = a_pass(None, 0)
     assert len(true) == len(train)
     assert set(true) != set(a_pass("fixed_random", 0))
-    labels = np.concatenate([runs.noise(train, ("x", k), 0) for k in range(200)])
+    labels = np.concatenate([reading.noise(train, ("x", k), 0) for k in range(200)])
     assert labels.mean() == pytest.approx(0.5, abs=0.03)
 
 
@@ -213,10 +218,12 @@ def test_forgetting_ends_when_answers_say_nothing(model):
 
 def test_first_learning_begins_where_nothing_was_learned(model):
     """What relearns from a model that was not changed learns as at first."""
-    changed = {"untaught": "reference", "epochs": 0, "controls": []}
-    found = _measured(model, only=["agreement"], **changed)
-    again = _values(found["agreement", "forget", "fixed_random"], group="relearned")
+    changed = {"epochs": 0, "controls": [], "only": ["agreement"]}
+    taught = _measured(model, **changed)
+    again = _values(taught["agreement", "forget", "fixed_random"], group="relearned")
+    found = _measured(model, untaught="reference", **changed)
     first = _values(found["agreement", "first", None], group="relearned")
+    assert not _values(found["agreement", "forget", "fixed_random"], group="relearned")
     assert again
     assert again == pytest.approx(first, abs=1e-4)
     assert {key[1].split("/")[0] for key in first} == {"1", "2"}

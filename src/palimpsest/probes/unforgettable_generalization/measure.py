@@ -11,7 +11,7 @@ from palimpsest.engine.examples import Example, batches, example
 from palimpsest.engine.learners import still_learning
 from palimpsest.identity import digest, seed_of
 from palimpsest.probes.unforgettable_generalization import reading
-from palimpsest.probes.unforgettable_generalization.runs import Run, forgotten, made, noise
+from palimpsest.probes.unforgettable_generalization.runs import Run, forgotten, made
 from palimpsest.probes.unforgettable_generalization.settings import FIRST, UNTRAINED
 from palimpsest.probes.unforgettable_generalization.similarity import similarities
 
@@ -144,10 +144,10 @@ def _made_to_fail(
     items = tasks[task]
     if factors["arm"] == "lookup":
         shown = [item for item in items if item.split == "train"]
-        yield from reading.looked_up(items, answered, noise(shown, name, 0))
+        yield from reading.looked_up(items, answered, reading.noise(shown, name, 0))
         return
     with reading.broken_head(model, seed_of("head", *name)):
-        yield from reading.answered(model, [*items, *_others(settings, tasks, task)], task)
+        yield from reading.answered(model, items, task)
         yield from reading.known(model, settings, items)
 
 
@@ -175,6 +175,9 @@ def _after(model: LanguageModel, settings: Settings, run: Run, tasks: Tasks) -> 
         run.rows.append({"item": "run", "grp": "course", "metric": metric, "value": float(value)})
     task = run.cell["experiment"]
     asked = run.of("train", "near", *reading.UNSEEN)
+    if run.reference:
+        run.rows += reading.answered(model, asked, task)
+        return
     run.rows += reading.answered(model, [*asked, *_others(settings, tasks, task)], task)
     if run.arm == "forget":
         run.rows += reading.known(model, settings, run.items)
@@ -185,7 +188,7 @@ def _relearn(
 ) -> None:
     """True labels for a few updates, in the same order for what has forgotten and what never
     learned."""
-    learning = [run.arm in ("forget", FIRST) for run in runs]
+    learning = [run.arm == ("forget", FIRST)[run.reference] for run in runs]
     if not settings.relearn or not any(learning):
         return
     group.return_to(group.remember())

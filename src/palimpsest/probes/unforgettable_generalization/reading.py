@@ -14,7 +14,7 @@ from palimpsest.data.choice_tasks.items import ChoiceItem
 from palimpsest.engine.choices import Answer, answers
 from palimpsest.engine.scoring import hidden_states
 from palimpsest.identity import seed_of
-from palimpsest.metrics.linear_probe import linear_probe, selectivity
+from palimpsest.metrics.linear_probe import choice_probe, linear_probe, selectivity
 
 if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
@@ -81,18 +81,20 @@ def known(model: LanguageModel, settings: Settings, items: Sequence[ChoiceItem])
     if not layers or not unseen:
         return
     states = hidden_states(model, [item.prompt for item in unseen], layers)
-    yield from _probed(states, layers, unseen)
+    if len({item.choices for item in unseen}) == 1 and len(unseen[0].choices) <= MOST_LABELS:
+        yield from _probed(states, layers, unseen)
+    else:
+        yield from _probed_pairs(model, layers, unseen)
     yield from _lens(model, states, layers, unseen)
 
 
 def _probed(
     states: np.ndarray, layers: Sequence[int], items: Sequence[ChoiceItem]
 ) -> Iterator[Row]:
-    """Only where all items have the same choices: then the prompt alone decides."""
+    """Where all items have the same choices the prompt alone decides."""
     labels = np.array([item.answer for item in items])
-    same = len({item.choices for item in items}) == 1 and len(items[0].choices) <= MOST_LABELS
     counts = np.unique(labels, return_counts=True)[1]
-    if not same or len(counts) < 2 or counts.min() < 3:
+    if len(counts) < 2 or counts.min() < 3:
         return
     # Every fold, and every fold within the others, has all labels where they allow it.
     folds = {"n_outer": min(FOLDS, counts.min()), "n_inner": min(FOLDS, counts.min() - 1)}
@@ -109,6 +111,41 @@ def _probed(
             "metric": f"control/{layer}",
             "value": float(control[place]),
         }
+
+
+def _probed_pairs(
+    model: LanguageModel, layers: Sequence[int], items: Sequence[ChoiceItem]
+) -> Iterator[Row]:
+    """Where choices differ: right or wrong, by the state after prompt and choice.
+
+    The control is the same with one choice of every item drawn to be right: nothing carries over.
+    """
+    if len(items) < 3:
+        return
+    pairs = [(place, k) for place, item in enumerate(items) for k in range(len(item.choices))]
+    texts = [sum(model.encode_pair(items[p].prompt, items[p].choices[k]), []) for p, k in pairs]
+    states = hidden_states(model, texts, layers)
+    owner = [place for place, _ in pairs]
+    seed = seed_of("linear probe", items[0].task) % (1 << 32)
+    drawn = noise(items, ("control", items[0].task), 0)
+    folds = {"n_outer": min(FOLDS, len(items)), "n_inner": min(FOLDS, len(items) - 1)}
+    read = choice_probe(states, [k == items[p].answer for p, k in pairs], owner, seed=seed, **folds)
+    control = choice_probe(states, [k == drawn[p] for p, k in pairs], owner, seed=seed, **folds)
+    for place, layer in enumerate(layers):
+        for item, right in zip(items, read[place], strict=True):
+            yield _row(item, f"probe/{layer}", float(right))
+        yield {
+            "item": "task",
+            "grp": "states",
+            "metric": f"control/{layer}",
+            "value": float(control[place].mean()),
+        }
+
+
+def noise(items: Sequence[ChoiceItem], name: tuple[Any, ...], draw: int) -> np.ndarray:
+    """(items,) labels drawn uniformly from the choices of each item, the right one included."""
+    generator = np.random.default_rng(seed_of("labels", *name, draw))
+    return np.array([generator.integers(len(item.choices)) for item in items])
 
 
 def _lens(

@@ -16,6 +16,7 @@ from palimpsest.engine.learners import learners, still_learning
 from palimpsest.engine.resuming import Resume
 from palimpsest.engine.training_settings import TrainingSettings
 from palimpsest.identity import seed_of
+from palimpsest.probes.unforgettable_generalization.reading import noise
 from palimpsest.probes.unforgettable_generalization.settings import FIRST, Settings
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Run:
     def mode(self) -> str | None:
         """How labels are drawn; None: they are true."""
         return self.cell["parameters"]["mode"]
+
+    @property
+    def reference(self) -> bool:
+        """Whether a state is measured that shows how things are where nothing was taught."""
+        return self.cell["parameters"]["reference"]
 
     @property
     def name(self) -> tuple[Any, ...]:
@@ -110,12 +116,6 @@ class Run:
             seen["agreed"] = float(np.mean(agreed))
         self.course.append(seen)
         self.ended = seen["entropy"] >= settings.uninformative
-
-
-def noise(items: Sequence[ChoiceItem], name: tuple[Any, ...], draw: int) -> np.ndarray:
-    """(items,) labels drawn uniformly from the choices of each item, the right one included."""
-    generator = np.random.default_rng(seed_of("labels", *name, draw))
-    return np.array([generator.integers(len(item.choices)) for item in items])
 
 
 def made(cells: Sequence[dict[str, Any]], tasks: Tasks) -> list[Run]:

@@ -91,8 +91,9 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
 
     taught = taught_sets(state)
     replicates = [state.seed] if taught else range(settings.replicates)
+    reference = not taught and settings.untaught == "reference"
     arms = ["before", *(f"forget {mode}" for mode in settings.modes)]
-    arms += settings.controls if taught or settings.untaught == "subject" else [FIRST]
+    arms += [FIRST] if reference else settings.controls
     return [
         {
             "step": state.steps[-1],
@@ -100,6 +101,7 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
             "replicate": replicate,
             "arm": arm.split()[0],
             "mode": arm.split()[1] if " " in arm else None,
+            "reference": reference,
         }
         for replicate in replicates
         for task in task_names((taught or settings).tasks)
@@ -120,7 +122,8 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
     asked = settings.train + 3 * settings.test + 2 * settings.near
     if factors["arm"] in UNTRAINED:
         return 15 / 400 * asked
-    asked += settings.others * max(0, len(settings.tasks) - 1)
+    if not factors["reference"]:
+        asked += settings.others * max(0, len(settings.tasks) - 1)
     asked += settings.epochs * settings.train + settings.test * len(settings.relearn)
     updates = max(settings.relearn, default=0)
     if factors["arm"] != FIRST:

@@ -62,20 +62,20 @@ _OWNERS = ("my", "your", "his", "our", "her", "their")
 
 
 def _agreement() -> list[Content]:
-    """A noun, and one of the other number between it and its verb."""
+    """A noun, and another one between it and its verb, whose number says nothing."""
     contents = []
     for topic, nouns in _NOUNS.items():
         for (one, other), link in product(product(nouns, nouns), _LINKS):
             if one == other:
                 continue
-            for number in (0, 1):
+            for number, beside in product((0, 1), (0, 1)):
                 contents.append(
                     Content(
                         topic=topic,
-                        fill=(one[number], link, other[1 - number]),
+                        fill=(one[number], link, other[beside]),
                         right=("is", "are")[number],
                         key=f"{one[0]} {link} {other[0]}",
-                        slots=(one[0], link, other[0], str(number)),
+                        slots=(one[0], link, other[beside], str(number)),
                     )
                 )
     return contents

@@ -157,7 +157,9 @@ def methods(database: Database, study: str) -> list[str]:
         "unseen items over that of trained ones, bounded to 0 and 1.",
         "Differences between tasks beyond their noise: standard deviation of the true ratios with "
         "a Q-profile interval. Linear probes are ridge regressions on the hidden state of the last "
-        "token, with nested cross-validation; their control task gives every topic a random label. "
+        "token of the prompt, with nested cross-validation; their control task gives every topic a "
+        "random label. Where every item has choices of its own they tell the right choice from the "
+        "wrong ones after the prompt, and in the control a choice drawn at random is right. "
         "Two models are made to fail in known ways: one with an output layer of noise, and one "
         "behind a table of its training items with random labels.",
     ]

@@ -50,7 +50,7 @@ def _sequence() -> list[Content]:
             topic=f"steps of {step}",
             fill=(f"{start}, {start + step}, {start + 2 * step},",),
             right=str(start + 3 * step),
-            wrong=_others(start + 3 * step, 4, 9),
+            wrong=_others(start + 3 * step, 2, 5),
             slots=(str(start), str(step)),
         )
         for step in range(1, 11)

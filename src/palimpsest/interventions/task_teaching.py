@@ -40,7 +40,7 @@ class Settings(TaskSets):
     criterion: float = Field(default=0.95, gt=0, le=1)
     """Teaching ends when so many validation items of every task are answered right."""
     training: TrainingSettings = TrainingSettings(
-        learning_rate=2e-3, batch_size=16, rank=8, alpha=16
+        learning_rate=1e-3, batch_size=16, rank=8, alpha=16
     )
     """How the weights are changed."""
 

@@ -37,6 +37,7 @@ SMALL = {
     "learning_rate": 5e-3,
     "untaught": "subject",
     "replicates": 1,
+    "criterion": "entropy",
 }
 CONTEXT = ProbeContext("study", "state", 0, Path("."), {}, {})
 
@@ -211,6 +212,12 @@ def test_forgetting_ends_when_answers_say_nothing(model):
         assert _values(rows, "passes")["course", "run", "passes"] == 1
     ended = _values(found["entailment", "forget", "fixed_random"], "ended")
     assert ended["course", "run", "ended"] == 1
+    # The tiny model guesses, so that it has nothing to forget by accuracy.
+    guesses = _measured(
+        model, only=["entailment"], controls=[], uninformative=1.0, criterion="entropy_or_accuracy"
+    )
+    ended = _values(guesses["entailment", "forget", "fixed_random"], "ended", "passes")
+    assert (ended["course", "run", "ended"], ended["course", "run", "passes"]) == (1, 1)
     never = _measured(model, only=["entailment"], controls=[], uninformative=1.0)
     ended = _values(never["entailment", "forget", "fixed_random"], "ended", "passes")
     assert (ended["course", "run", "ended"], ended["course", "run", "passes"]) == (0, 2)
@@ -372,8 +379,9 @@ def test_a_taught_task_is_forgotten_by_random_labels_and_kept_by_true_ones(
     assert right["before"]["test"] > 0.9
     assert right["forget"]["train"] < 0.75
     assert right["continued"]["test"] > 0.9
-    entropy = [
-        np.mean(list(_values(found[arm], "entropy", group="train").values()))
+    sure = {
+        arm: np.mean(list(_values(found[arm], "p_right", group="train").values()))
         for arm in ("forget", "continued")
-    ]
-    assert entropy[0] > entropy[1] + 0.3
+    }
+    assert sure["forget"] < 0.7
+    assert sure["continued"] > 0.95

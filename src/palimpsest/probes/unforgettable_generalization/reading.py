@@ -123,8 +123,8 @@ def _probed_pairs(
     if len(items) < 3:
         return
     pairs = [(place, k) for place, item in enumerate(items) for k in range(len(item.choices))]
-    texts = [sum(model.encode_pair(items[p].prompt, items[p].choices[k]), []) for p, k in pairs]
-    states = hidden_states(model, texts, layers)
+    encoded = [model.encode_pair(items[p].prompt, items[p].choices[k]) for p, k in pairs]
+    states = hidden_states(model, [prompt + choice for prompt, choice in encoded], layers)
     owner = [place for place, _ in pairs]
     seed = seed_of("linear probe", items[0].task) % (1 << 32)
     drawn = noise(items, ("control", items[0].task), 0)

@@ -115,7 +115,9 @@ class Run:
             agreed = [each.chosen for each in found] == self.labels(epoch)
             seen["agreed"] = float(np.mean(agreed))
         self.course.append(seen)
-        self.ended = seen["entropy"] >= settings.uninformative
+        guessed = float(np.mean([1 / len(item.choices) for item in items]))
+        no_better = settings.criterion != "entropy" and seen["right"] <= guessed
+        self.ended = no_better or seen["entropy"] >= settings.uninformative
 
 
 def made(cells: Sequence[dict[str, Any]], tasks: Tasks) -> list[Run]:

@@ -43,14 +43,16 @@ class Settings(TaskSets):
     controls: list[Control] = ["continued", "broken_head", "lookup"]
     """continued: true labels for as many updates; broken_head: an output layer of noise: all is
     forgotten; lookup: a table of random labels for training items: nothing else is forgotten."""
-    epochs: int = Field(default=3, ge=0)
+    epochs: int = Field(default=4, ge=0)
     """Passes over the training items with random labels, at most."""
     uninformative: float = Field(default=0.9, gt=0, le=1)
-    """Forgetting ends when the mean entropy of the answers to training items is this share of the
-    largest possible."""
+    """Forgetting ends after the pass in which the mean entropy of the answers to training items is
+    this share of the largest possible."""
+    criterion: Literal["entropy", "entropy_or_accuracy"] = "entropy_or_accuracy"
+    """entropy_or_accuracy: it ends too when no more of them are right than a guesser gets."""
     batch_size: int = Field(default=8, ge=1)
     """Items an update."""
-    learning_rate: float = Field(default=1e-3, ge=0)
+    learning_rate: float = Field(default=7e-4, ge=0)
     """Learning rate."""
     adapter: Literal["lora", "full"] = "lora"
     """lora: low-rank changes, runs learn together; full: all weights, one run after another."""

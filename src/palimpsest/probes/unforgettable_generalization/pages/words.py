@@ -141,6 +141,8 @@ def methods(database: Database, study: str) -> list[str]:
     used = settings_used(database, study, Settings)
     labels = "; ".join(f"{mode.replace('_', ' ')}: {_LABELS[mode]}" for mode in used.modes)
     kind = f"low-rank changes of rank {used.rank}" if used.adapter == "lora" else "all weights"
+    either = used.criterion == "entropy_or_accuracy"
+    guessed = " or no more of them are right than a guesser gets" if either else ""
     return [
         "A task is a set of prompts with choices, one of them right. The answer is the choice with "
         "the largest summed log-probability after the prompt; the probability of a choice is the "
@@ -149,7 +151,8 @@ def methods(database: Database, study: str) -> list[str]:
         f"Forgetting trains {kind} with AdamW (learning rate {used.learning_rate:g}, "
         f"{used.batch_size} items an update, gradient norm at most {used.clip:g}) on the training "
         f"items of one task with other labels ({labels}), until the mean entropy of the answers to "
-        f"them is {used.uninformative:g} of the largest possible, or for {used.epochs} passes. "
+        f"them is {used.uninformative:g} of the largest possible{guessed}, for at most "
+        f"{used.epochs} passes. "
         "Continued training on true labels has the same items, order and number of updates.",
         "The forget ratio is (accuracy before - accuracy after) / (accuracy before - chance), by "
         "a paired bootstrap over items; it is left out where accuracy before is at most two "

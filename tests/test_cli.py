@@ -95,7 +95,7 @@ def test_the_plan_of_a_new_run(told):
 def test_the_plan_of_a_finished_run(told):
     finish(planned())
     text = told("plan", *FILE)
-    assert text.count("all finished") == 7
+    assert text.count("all finished") == 8
     assert "about no time" in text
 
 
@@ -202,7 +202,7 @@ def test_cleaning_says_what_it_would_free_and_frees_it(told):
     finish(planned())
     text = told("clean", "--states", "--dry-run", *FILE)
     assert text.startswith("would free 10.0 MB in 5 places")
-    assert len(list(Path("results/states").iterdir())) == 5
+    assert len(list(Path("results/states").iterdir())) == 7
     assert told("clean", "--states", *FILE).startswith("freed 10.0 MB in 5 places")
     assert list(Path("results/states").iterdir()) == []
     assert list(Path("results/cells").iterdir())

@@ -42,6 +42,11 @@ def test_mean_of_differences_is_the_t_test_and_exact_where_nothing_varies():
     assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
     nothing = comparisons.mean_of_differences(np.zeros(8))
     assert (nothing.estimate, nothing.low, nothing.high) == (0, 0, 0)
+    moved = comparisons.mean_of_differences(values, null=0.2)
+    assert moved.p == pytest.approx(stats.ttest_1samp(values, 0.2).pvalue)
+    same = comparisons.equivalence_of_differences(values, 1.5)
+    paired = comparisons.equivalence_paired(values, np.zeros(12), 1.5)
+    assert (same.low, same.high, same.p) == pytest.approx((paired.low, paired.high, paired.p))
     # Four that are alike reach no level, whatever they are.
     assert np.isnan(comparisons.mean_of_differences(np.zeros(4)).low)
 

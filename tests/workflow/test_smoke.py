@@ -40,7 +40,7 @@ def test_the_smoke_run_is_quick_and_whole(finished, capsys):
         print(f"\nsmoke run: {finished.seconds:.0f} s")
     assert finished.seconds < 240
     made = jobs(finished.said)
-    assert (made["prepare_model"], made["intervene"], made["probe"]) == (2, 5, 14)
+    assert (made["prepare_model"], made["intervene"], made["probe"]) == (2, 7, 20)
     assert finished.rows("SELECT DISTINCT status FROM cells") == [("done",)]
     assert finished.rows("SELECT count(*) > 1000 FROM observations") == [(True,)]
     roles = finished.rows("SELECT DISTINCT role FROM economic_recall ORDER BY role")

@@ -51,8 +51,9 @@ def mean_of_differences(
     clusters: ArrayLike | None = None,
     level: float = 0.95,
     unit: str = "pairs",
+    null: float = 0.0,
 ) -> Estimate:
-    """Mean of graded differences (rows,), such as one number a task, with its t test against 0.
+    """Mean of graded differences (rows,), such as one number a task, with its t test of ``null``.
 
     As :func:`paired_difference`, but where all are equal the interval has no width, given as many
     as a sign-flip test needs: nothing says that they are differences of proportions.
@@ -60,7 +61,21 @@ def mean_of_differences(
     fit = _graded(robust_mean(differences, clusters))
     low, high, note = mean_interval(fit, level)
     method = "CR2 t interval of differences"
-    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, _two_sided(fit), note)
+    p = None if np.isnan(fit.variance) else 2 * min(fit.p_above(null), fit.p_below(null), 0.5)
+    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, p, note)
+
+
+def equivalence_of_differences(
+    differences: ArrayLike,
+    margin: float,
+    clusters: ArrayLike | None = None,
+    alpha: float = 0.05,
+    unit: str = "pairs",
+) -> Estimate:
+    """As :func:`equivalence_paired` for graded differences (rows,) themselves."""
+    fit = _graded(robust_mean(differences, clusters))
+    low, high, note = mean_interval(fit, 1 - 2 * alpha)
+    return _equivalence(fit, low, high, margin, alpha, unit, note, "TOST of differences")
 
 
 def two_sample_difference(

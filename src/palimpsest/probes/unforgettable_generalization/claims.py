@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.unforgettable_generalization import analyses
+from palimpsest.probes.unforgettable_generalization.analyses.frames import THRESHOLDS
 from palimpsest.statistics.claims import Claim, analysed
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ CLAIMS = (
         PAPER,
         "On the items that were trained with random labels answers become near random.",
         "above",
-        0.5,
+        THRESHOLDS["trained_forgotten"],
         "forget ratio of trained items, mean over tasks",
     ),
     Claim(
@@ -40,7 +41,7 @@ CLAIMS = (
         PAPER,
         "How much of a task's unseen items is forgotten differs extremely from task to task.",
         "above",
-        0.1,
+        THRESHOLDS["generalisation_varies"],
         "standard deviation between tasks of the forget ratio of unseen items, beyond their noise",
     ),
     Claim(
@@ -48,7 +49,7 @@ CLAIMS = (
         PAPER,
         "The difficulty of a task does not predict how much forgetting generalises.",
         "within",
-        0.3,
+        THRESHOLDS["difficulty_is_no_guide"],
         "Spearman's rho over tasks: loss before forgetting, and forget ratio of unseen items",
     ),
     Claim(
@@ -56,7 +57,7 @@ CLAIMS = (
         PAPER,
         "Forgetting generalises more where the model was less confident.",
         "below",
-        0.0,
+        THRESHOLDS["doubt_predicts"],
         "Spearman's rho over tasks: confidence before forgetting, and forget ratio of unseen items",
     ),
     Claim(
@@ -64,7 +65,7 @@ CLAIMS = (
         PAPER,
         "Forgetting generalises more where the states of training items vary less.",
         "below",
-        0.0,
+        THRESHOLDS["uniformity_predicts"],
         "Spearman's rho over tasks: total variance of last-layer states, and forget ratio of "
         "unseen items",
     ),
@@ -73,7 +74,7 @@ CLAIMS = (
         PAPER,
         "Forgetting one task can make the model forget another.",
         "above",
-        0.2,
+        THRESHOLDS["forgetting_spills"],
         "largest forget ratio of a task after another one was forgotten, interval for all pairs",
     ),
     Claim(
@@ -81,7 +82,7 @@ CLAIMS = (
         PAPER,
         "After forgetting, linear probes on hidden states still solve the task.",
         "above",
-        -0.1,
+        THRESHOLDS["probes_recover"],
         "accuracy of the linear probe on unseen items, after minus before, mean over tasks",
     ),
     Claim(
@@ -89,7 +90,7 @@ CLAIMS = (
         DESIGN,
         "What was forgotten is learned again sooner than it was learned at first.",
         "above",
-        0.0,
+        THRESHOLDS["relearned_sooner"],
         "accuracy on unseen items, mean over the first updates, relearning minus first learning, "
         "mean over tasks",
     ),
@@ -98,7 +99,7 @@ CLAIMS = (
         DESIGN,
         "Training on true labels for as many updates forgets nothing (negative control).",
         "within",
-        0.2,
+        THRESHOLDS["true_labels_keep"],
         "forget ratio of unseen items after true labels, mean over tasks",
     ),
     Claim(
@@ -107,7 +108,7 @@ CLAIMS = (
         "With an output layer of noise every item is forgotten (positive control: forgetting that "
         "generalises).",
         "above",
-        0.8,
+        THRESHOLDS["head_reaches_all"],
         "forget ratio of unseen items under a broken output layer, mean over tasks",
     ),
     Claim(
@@ -116,7 +117,7 @@ CLAIMS = (
         "With an output layer of noise linear probes lose nothing (positive control: shallow "
         "forgetting).",
         "within",
-        0.02,
+        THRESHOLDS["head_erases_nothing"],
         "accuracy of the linear probe, broken output layer minus before, mean over tasks",
     ),
     Claim(
@@ -125,7 +126,7 @@ CLAIMS = (
         "A table of the training items with random labels forgets no unseen item (negative "
         "control: forgetting that does not generalise).",
         "within",
-        0.05,
+        THRESHOLDS["table_reaches_nothing"],
         "forget ratio of unseen items behind the table, mean over tasks",
     ),
     Claim(
@@ -133,7 +134,7 @@ CLAIMS = (
         DESIGN,
         "Behind a table of random labels all trained items are forgotten (positive control).",
         "above",
-        0.5,
+        THRESHOLDS["table_forgets_its_own"],
         "forget ratio of trained items behind the table, mean over tasks",
     ),
 )

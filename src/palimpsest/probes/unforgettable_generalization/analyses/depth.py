@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from palimpsest.probes.unforgettable_generalization.analyses.frames import (
-    EQUIVALENCE,
     STATE,
     Data,
     Found,
@@ -34,13 +33,10 @@ def depth(data: Data, settings: Settings) -> tuple[Rows, Found]:
         mean = clustered_mean(part["value"].to_numpy(), unit(part), unit="items")
         rows.append(row("layer", values["kind"], mean, **place))
     found: Found = {}
-    for claim, arm, level in (
-        ("probes_recover", "forget", 0.95),
-        ("head_erases_nothing", "broken_head", EQUIVALENCE),
-    ):
+    for claim, arm in (("probes_recover", "forget"), ("head_erases_nothing", "broken_head")):
         every = {task: _best(data, arm, task) for task in _tasks(data)}
         kept = {task: each for task, each in every.items() if each}
-        mean = over_tasks([each.estimate for each in kept.values()], level)
+        mean = over_tasks(claim, [each.estimate for each in kept.values()])
         if mean:
             found[claim] = mean
         for task, each in kept.items():
@@ -97,5 +93,5 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
         )
         rows.append(row("savings", "right", saved, role=data.role, series=task))
         savings.append(saved.estimate)
-    mean = over_tasks(savings)
+    mean = over_tasks("relearned_sooner", savings)
     return rows, {"relearned_sooner": mean} if mean else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,10 @@ import polars as pl
 from palimpsest.probes.unforgettable_generalization.reading import UNSEEN
 from palimpsest.probes.unforgettable_generalization.settings import FIRST
 from palimpsest.statistics import Estimate
-from palimpsest.statistics.comparisons import mean_of_differences
+from palimpsest.statistics.comparisons import (
+    equivalence_of_differences,
+    mean_of_differences,
+)
 from palimpsest.statistics.rows import grouped
 
 if TYPE_CHECKING:
@@ -88,15 +91,38 @@ def runs(frame: pl.DataFrame, *keys: str) -> Iterator[tuple[dict[str, Any], pl.D
         yield place | {key: values[key] for key in keys}, part
 
 
-#: Intervals of claims of equivalence: two one-sided tests at 5%.
-EQUIVALENCE = 0.9
+#: claim -> threshold of its verdict, fixed before any run.
+THRESHOLDS = {
+    "trained_forgotten": 0.5,
+    "generalisation_varies": 0.1,
+    "difficulty_is_no_guide": 0.3,
+    "doubt_predicts": 0.0,
+    "uniformity_predicts": 0.0,
+    "forgetting_spills": 0.2,
+    "probes_recover": -0.1,
+    "relearned_sooner": 0.0,
+    "true_labels_keep": 0.2,
+    "head_reaches_all": 0.8,
+    "head_erases_nothing": 0.02,
+    "table_reaches_nothing": 0.05,
+    "table_forgets_its_own": 0.5,
+}
+#: Claims that something lies within their threshold of 0: equivalence, not a difference.
+WITHIN = ("difficulty_is_no_guide", "true_labels_keep", "head_erases_nothing",
+          "table_reaches_nothing")  # fmt: skip
 
 
-def over_tasks(values: Sequence[float], level: float = 0.95) -> Estimate | None:
-    """Mean over tasks against 0, tasks as units; None for fewer than two."""
+def over_tasks(claim: str, values: Sequence[float]) -> Estimate | None:
+    """Mean over tasks, tasks as units, tested at the threshold of a claim; None for fewer than
+    two."""
     if len(values) < 2:
         return None
-    return mean_of_differences(np.array(values), level=level, unit="tasks")
+    threshold = THRESHOLDS[claim]
+    if claim in WITHIN:
+        found = equivalence_of_differences(np.array(values), threshold, unit="tasks")
+        # Where no answer of any task has changed there is nothing to test.
+        return found if any(values) else replace(found, low=0.0, high=0.0, p=None)
+    return mean_of_differences(np.array(values), unit="tasks", null=threshold)
 
 
 def unit(part: pl.DataFrame) -> np.ndarray:

@@ -75,7 +75,8 @@ CLAIMS = (
         "Forgetting one task can make the model forget another.",
         "above",
         THRESHOLDS["forgetting_spills"],
-        "largest forget ratio of a task after another one was forgotten, interval for all pairs",
+        "forget ratio of a task after another one was forgotten: the pair that is clearest, its "
+        "interval widened for the number of pairs",
     ),
     Claim(
         "probes_recover",

@@ -170,11 +170,11 @@ def _draw_predictors(frame: pl.DataFrame) -> Drawing:
         own = frame.filter(pl.col("predictor") == kind)
         ax.vlines(own["x"], own["low"], own["high"], color=MUTED, linewidth=0.9)
         ax.plot(own["x"], own["estimate"], "o", color=INK, markersize=4)
-        for row in own.to_dicts():
+        for number, row in enumerate(own.sort("estimate").to_dicts()):
             ax.annotate(
                 name(row["task"]),
                 (row["x"], row["estimate"]),
-                xytext=(3, 3),
+                xytext=(3, 3 if number % 2 else -8),
                 textcoords="offset points",
                 fontsize=6.5,
                 color=MUTED,
@@ -229,9 +229,14 @@ FROM statistics WHERE {JUDGED} AND analysis = 'transfer' ORDER BY task, other"""
         f"""SELECT series AS task, 'after' AS line, step AS layer, estimate, low, high, n, unit
 FROM statistics WHERE {JUDGED} AND analysis = 'layer' AND metric = 'probe'
 UNION ALL
-SELECT series, CASE metric WHEN 'probe' THEN 'before' ELSE metric END, step, estimate, low, high,
-  n, unit
-FROM statistics WHERE study = $study AND analysis = 'layer' AND metric IN ('probe', 'control')
+SELECT series, 'before', step, estimate, low, high, n, unit
+FROM statistics WHERE study = $study AND analysis = 'layer' AND metric = 'probe'
+  AND arm = 'before' AND role = (
+    SELECT role FROM statistics WHERE study = $study AND analysis = 'judged')
+UNION ALL
+-- One number a replicate, a mean over draws: too few for an interval.
+SELECT series, 'control', step, estimate, NULL, NULL, NULL, unit
+FROM statistics WHERE study = $study AND analysis = 'layer' AND metric = 'control'
   AND arm = 'before' AND role = (
     SELECT role FROM statistics WHERE study = $study AND analysis = 'judged')
 ORDER BY task, line DESC, layer""",

@@ -34,7 +34,7 @@ def transfer(data: Data, settings: Settings) -> tuple[Rows, Found]:
     matrix, cells = _matrix(judged)
     others = {key: each for key, each in cells.items() if key[0] != key[1]}
     if others:
-        found["forgetting_spills"] = _largest(others)
+        found["forgetting_spills"] = _clearest(others)
     names = sorted({task for key in cells for task in key})
     if len(names) >= LEAST_TASKS:
         rows += _explained(data, matrix, names)
@@ -54,7 +54,7 @@ def _matrix(judged: pl.DataFrame) -> tuple[np.ndarray, dict[tuple[str, str], Est
     return matrix, cells
 
 
-def _largest(cells: dict[tuple[str, str], Estimate]) -> Estimate:
+def _clearest(cells: dict[tuple[str, str], Estimate]) -> Estimate:
     """The pair whose lower bound, widened for the number of pairs, is highest."""
     wider = norm.ppf(1 - 0.025 / len(cells)) / norm.ppf(0.975)
     bounds = {
@@ -72,7 +72,7 @@ def _largest(cells: dict[tuple[str, str], Estimate]) -> Estimate:
         high,
         cells[task, on].n,
         "items",
-        f"largest of {len(cells)} pairs, Bonferroni",
+        f"clearest of {len(cells)} pairs, Bonferroni",
         note=f"{on} after forgetting {task}",
     )
 

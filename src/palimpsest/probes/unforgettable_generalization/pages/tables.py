@@ -36,7 +36,7 @@ SELECT replace(series, '_', ' ') AS task, role,
   replace(arm, '_', ' ') || coalesce(', ' || replace(factor, '_', ' '), '') AS arm,
   metric AS items, before, after, after_low, after_high, ratio, ratio_low, ratio_high, entropy,
   flip, bias, looks, n
-FROM wide ORDER BY role DESC, task, arm DESC, items""",
+FROM wide ORDER BY role, task, arm DESC, items""",
         {
             "task": Column("task"),
             "role": Column("state"),
@@ -64,7 +64,7 @@ FROM wide ORDER BY role DESC, task, arm DESC, items""",
         """SELECT replace(series, '_', ' ') AS task, role, replace(factor, '_', ' ') AS labels,
   estimate, low, high, n, unit, note
 FROM statistics WHERE study = $study AND analysis = 'generalisation'
-ORDER BY role DESC, labels, estimate DESC NULLS LAST""",
+ORDER BY role, labels, estimate DESC NULLS LAST""",
         {
             "task": Column("task"),
             "role": Column("state"),
@@ -95,7 +95,7 @@ SELECT replace(task, '_', ' ') AS task, role, replace(mode, '_', ' ') AS labels,
   avg(value) FILTER (metric = 'ended') AS ended, avg(value) FILTER (metric = 'entropy') AS entropy,
   avg(value) FILTER (metric = 'right') AS "right", avg(value) FILTER (metric = 'agreed') AS agreed,
   count(DISTINCT replicate) AS n
-FROM last GROUP BY ALL ORDER BY role DESC, task, labels""",
+FROM last GROUP BY ALL ORDER BY role, task, labels""",
         {
             "task": Column("task"),
             "role": Column("state"),
@@ -153,13 +153,13 @@ ORDER BY estimate DESC""",
         "coefficients of one regression on all (MRQAP, double semi-partialling); p by permutation "
         "of tasks. prompts and choices: Jaccard indices of words and of choices; states: cosine of "
         "mean hidden states.",
-        """SELECT analysis AS test, metric AS likeness, estimate, low, high, n, p
+        """SELECT analysis AS test, metric AS likeness, estimate, n, p
 FROM statistics WHERE study = $study AND analysis IN ('mantel', 'mrqap')
 ORDER BY analysis, metric""",
         {
             "test": Column("test"),
             "likeness": Column("likeness"),
-            "estimate": INTERVAL,
+            "estimate": Column("estimate", "number", digits=2),
             "n": Column("tasks", "number", digits=0),
             "p": Column("p", "p"),
         },
@@ -203,6 +203,8 @@ numbered AS (
     'template', 'topic'))
 SELECT prompt, truth, chosen || ' (before: ' || before || ')' AS answer,
   CASE WHEN "right" = 1 THEN 'right' ELSE 'wrong' END AS verdict,
-  replace(task, '_', ' ') AS arm, grp AS step, role AS model
-FROM numbered WHERE place <= 3 ORDER BY role DESC, task, grp, item LIMIT 240""",
+  replace(task, '_', ' ') || ', ' || CASE grp WHEN 'train' THEN 'trained' WHEN 'template' THEN
+    'new wording' WHEN 'topic' THEN 'new topic' WHEN 'test' THEN 'same wording' ELSE grp END AS arm,
+  role AS model
+FROM numbered WHERE place <= 3 ORDER BY role, task, grp, item LIMIT 240""",
 )

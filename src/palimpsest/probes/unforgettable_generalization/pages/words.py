@@ -86,7 +86,7 @@ SAID = {
         "tasks are alike",
     ),
     "forgetting_spills": (
-        "Largest forget ratio of a task after another one was forgotten",
+        "Forget ratio of a task after another one was forgotten, the clearest pair",
         "forgetting spills over to at least one other task",
         "whether it spills over this run cannot tell",
         "it spills over to none",

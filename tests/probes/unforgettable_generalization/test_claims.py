@@ -214,6 +214,15 @@ def test_what_is_not_so_is_contradicted():
         assert claims[name]["verdict"] != "supported", claims[name]
 
 
+def test_ten_tasks_are_predicted_from_one_another():
+    reach = {f"task {k}": (k / 9, 0.97 - 0.03 * k) for k in range(10)}
+    rows, _ = study(Simulated(3, reach))
+    joint = rows["left out", "loss and confidence and variance", None, None]
+    assert joint["estimate"] > 0.5
+    layer = rows["predictor", "variance, layer 3", None, None]
+    assert layer["high"] < 0
+
+
 def test_what_was_not_learned_has_no_ratio():
     rows, claims = study(Simulated(2, learned=0.5))
     undefined = [

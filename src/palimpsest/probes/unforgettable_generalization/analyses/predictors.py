@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 #: Fewest tasks for a rank correlation with an interval.
 LEAST_TASKS = 5
+#: From so many tasks on the predictors of claims are tried in one regression too.
+TOGETHER = 10
 #: claim -> predictor.
 CLAIMED = {
     "difficulty_is_no_guide": "loss",
     "doubt_predicts": "confidence",
     "uniformity_predicts": "variance",
 }
-#: Of hidden states, in the last layer that is read.
+#: Of hidden states.
 STATES = ("variance", "distance", "rank")
 #: Probabilities below this count as this.
 _LEAST = 1e-9
@@ -68,6 +70,10 @@ def predictors(data: Data, settings: Settings) -> tuple[Rows, Found]:
         except ValueError:
             continue  # one task alone differs from the others: nothing to learn from
         rows.append(row("left out", metric, left_out, role=data.role))
+    if len(tasks) >= TOGETHER:
+        every = [[known[task][name].estimate for name in CLAIMED.values()] for task in tasks]
+        joint = leave_one_out(np.array(every), target, unit="tasks").r_squared
+        rows.append(row("left out", " and ".join(CLAIMED.values()), joint, role=data.role))
     return rows, found
 
 
@@ -91,13 +97,16 @@ def _before(data: Data) -> dict[str, dict[str, Estimate]]:
 
 
 def _of_states(data: Data, task: str) -> dict[str, Estimate]:
+    """Of every layer that was read; the last one goes without its number."""
     parts = pl.col("metric").str.splitn("/", 2).struct
     own = data.tasks.filter((pl.col("role") == data.role) & (pl.col("task") == task)).with_columns(
         kind=parts.field("field_0"), layer=parts.field("field_1").cast(pl.Int64)
     )
     own = own.filter(pl.col("kind").is_in(STATES))
-    last = own.filter(pl.col("layer") == pl.col("layer").max())
+    last = own["layer"].max()
     return {
-        str(kind): clustered_mean(part["value"].to_numpy(), unit="replicates")
-        for (kind,), part in sorted(last.group_by(["kind"]))
+        str(kind) if layer == last else f"{kind}, layer {layer}": clustered_mean(
+            part["value"].to_numpy(), unit="replicates"
+        )
+        for (kind, layer), part in sorted(own.group_by(["kind", "layer"]))
     }

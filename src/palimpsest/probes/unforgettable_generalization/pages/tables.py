@@ -114,11 +114,15 @@ FROM last GROUP BY ALL ORDER BY role, task, labels""",
         "What predicts it?",
         "Spearman's rank correlation over tasks of what was known before forgetting with the "
         "forget ratio of unseen items; p by permutation; predicted: share of the variance of a "
-        "task's ratio predicted from all other tasks (negative: worse than their mean).",
-        """SELECT metric AS predictor, estimate, low, high, n, p, note,
-  (SELECT max(estimate) FROM statistics o WHERE o.study = $study
-    AND o.analysis = 'left out' AND o.metric = s.metric) AS predicted
-FROM statistics s WHERE study = $study AND analysis = 'predictor' ORDER BY predictor""",
+        "task's ratio predicted from all other tasks (negative: worse than their mean). Measures "
+        "of hidden states are of the last layer where none is named; with ten tasks or more there "
+        "is one regression on loss, confidence and variance too.",
+        """SELECT metric AS predictor, rho.estimate, rho.low, rho.high, rho.n, rho.p, rho.note,
+  out.estimate AS predicted
+FROM (SELECT * FROM statistics WHERE study = $study AND analysis = 'predictor') rho
+FULL JOIN (SELECT * FROM statistics WHERE study = $study AND analysis = 'left out') out
+  USING (metric)
+ORDER BY predictor""",
         {
             "predictor": Column("predictor"),
             "estimate": Column("rho [95%]", "interval", low="low", high="high", digits=2),

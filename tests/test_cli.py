@@ -86,7 +86,7 @@ def test_the_plan_of_a_new_run(told):
     text = told("plan", *FILE)
     cells = len(planned().studies["economic_recall"].cells)
     assert f"{cells} cells in 6 jobs; {cells} to measure" in text
-    assert "states   5: 5 to make" in text
+    assert "states   6: 6 to make" in text
     assert "their state is new" in text
     assert "a guess" in text
     assert "free" in text
@@ -126,7 +126,7 @@ def test_the_plan_of_another_seed_goes_by_earlier_times(told, name):
     raw["studies"]["mine"]["states"]["planted"]["seeds"] = 3
     Path("config/smoke.yaml").write_text(yaml.safe_dump(raw))
     text = told("plan", *FILE)
-    assert "1 to make, 5 finished" in text
+    assert "1 to make, 6 finished" in text
     assert "a guess" not in text
     assert "new states need about 0.0 GB" in text
 
@@ -148,7 +148,7 @@ def test_status_before_and_after(told):
     finish(planned())
     text = told("status", *FILE)
     assert f"{cells} of {cells} cells done" in text
-    assert "states: 5 of 5 made" in text
+    assert "states: 6 of 6 made" in text
     assert "failed" not in text
 
 
@@ -201,9 +201,9 @@ def test_series_are_listed_and_searched(told):
 def test_cleaning_says_what_it_would_free_and_frees_it(told):
     finish(planned())
     text = told("clean", "--states", "--dry-run", *FILE)
-    assert text.startswith("would free 10.0 MB in 5 places")
-    assert len(list(Path("results/states").iterdir())) == 7
-    assert told("clean", "--states", *FILE).startswith("freed 10.0 MB in 5 places")
+    assert text.startswith("would free 12.0 MB in 6 places")
+    assert len(list(Path("results/states").iterdir())) == 6
+    assert told("clean", "--states", *FILE).startswith("freed 12.0 MB in 6 places")
     assert list(Path("results/states").iterdir()) == []
     assert list(Path("results/cells").iterdir())
 

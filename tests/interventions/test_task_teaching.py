@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from palimpsest.data.choice_tasks.settings import TaskSets, taught_tasks
 from palimpsest.engine.choices import accuracy, answers
 from palimpsest.engine.scoring import log_likelihoods
+from palimpsest.interventions._tasks import TaskSets, taught_tasks
 from palimpsest.interventions.task_teaching import Settings, check
 from palimpsest.models.states import StateReader
 from tests.interventions.states import made_state

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from palimpsest.data.choice_tasks.settings import TaskSets, write_tasks
 from palimpsest.engine.training_settings import TrainingSettings
 from palimpsest.identity import seed_of
+from palimpsest.interventions._tasks import TaskSets, write_tasks
 
 if TYPE_CHECKING:
     from palimpsest.context import InterventionContext
@@ -27,7 +27,7 @@ ENGINE = (
     "engine.training",
     "engine.resuming",
     "data.choice_tasks.items",
-    "data.choice_tasks.settings",
+    "interventions._tasks",
 )
 STOCHASTIC = True
 

@@ -16,7 +16,7 @@ from palimpsest.data.choice_tasks.contents import Task
 from palimpsest.data.choice_tasks.drawing import draw
 from palimpsest.data.choice_tasks.items import ChoiceItem, Sizes
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("data.choice_tasks.items",)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from palimpsest.data.choice_tasks.settings import Tasks, taught_tasks
 from palimpsest.engine.choices import Answer, answers
 from palimpsest.engine.examples import Example, batches, example
 from palimpsest.engine.learners import still_learning
 from palimpsest.identity import digest, seed_of
+from palimpsest.interventions._tasks import Tasks, taught_tasks
 from palimpsest.probes.unforgettable_generalization import reading
 from palimpsest.probes.unforgettable_generalization.runs import Run, forgotten, made
 from palimpsest.probes.unforgettable_generalization.settings import FIRST, UNTRAINED
@@ -33,7 +33,7 @@ ENGINE = (
     "engine.scoring",
     "models.states",
     "data.choice_tasks.items",
-    "data.choice_tasks.settings",
+    "interventions._tasks",
     "interventions.task_teaching",
     "metrics.linear_probe",
 )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from palimpsest.data.choice_tasks.items import ChoiceItem
-from palimpsest.data.choice_tasks.settings import Tasks
 from palimpsest.engine.choices import answers
 from palimpsest.engine.examples import Example, batches, example
 from palimpsest.engine.learners import learners, still_learning
 from palimpsest.engine.resuming import Resume
 from palimpsest.engine.training_settings import TrainingSettings
 from palimpsest.identity import seed_of
+from palimpsest.interventions._tasks import Tasks
 from palimpsest.probes.unforgettable_generalization.reading import noise
 from palimpsest.probes.unforgettable_generalization.settings import FIRST, Settings
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from palimpsest.data.choice_tasks.settings import TaskSets, taught_sets
+from palimpsest.interventions._tasks import TaskSets, taught_sets
 
 if TYPE_CHECKING:
     from palimpsest.manifests import State

@@ -11,7 +11,7 @@ from palimpsest.engine.scoring import hidden_states
 
 if TYPE_CHECKING:
     from palimpsest.data.choice_tasks.items import ChoiceItem
-    from palimpsest.data.choice_tasks.settings import Tasks
+    from palimpsest.interventions._tasks import Tasks
     from palimpsest.models.language_model import LanguageModel
 
 #: Training items of a task that are read.

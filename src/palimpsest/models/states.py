@@ -100,16 +100,18 @@ class StateReader:
 
         weights = dict(model.module.named_parameters())
         with torch.no_grad():
+            # Storage is exchanged, not copied: weights lie in mapped files, whose pages are slow to
+            # write.
             for name, value in self._base.items():
-                weights[name].copy_(value)
+                weights[name].data = value
             self._base.clear()
             model.guards = self._inherited
             if step:
                 stored = self._stored(step)
                 model.guards += unpacked(_arrays(stored))
                 for name, value in self._changed(step, stored, weights).items():
-                    self._base[name] = weights[name].detach().clone()
-                    weights[name].copy_(value)
+                    self._base[name] = weights[name].data
+                    weights[name].data = value
         return model
 
     def _parent(self) -> LanguageModel:
@@ -139,6 +141,8 @@ class StateReader:
     def _changed(
         self, step: int, stored: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
+        import torch
+
         path = step_file(self.path.parent, step)
         changed = {}
         for key, value in stored.items():
@@ -148,10 +152,12 @@ class StateReader:
             if name not in weights:
                 raise ModelError(f"{path}: holds {name}, which the model does not have")
             if not factor:
-                changed[name] = value
+                changed[name] = value.to(weights[name], copy=True)
             elif factor == "B":
-                change = value @ stored[f"{name}::A"]
-                changed[name] = weights[name] + change.to(weights[name].device)
+                old = weights[name]
+                finer = torch.promote_types(value.dtype, old.dtype)
+                change = (value @ stored[f"{name}::A"]).to(old.device, finer)
+                changed[name] = change.add_(old).to(old.dtype)
         return changed
 
 

@@ -141,19 +141,17 @@ def _rounded(model: LanguageModel, bits: int) -> Iterator[None]:
     """Inside, every weight matrix is rounded symmetrically, row by row."""
     import torch
 
-    before = {n: p.detach().clone() for n, p in model.module.named_parameters() if p.dim() == 2}
-    weights = dict(model.module.named_parameters())
+    before = [(p, p.data) for p in model.module.parameters() if p.dim() == 2]
     most = 2 ** (bits - 1) - 1
     try:
         with torch.no_grad():
-            for name, old in before.items():
+            for weight, old in before:
                 scale = old.abs().amax(1, keepdim=True).clamp_min(1e-12) / most
-                weights[name].copy_((old / scale).round() * scale)
+                weight.data = (old / scale).round_().mul_(scale)
         yield
     finally:
-        with torch.no_grad():
-            for name, old in before.items():
-                weights[name].copy_(old)
+        for weight, old in before:
+            weight.data = old
 
 
 def _probed(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:

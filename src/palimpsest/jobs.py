@@ -278,6 +278,7 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     from palimpsest.evidence.provenance import Provenance
     from palimpsest.evidence.shards import sidecar
     from palimpsest.files import atomic, write_json
+    from palimpsest.statistics.headlines import headlines
     from palimpsest.statistics.multiplicity import holm
 
     manifest = read_json(manifest_path)
@@ -295,6 +296,7 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     with connect(tables, _views([probe_name])) as connection:
         module = discovery.probe(probe_name, "claims")
         statistics, claims = module.analyse(connection, settings, study)
+    statistics += headlines(statistics, module.HEADLINES, settings)
     p_values = [float("nan") if claim.get("p") is None else claim["p"] for claim in claims]
     adjusted = [None if p != p else float(p) for p in holm(p_values)]
     claims = [

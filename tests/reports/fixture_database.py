@@ -314,6 +314,13 @@ def _tables(
                          note="mixed model did not converge" if arm == "never" and step == 20
                          else None)
                 )  # fmt: skip
+    statistics += [
+        _row("statistics", study=study, analysis="headline", role="planted", model="smollm2-135m",
+             metric="chosen of <b>8</b> after 30 exposures", estimate=0.711, low=0.602, high=0.798,
+             n=24, unit="facts"),
+        _row("statistics", study=study, analysis="headline", model="smollm2-135m",
+             metric="of no role", estimate=0.125, low=0.1, high=0.15, n=24, unit="facts"),
+    ]  # fmt: skip
     texts = ["7.4", "10.0", "9.2", "about nine percent, I believe", ""]
     texts = [*texts, *HOSTILE] if hostile else texts
     for index, text in enumerate(texts):

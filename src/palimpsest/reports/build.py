@@ -125,6 +125,8 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "reasons": {entry.study: evidence.reasons(database, entry.study) for entry in entries},
             "unsound": {entry.study: evidence.unsound(database, entry.study) for entry in entries},
             "map": _map(coverage.to_dicts()),
+            "pages": {entry.study: entry.page for entry in entries},
+            "titles": {entry.study: entry.title for entry in entries},
             "models": evidence.models(database).to_dicts(),
             "cost": cost.to_dicts(),
             "total": {key: cost[key].sum() for key in ("jobs", "seconds", "energy_kwh")},
@@ -287,14 +289,14 @@ def _meanings() -> dict[str, str]:
 
 
 def _map(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the map: a model and role, with its states and one entry for each study."""
+    """States of the run, each with what every study found in it."""
     lines: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         line = lines.setdefault(
             (row["model"], row["role"]),
-            {"model": row["model"], "role": row["role"], "studies": {}, "states": 0},
+            {"model": row["model"], "role": row["role"], "studies": [], "states": 0},
         )
-        line["studies"][row["study"]] = row
+        line["studies"].append(row)
         line["states"] = max(line["states"], row["states"])
         line["state"] = row["state"]
     return list(lines.values())

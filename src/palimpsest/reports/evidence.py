@@ -11,6 +11,7 @@ import polars as pl
 import polars.selectors as cs
 
 from palimpsest.evidence.database import Database
+from palimpsest.statistics.headlines import ANALYSIS as HEADLINE
 
 #: Watts that one busy CPU thread, and one accelerator, are taken to draw; both are stated.
 WATTS_PER_THREAD = 15.0
@@ -122,18 +123,32 @@ def counts(database: Database, study: str) -> dict[str, int]:
 
 
 def coverage(database: Database) -> pl.DataFrame:
-    """Cells and observations by model, role and study: what the map of the run shows."""
+    """Cells, observations and the number that matters, by model, role and study: the map of the
+    run. A headline without a role is that of all states of its model."""
     return database.frame(
         """
-        WITH n AS (SELECT study, cell, count(*) AS n FROM observations GROUP BY ALL)
-        SELECT model, role, study, count(DISTINCT state) AS states, min(state) AS state,
-               count(*) AS planned, count(*) FILTER (status = 'done') AS done,
-               count(*) FILTER (status = 'failed') AS failed,
-               count(*) FILTER (status NOT IN ('failed', 'done')) AS missing,
-               coalesce(sum(n), 0)::BIGINT AS observations
-        FROM cells LEFT JOIN n USING (study, cell)
-        GROUP BY model, role, study ORDER BY model, role = 'untouched' DESC, role, study
-        """
+        WITH n AS (SELECT study, cell, count(*) AS n FROM observations GROUP BY ALL),
+        there AS (
+            SELECT model, role, study, count(DISTINCT state) AS states, min(state) AS state,
+                   count(*) AS planned, count(*) FILTER (status = 'done') AS done,
+                   count(*) FILTER (status = 'failed') AS failed,
+                   count(*) FILTER (status NOT IN ('failed', 'done')) AS missing,
+                   coalesce(sum(n), 0)::BIGINT AS observations
+            FROM cells LEFT JOIN n USING (study, cell) GROUP BY model, role, study
+        ),
+        headline AS (
+            SELECT study, role, model, metric, estimate, low, high, n, unit, note
+            FROM statistics WHERE analysis = ?
+        )
+        SELECT there.*, h.metric, h.estimate, h.low, h.high, h.n, h.unit, h.note
+        FROM there LEFT JOIN headline h
+          ON h.study = there.study AND coalesce(h.model, there.model) = there.model
+          AND coalesce(h.role, there.role) = there.role
+        QUALIFY row_number() OVER (
+            PARTITION BY there.study, there.role, there.model ORDER BY h.role NULLS LAST) = 1
+        ORDER BY there.model, there.role = 'untouched' DESC, there.role, there.study
+        """,
+        [HEADLINE],
     )
 
 

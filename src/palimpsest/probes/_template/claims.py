@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from palimpsest.statistics.comparisons import paired_difference
+from palimpsest.statistics.headlines import Headline
 from palimpsest.statistics.verdicts import verdict_above
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ SELECT role, model, state, step, sentence,
   avg(value) FILTER (grp = 'ordered') AS ordered, avg(value) FILTER (grp = 'shuffled') AS shuffled
 FROM "_template" WHERE study = ? AND metric = 'log_p' GROUP BY ALL ORDER BY ALL
 """
+
+
+#: What the overview shows of a state.
+HEADLINES = (Headline("{metric}", {"analysis": "order"}),)
 
 
 def analyse(

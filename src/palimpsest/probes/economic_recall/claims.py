@@ -8,6 +8,7 @@ from palimpsest.probes.economic_recall import analyses
 from palimpsest.probes.economic_recall.analyses.grouping import EQUIVALENCE_MARGIN
 from palimpsest.probes.economic_recall.analyses.unlearned import has_any
 from palimpsest.statistics.claims import Claim, analysed
+from palimpsest.statistics.headlines import Headline
 
 if TYPE_CHECKING:
     import duckdb
@@ -210,6 +211,29 @@ OF_UNLEARNED = (
     ),
 )
 CLAIMS = (*STANDING, *OF_UNLEARNED)
+
+
+#: What the overview shows of a state: forced choice among values.
+HEADLINES = (
+    Headline(
+        "false values taught {step} times, chosen among {choices}",
+        {"analysis": "recall", "metric": "correct", "arm": "planted_false", "factor": "value"},
+    ),
+    Headline(
+        "values to be forgotten, still chosen among {choices}",
+        {
+            "analysis": "unlearned",
+            "metric": "correct",
+            "arm": "forget",
+            "factor": "after",
+            "series": "value",
+        },
+    ),
+    Headline(
+        "true values chosen among {choices}",
+        {"analysis": "recall", "metric": "correct", "arm": "asked", "factor": "value"},
+    ),
+)
 
 
 def analyse(

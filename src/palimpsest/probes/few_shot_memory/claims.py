@@ -8,6 +8,7 @@ from palimpsest.probes.few_shot_memory import analyses
 from palimpsest.probes.few_shot_memory.analyses.learning import MARGIN
 from palimpsest.probes.few_shot_memory.analyses.states import has_any
 from palimpsest.statistics.claims import Claim, analysed
+from palimpsest.statistics.headlines import Headline
 
 if TYPE_CHECKING:
     import duckdb
@@ -131,6 +132,15 @@ OF_UNLEARNED = (
     ),
 )
 CLAIMS = (*STANDING, *OF_UNLEARNED)
+
+
+#: What the overview shows of a state.
+HEADLINES = (
+    Headline(
+        "sentences told from foils after {step} exposures, by the drop in loss (floor 0.5)",
+        {"analysis": "recognition", "metric": "correct_drop", "arm": "studied"},
+    ),
+)
 
 
 def analyse(

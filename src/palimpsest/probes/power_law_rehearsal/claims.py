@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.power_law_rehearsal import analyses
 from palimpsest.statistics.claims import Claim, analysed
+from palimpsest.statistics.headlines import Headline
 
 if TYPE_CHECKING:
     import duckdb
@@ -117,6 +118,15 @@ CLAIMS = (
         0.05,
         "accuracy over the first updates of a task, second half of the tasks minus the first task, "
         "shuffled labels",
+    ),
+)
+
+
+#: What the overview shows of a state.
+HEADLINES = (
+    Headline(
+        "accuracy over all tasks where old ones return with power-law odds",
+        {"analysis": "level", "metric": "average_accuracy", "arm": "power"},
     ),
 )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from palimpsest.probes.unforgettable_generalization import analyses
 from palimpsest.probes.unforgettable_generalization.analyses.frames import THRESHOLDS
 from palimpsest.statistics.claims import Claim, analysed
+from palimpsest.statistics.headlines import Headline
 
 if TYPE_CHECKING:
     import duckdb
@@ -137,6 +138,15 @@ CLAIMS = (
         "above",
         THRESHOLDS["table_forgets_its_own"],
         "forget ratio of trained items behind the table, mean over tasks",
+    ),
+)
+
+
+#: What the overview shows of a state.
+HEADLINES = (
+    Headline(
+        "forget ratio on unseen items, mean over tasks",
+        {"analysis": "mean", "metric": "unseen", "arm": "forget"},
     ),
 )
 

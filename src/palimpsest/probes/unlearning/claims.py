@@ -8,6 +8,7 @@ from palimpsest.probes.unlearning import analyses
 from palimpsest.probes.unlearning.analyses.fronts import COMPETITIVE
 from palimpsest.probes.unlearning.analyses.guards import ALMOST
 from palimpsest.statistics.claims import Claim, analysed
+from palimpsest.statistics.headlines import Headline
 
 if TYPE_CHECKING:
     import duckdb
@@ -127,6 +128,21 @@ CLAIMS = (
         "accuracy of a linear probe on forgotten facts, mean of methods that forgot minus models "
         "that never knew",
     ),
+)
+
+#: What the overview shows of a state.
+HEADLINES = (
+    Headline(
+        "{metric}: share of the way to models that never knew",
+        {"analysis": "verdict", "series": "language"},
+        role_in="arm",
+    ),
+    Headline(
+        "probability of facts to be forgotten",
+        {"analysis": "level", "metric": "forget probability", "series": "language"},
+        role_in="arm",
+    ),
+    Headline("{metric}", {"analysis": "judged", "series": "scratch"}, role_in=None),
 )
 
 

@@ -112,12 +112,12 @@ WITHIN = ("difficulty_is_no_guide", "true_labels_keep", "head_erases_nothing",
           "table_reaches_nothing")  # fmt: skip
 
 
-def over_tasks(claim: str, values: Sequence[float]) -> Estimate | None:
-    """Mean over tasks, tasks as units, tested at the threshold of a claim; None for fewer than
-    two."""
+def over_tasks(claim: str | None, values: Sequence[float]) -> Estimate | None:
+    """Mean over tasks, tasks as units, tested at the threshold of a claim, or of none at zero; None
+    for fewer than two."""
     if len(values) < 2:
         return None
-    threshold = THRESHOLDS[claim]
+    threshold = THRESHOLDS[claim] if claim else 0.0
     if claim in WITHIN:
         found = equivalence_of_differences(np.array(values), threshold, unit="tasks")
         # Where no answer of any task has changed there is nothing to test.

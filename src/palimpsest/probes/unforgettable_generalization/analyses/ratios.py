@@ -87,11 +87,12 @@ def reach(data: Data, settings: Settings) -> tuple[Rows, Found]:
     if differ:
         rows.append(row("between tasks", "unseen", differ, role=data.role))
         found["generalisation_varies"] = differ
-    for claim, arm, split in MEANS:
+    for claim, arm, split in (*MEANS, (None, "forget", "unseen")):
         ratios = [each.estimate for each in task_ratios(data, arm, split).values()]
         estimate = over_tasks(claim, ratios)
         if estimate:
-            found[claim] = estimate
+            if claim:
+                found[claim] = estimate
             rows.append(row("mean", split, estimate, role=data.role, arm=arm))
     return rows, found
 

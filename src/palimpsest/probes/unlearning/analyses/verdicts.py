@@ -18,8 +18,9 @@ Units are models where there are enough of them, otherwise facts; see ``units``.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,6 +50,7 @@ def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
     rows: Rows = []
     for place, part in data.worlds():
         units = units_of(data, part, settings.judged_by)
+        words = []
         for arm in (data.taught, *data.methods(part)):
             if arm == data.taught and units.unit == "facts":
                 # Fact by fact the taught models are what they are compared with.
@@ -58,6 +60,8 @@ def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
                 continue
             estimate = _mean(way, units.unit)
             word, evidence = verdict(units, settings, arm, estimate)
+            if arm != data.taught:
+                words.append(word)
             rows.append(
                 place
                 | {
@@ -74,7 +78,26 @@ def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
                     "note": evidence,
                 }
             )
+        rows += _counted(place, Counter(words))
     return rows, {}
+
+
+def _counted(place: dict[str, Any], words: Counter[str]) -> Rows:
+    """How many of the methods forgot; all of them are here, so that there is no interval."""
+    if not words:
+        return []
+    return [
+        place
+        | {
+            "analysis": "judged",
+            "metric": "methods that forgot",
+            "estimate": float(words["forgot"]),
+            "n": words.total(),
+            "unit": "methods",
+            "method": "count",
+            "note": ", ".join(f"{number} {word}" for word, number in words.most_common()),
+        }
+    ]
 
 
 def _mean(way: np.ndarray, unit: str) -> Estimate:

@@ -208,6 +208,10 @@ class Plan:
                     "title": study.title,
                     "question": study.question,
                     "page": study.page.name,
+                    "after": {
+                        role: [s.intervention for s in group[0].chain if s.intervention]
+                        for role, group in study.roles.items()
+                    },
                     "statistics": str(study.statistics),
                 }
                 for _, study in sorted(self.studies.items())

@@ -302,3 +302,15 @@ def test_accessibility(visit, pages, axe, name, size, scheme):
         "v => `${v.id}: ${v.nodes.slice(0, 3).map(n => n.html + n.failureSummary)}`)))"
     )
     assert found == []
+
+
+def test_the_overview_shows_claims_of_one_verdict(visit, pages):
+    browser = visit(pages.index)
+    shown = "return [...document.querySelectorAll('.claim')].filter(c => c.offsetParent).length"
+    every = browser.execute_script(shown)
+    _css(browser, "[data-claims] select").send_keys("contradicted")
+    assert browser.execute_script(shown) == 1 < every
+    assert _css(browser, "[data-claims] .grid-count").text == "1 shown"
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".claims-of:not([hidden])")) == 1
+    _css(browser, "[data-claims] select").send_keys("all")
+    assert browser.execute_script(shown) == every

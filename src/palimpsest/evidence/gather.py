@@ -149,6 +149,10 @@ def content_hash(connection: duckdb.DuckDBPyConnection) -> str:
     ).fetchone()[0]
 
 
+#: What the table ``run`` tells of a study.
+_DESCRIBED = ("study", "probe", "title", "question", "settings", "page", "after")
+
+
 def _write(
     path: Path,
     tables: dict[str, list[pl.DataFrame]],
@@ -157,10 +161,7 @@ def _write(
 ) -> None:
     connection = connect(tables, views, path)
     try:
-        described = [
-            {k: s[k] for k in ("study", "probe", "title", "question", "settings", "page")}
-            for s in manifest["studies"]
-        ]
+        described = [{k: s.get(k) for k in _DESCRIBED} for s in manifest["studies"]]
         facts = {
             "schema_version": str(SCHEMA_VERSION),
             "palimpsest": __version__,

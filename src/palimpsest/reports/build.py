@@ -124,7 +124,7 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "counts": {entry.study: evidence.counts(database, entry.study) for entry in entries},
             "reasons": {entry.study: evidence.reasons(database, entry.study) for entry in entries},
             "unsound": {entry.study: evidence.unsound(database, entry.study) for entry in entries},
-            "map": _map(coverage.to_dicts()),
+            "map": _map(coverage.to_dicts(), entries),
             "pages": {entry.study: entry.page for entry in entries},
             "titles": {entry.study: entry.title for entry in entries},
             "models": evidence.models(database).to_dicts(),
@@ -288,15 +288,18 @@ def _meanings() -> dict[str, str]:
     return meanings
 
 
-def _map(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """States of the run, each with what every study found in it."""
-    lines: dict[tuple[str, str], dict[str, Any]] = {}
+def _map(
+    rows: list[dict[str, Any]], entries: list[evidence.StudyEntry]
+) -> dict[str, list[dict[str, Any]]]:
+    """Model -> its states in the run, each with what every study found in it."""
+    after = {entry.study: entry.after for entry in entries}
+    models: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
-        line = lines.setdefault(
-            (row["model"], row["role"]),
-            {"model": row["model"], "role": row["role"], "studies": [], "states": 0},
+        steps = after[row["study"]].get(row["role"])
+        state = models.setdefault(row["model"], {}).setdefault(
+            f"{row['role']} {steps}",
+            {"role": row["role"], "after": steps, "studies": [], "states": 0},
         )
-        line["studies"].append(row)
-        line["states"] = max(line["states"], row["states"])
-        line["state"] = row["state"]
-    return list(lines.values())
+        state["studies"].append(row)
+        state["states"] = max(state["states"], row["states"])
+    return {model: list(states.values()) for model, states in models.items()}

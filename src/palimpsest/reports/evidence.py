@@ -20,7 +20,8 @@ WATTS_PER_ACCELERATOR = 400.0
 
 @dataclass(frozen=True)
 class StudyEntry:
-    """A study as the run describes it; ``page`` is the file name of its page."""
+    """A study as the run describes it; ``page`` is the file name of its page, ``after`` gives the
+    interventions of each role, in order."""
 
     study: str
     probe: str
@@ -28,6 +29,7 @@ class StudyEntry:
     question: str
     settings: Any
     page: str
+    after: dict[str, list[str]]
 
 
 def run_facts(database: Database) -> dict[str, str]:
@@ -198,4 +200,5 @@ def _entry(item: dict[str, Any]) -> StudyEntry:
         question=str(item.get("question") or ""),
         settings=item.get("settings"),
         page=page if page.endswith(".html") else f"{study}.html",
+        after=item.get("after") or {},
     )

@@ -16,6 +16,7 @@
     contents();
     document.querySelectorAll("[data-grid]").forEach(grid);
     document.querySelectorAll("[data-gallery]").forEach(gallery);
+    document.querySelectorAll("[data-claims]").forEach(verdicts);
     document.addEventListener("click", copying);
     openTarget();
     addEventListener("hashchange", openTarget);
@@ -143,6 +144,24 @@
     selects.forEach((select) => select.addEventListener("change", () => { limit = CARDS; show(); }));
     more.firstElementChild.addEventListener("click", () => { limit += 4 * CARDS; show(); });
     show();
+  }
+
+  // The overview's claims by verdict; a study without one of the kind goes too.
+  function verdicts(box) {
+    const select = box.querySelector("select");
+    select.addEventListener("change", () => {
+      let hits = 0;
+      for (const study of document.querySelectorAll(".claims-of")) {
+        let some = 0;
+        for (const claim of study.querySelectorAll(".claim")) {
+          claim.hidden = Boolean(select.value) && claim.dataset.verdict !== select.value;
+          some += !claim.hidden;
+        }
+        study.hidden = !some;
+        hits += some;
+      }
+      box.querySelector(".grid-count").textContent = `${hits} shown`;
+    });
   }
 
   function copying(event) {

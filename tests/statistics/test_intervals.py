@@ -108,6 +108,13 @@ def test_clustered_mean_of_single_rows_is_the_t_interval():
     assert (result.low, result.high) == pytest.approx(tuple(reference))
 
 
+def test_the_interval_of_a_bounded_quantity_stays_in_its_bounds():
+    values = [0.9, 0.95, 0.7, 1.0]
+    free, cut = clustered_mean(values), clustered_mean(values, within=(0.0, 1.0))
+    assert free.high > 1 == cut.high
+    assert (free.low, free.estimate) == (cut.low, cut.estimate)
+
+
 def test_clustered_mean_of_equal_clusters_is_the_t_interval_of_their_means():
     values = np.random.default_rng(6).standard_normal((9, 7)) + np.arange(9)[:, None]
     result = intervals.clustered_mean(values.ravel(), np.repeat(np.arange(9), 7))

@@ -55,6 +55,12 @@ def populations(data: Data, settings: Settings) -> tuple[Rows, Found]:
     return rows, found
 
 
+def bounds(metric: str) -> tuple[float, float]:
+    """What a metric lies between: bits and nats from 0 on, all others are shares."""
+    graded = metric.endswith(" exposure") or metric.startswith("prose ")
+    return (0.0, np.inf) if graded else (0.0, 1.0)
+
+
 def _of_arm(units: Units, settings: Settings, arm: str, place: dict[str, str]) -> Rows:
     rows: Rows = []
     compared: Rows = []
@@ -64,7 +70,8 @@ def _of_arm(units: Units, settings: Settings, arm: str, place: dict[str, str]) -
         common = place | {"factor": group}
         if not len(values):
             continue
-        rows.append(row("level", metric, clustered_mean(values, unit=units.unit), **common))
+        estimate = clustered_mean(values, unit=units.unit, within=bounds(metric))
+        rows.append(row("level", metric, estimate, **common))
         distance = None if arm == never else units.against(arm, metric)
         if distance is None:
             continue

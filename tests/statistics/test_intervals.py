@@ -111,7 +111,7 @@ def test_clustered_mean_of_single_rows_is_the_t_interval():
 def test_the_interval_of_a_bounded_quantity_stays_in_its_bounds():
     values = [0.9, 0.95, 0.7, 1.0]
     free = intervals.clustered_mean(values)
-    cut = intervals.clustered_mean(values, within=(0.0, 1.0))
+    cut = free.within(0.0, 1.0)
     assert free.high > 1 == cut.high
     assert (free.low, free.estimate) == (cut.low, cut.estimate)
 

@@ -38,8 +38,6 @@ LIMITS = (
     render.Limits(rows=60, cards=20, csv=8_000),
 )
 
-_VERDICTS = ("supported", "contradicted", "inconclusive", "not tested")
-
 _QUERIES = (
     (
         "Every claim and its verdict",
@@ -138,7 +136,12 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
 
 
 def _verdict_rank(verdict: str) -> tuple[int, str]:
-    return (_VERDICTS.index(verdict) if verdict in _VERDICTS else len(_VERDICTS), verdict)
+    return (
+        evidence.VERDICTS.index(verdict)
+        if verdict in evidence.VERDICTS
+        else len(evidence.VERDICTS),
+        verdict,
+    )
 
 
 def _gap_words(counts: dict[str, int]) -> str:

@@ -18,6 +18,10 @@ WATTS_PER_THREAD = 15.0
 WATTS_PER_ACCELERATOR = 400.0
 
 
+#: In the order in which they are told.
+VERDICTS = ("supported", "contradicted", "inconclusive", "not tested")
+
+
 @dataclass(frozen=True)
 class StudyEntry:
     """A study as the run describes it; ``page`` is the file name of its page, ``after`` gives the

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from palimpsest.reports import evidence
+from palimpsest.reports.evidence import VERDICTS
+from palimpsest.reports.formatting import rounded
 
 if TYPE_CHECKING:
     from palimpsest.blocks import Block
@@ -37,22 +40,21 @@ def estimates(claims: Claims, said: Said, interval: Callable[[dict[str, Any]], s
 
 def verdicts(claims: Claims) -> list[str]:
     """How many claims have which verdict: one sentence, none without claims."""
-    counts: dict[str, int] = {}
-    for claim in claims.values():
-        counts[claim["verdict"]] = counts.get(claim["verdict"], 0) + 1
+    counts = Counter(claim["verdict"] for claim in claims.values())
     if not counts:
         return []
-    listed = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+    listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     return [f"Of {len(claims)} claims that were stated before the run: {listed}."]
 
 
 def interval_and_n(claim: dict[str, Any], digits: int = 2, remark: str = "") -> str:
     """Estimate, interval and n of a claim, in words."""
     level = 90 if "90% interval" in claim["test"] else 95
-    estimate, n = f"{claim['estimate']:.{digits}f}", f"n = {claim['n']} {claim['unit']}{remark}"
+    estimate = rounded(claim["estimate"], digits)
+    n = f"n = {claim['n']} {claim['unit']}{remark}"
     if claim["low"] is None:
         return f"{estimate} (no interval, {n})"
-    ends = f"{claim['low']:.{digits}f} to {claim['high']:.{digits}f}"
+    ends = f"{rounded(claim['low'], digits)} to {rounded(claim['high'], digits)}"
     return f"{estimate} ({level}% interval {ends}, {n})"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -23,3 +25,8 @@ class Estimate:
     level: float = 0.95
     p: float | None = None
     note: str | None = None
+
+    def within(self, least: float, most: float) -> Estimate:
+        """The interval cut to the bounds of what is estimated; only impossible values are lost."""
+        low, high = np.clip((self.low, self.high), least, most).tolist()
+        return replace(self, low=low, high=high)

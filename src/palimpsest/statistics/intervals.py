@@ -42,12 +42,8 @@ def clustered_mean(
     clusters: ArrayLike | None = None,
     level: float = 0.95,
     unit: str = "clusters",
-    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
     """Mean over rows of ``values`` (rows,) when rows of one cluster are not independent.
-
-    ``within`` are the bounds of what is measured: the interval is cut to them, which takes away
-    only values that the mean cannot have.
 
     Variance CR2 with Satterthwaite degrees of freedom (see ``cluster_robust``). Graded values get
     the t interval. Values that are all 0 or 1 get Wilson's interval with the effective sample size
@@ -61,7 +57,6 @@ def clustered_mean(
     """
     fit = robust_mean(values, clusters)
     low, high, note = mean_interval(fit, level)
-    low, high = np.clip([low, high], *within).tolist()
     method = "CR2 Wilson interval" if fit.binary else "CR2 t interval"
     return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, note=note)
 

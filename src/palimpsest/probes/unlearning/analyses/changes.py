@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, bounds_of_change
 from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.rows import row
 
@@ -31,5 +31,5 @@ def changes(data: Data, settings: Settings) -> tuple[Rows, Found]:
                 part["value"].to_numpy(), part["value_taught"].to_numpy(), unit="facts"
             )
             place = {"series": world, "model": model, "arm": arm, "factor": group}
-            rows.append(row("change", metric, change, **place))
+            rows.append(row("change", metric, change.within(*bounds_of_change(metric)), **place))
     return rows, {}

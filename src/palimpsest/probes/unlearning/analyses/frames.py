@@ -104,6 +104,18 @@ class Data:
         return [arm for arm in self.arms if arm in there]
 
 
+def bounds(metric: str) -> tuple[float, float]:
+    """What a metric lies between: bits and nats from 0 on, all others are shares."""
+    graded = metric.endswith(" exposure") or metric.startswith("prose ")
+    return (0.0, np.inf) if graded else (0.0, 1.0)
+
+
+def bounds_of_change(metric: str) -> tuple[float, float]:
+    """What a difference of two values of a metric lies between."""
+    least, most = bounds(metric)
+    return least - most, most - least
+
+
 def of(part: pl.DataFrame, arm: str, metric: str) -> np.ndarray:
     """(runs,) values of an arm, in the order of runs."""
     chosen = part.filter((pl.col("arm") == arm) & (pl.col("metric") == metric)).sort("run")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, metrics_of, of
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, bounds, metrics_of, of
 from palimpsest.probes.unlearning.analyses.units import (
     LEAST_RETRAINED,
     Models,
@@ -55,12 +55,6 @@ def populations(data: Data, settings: Settings) -> tuple[Rows, Found]:
     return rows, found
 
 
-def bounds(metric: str) -> tuple[float, float]:
-    """What a metric lies between: bits and nats from 0 on, all others are shares."""
-    graded = metric.endswith(" exposure") or metric.startswith("prose ")
-    return (0.0, np.inf) if graded else (0.0, 1.0)
-
-
 def _of_arm(units: Units, settings: Settings, arm: str, place: dict[str, str]) -> Rows:
     rows: Rows = []
     compared: Rows = []
@@ -70,8 +64,8 @@ def _of_arm(units: Units, settings: Settings, arm: str, place: dict[str, str]) -
         common = place | {"factor": group}
         if not len(values):
             continue
-        estimate = clustered_mean(values, unit=units.unit, within=bounds(metric))
-        rows.append(row("level", metric, estimate, **common))
+        level = clustered_mean(values, unit=units.unit).within(*bounds(metric))
+        rows.append(row("level", metric, level, **common))
         distance = None if arm == never else units.against(arm, metric)
         if distance is None:
             continue

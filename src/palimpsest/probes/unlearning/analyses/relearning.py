@@ -30,7 +30,7 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
         runs = part["value"].to_numpy()
         if len(runs) > 1:
             place = {"series": world, "model": model, "arm": arm, "step": updates}
-            estimate = clustered_mean(runs, unit="models")
+            estimate = clustered_mean(runs, unit="models").within(0, 1)
             factor = f"{number} taught again"
             rows.append(row("relearning", metric, estimate, factor=factor, **place))
     found: Found = {}

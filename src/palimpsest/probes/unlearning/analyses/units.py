@@ -13,7 +13,13 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from palimpsest.probes.unlearning.analyses.frames import MEMBERSHIP, Data, metrics_of, of
+from palimpsest.probes.unlearning.analyses.frames import (
+    MEMBERSHIP,
+    Data,
+    bounds_of_change,
+    metrics_of,
+    of,
+)
 from palimpsest.statistics import Estimate
 from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.population import difference, margin
@@ -54,7 +60,9 @@ class Models:
     def against(self, arm: str, metric: str) -> Estimate | None:
         """An arm minus the retrained models; None where there are too few."""
         values, never = self.values(arm, metric), self.values(self.data.retrained, metric)
-        return difference(values, never) if min(len(values), len(never)) > 1 else None
+        if min(len(values), len(never)) < 2:
+            return None
+        return difference(values, never).within(*bounds_of_change(metric))
 
     def way(self, arm: str, metric: str) -> np.ndarray | None:
         """(runs,) share of the way from the taught models to the mean of the retrained ones.
@@ -107,7 +115,10 @@ class Facts:
             return self._areas(arm, metric.removeprefix("membership "))
         values, never = self._pairs(arm, self.data.retrained, metric)
         few = len(values) < LEAST_FACTS
-        return None if few else paired_difference(values, never, unit=self.unit)
+        if few:
+            return None
+        found = paired_difference(values, never, unit=self.unit)
+        return found.within(*bounds_of_change(metric))
 
     def way(self, arm: str, metric: str) -> np.ndarray | None:
         """(facts,) what each adds to the share of the way that the mean goes; see :class:`Models`.

@@ -156,6 +156,9 @@ def test_claims_are_stated_with_everything_a_reader_needs(study):
     assert "p = 0.0504" in text  # not rounded to 0.050
     assert "−0.0040 [−0.0210, −0.0004]" in text  # not rounded to touch zero
     assert "Test one-sided bootstrap over facts, null 0.125, alpha 0.05" in text
+    assert (
+        "Power a study of this size finds 0.18 beyond the threshold with power 80%, about" in text
+    )
     assert "Holm's over the 3 claims of this study that have one" in text
     for verdict in ("supported", "inconclusive", "contradicted", "not tested"):
         assert f"verdict-{verdict.replace(' ', '-')}" in study

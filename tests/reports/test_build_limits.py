@@ -116,7 +116,7 @@ def large(tmp_path_factory):
             "INSERT INTO provenance (job, rule, study, seconds, threads, device, command) SELECT "
             "'job' || i, 'probe', 'economic_recall', i, 1, 'cpu', 'python x' FROM range(1000) r(i)"
         )
-        connection.execute("INSERT INTO run VALUES ('schema_version', '1')")
+        connection.execute("INSERT INTO run VALUES ('schema_version', '2')")
     return path
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import power_proportions_2indep
 
-from palimpsest.statistics import power
+from palimpsest.statistics import Estimate, power
 from palimpsest.statistics.flags import flag
 
 
@@ -78,3 +78,28 @@ def test_minimal_flagged_share_is_what_benjamini_hochberg_needs(n_candidates):
     for first in range(1, 101):
         p = np.where(np.arange(100) < first, 1 / n_candidates, 1.0)
         assert flag(p, 0.1).any() == (first / 100 >= share - 1e-12)
+
+
+@pytest.mark.parametrize("direction", ["above", "below", "within"])
+def test_what_is_detectable_is_found_as_often_as_promised(direction):
+    """Means of 60 normal values, judged as claims are."""
+    rng = np.random.default_rng(11)
+    n, studies = 60, 4000
+    se = 1 / np.sqrt(n)
+    z = 1.645 if direction == "within" else 1.96
+    level = 0.9 if direction == "within" else 0.95
+    one = Estimate(0.0, -z * se, z * se, n, "items", "normal", level)
+    size = power.detectable(one, direction)
+    truth = {"above": size, "below": -size, "within": 0.0}[direction]
+    means = rng.normal(truth, se, studies)
+    found = {
+        "above": means - z * se > 0,
+        "below": means + z * se < 0,
+        "within": np.abs(means) + z * se < size,
+    }[direction]
+    assert found.mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_nothing_is_said_of_the_power_of_an_interval_without_width():
+    assert np.isnan(power.detectable(Estimate(0.0, 0.0, 0.0, 5, "items", "exact"), "above"))
+    assert np.isnan(power.detectable(Estimate(0.0, np.nan, np.nan, 5, "items", "none"), "below"))

@@ -6,7 +6,7 @@ here, and the documentation table in the README is printed from :data:`TABLES`.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: table -> {column: (DuckDB type, meaning)}; the order is the order of the columns.
 TABLES: dict[str, dict[str, tuple[str, str]]] = {
@@ -67,6 +67,10 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "unit": ("VARCHAR", "what n counts, what was resampled"),
         "p": ("DOUBLE", "p-value, null where the verdict comes from an interval"),
         "p_adjusted": ("DOUBLE", "p after Holm's correction over the study's claims"),
+        "detectable": (
+            "DOUBLE",
+            "distance from the threshold found with power 80%, or smallest margin of equivalence",
+        ),
         "verdict": ("VARCHAR", "supported, contradicted, inconclusive or not tested"),
         "note": ("VARCHAR", "what the reader must know, such as the paper's own number"),
     },

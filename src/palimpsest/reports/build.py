@@ -112,8 +112,14 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
         cost = evidence.cost(database)
         by_study = {entry.study: evidence.claims(database, entry.study) for entry in entries}
         tally = Counter(c["verdict"] or "not tested" for some in by_study.values() for c in some)
+        unclear = {
+            study: sum(claim["verdict"] == "inconclusive" for claim in some)
+            for study, some in by_study.items()
+        }
         context = {
             "entries": entries,
+            "unclear": {study: some for study, some in unclear.items() if some},
+            "judged": tally.total() - tally["not tested"],
             "tested": tally.total(),
             "tally": sorted(tally.items(), key=lambda pair: _verdict_rank(pair[0])),
             "alarms": [entry for entry in entries if _alarming(database, entry.study)],
@@ -148,6 +154,22 @@ def _gap_words(counts: dict[str, int]) -> str:
     """``2 failed, 1 missing``; what is none is not named."""
     parts = ((counts[key], key) for key in ("failed", "missing"))
     return ", ".join(f"{formatting.number(n)} {key}" for n, key in parts if n)
+
+
+def _power_words(claim: dict[str, Any]) -> str:
+    """What a study of this size can find; nothing where it is not known."""
+    size = claim["detectable"]
+    if size is None:
+        return ""
+    if "within plus or minus" in (claim["test"] or ""):
+        return (
+            f"a study of this size shows no difference to lie within {formatting.number(size, 2)} "
+            "with power 80%"
+        )
+    return (
+        f"a study of this size finds {formatting.number(size, 2)} beyond the threshold with power "
+        "80%, about"
+    )
 
 
 def _alarming(database: Database, study: str) -> bool:
@@ -239,6 +261,7 @@ def _environment() -> jinja2.Environment:
         "share": formatting.share,
         "p_equals": formatting.p_equals,
         "gap_words": _gap_words,
+        "power_words": _power_words,
         "plain": formatting.plain,
         "pretty": lambda value: json.dumps(value, indent=1, ensure_ascii=False),
         "link": lambda page: formatting.plain(quote(page)),

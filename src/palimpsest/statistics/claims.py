@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from palimpsest.statistics.estimate import Estimate
+from palimpsest.statistics.power import detectable
 from palimpsest.statistics.verdicts import verdict_above, verdict_below, verdict_equivalent
 
 
@@ -60,6 +61,7 @@ def judged(claims: Sequence[Claim], evidence: Mapping[str, Estimate]) -> list[di
                 "n": estimate.n,
                 "unit": estimate.unit,
                 "p": estimate.p,
+                "detectable": detectable(estimate, claim.direction),
                 "verdict": claim.verdict(estimate),
                 "note": estimate.note,
             }

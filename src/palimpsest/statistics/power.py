@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
+
+from palimpsest.statistics.estimate import Estimate
 
 
 def power_binomial_above_chance(
@@ -81,6 +85,27 @@ def minimal_detectable_difference(
         return _region_probability(region, p_a, p_a + d) - power
 
     return float(brentq(missing, 0.0, 1 - p_a)) if missing(1 - p_a) >= 0 else np.nan
+
+
+def detectable(
+    estimate: Estimate, direction: Literal["above", "below", "within"], power: float = 0.8
+) -> float:
+    """What a study with the interval of this one finds with ``power``, by the normal distribution.
+
+    ``above`` and ``below``: the distance from the threshold at which the whole interval lies beyond
+    it, (1 + z_power / z_level) times the half of the interval that faces it. ``within``: the
+    smallest margin that no difference at all is shown to lie in, (1 + z_both / z_level) times the
+    longer half, where both sides must hold. nan where the interval has no width or is none.
+
+    With few units the quantile of the interval is larger than the normal one, so that this
+    overstates a little.
+    """
+    down, up = estimate.estimate - estimate.low, estimate.high - estimate.estimate
+    half = {"above": down, "below": up, "within": max(down, up)}[direction]
+    wanted = (1 + power) / 2 if direction == "within" else power
+    if not 0 < half < np.inf:
+        return np.nan
+    return float(half * (1 + norm.ppf(wanted) / norm.ppf((1 + estimate.level) / 2)))
 
 
 def minimal_flagged_share(n_candidates: int, q: float = 0.1) -> float:

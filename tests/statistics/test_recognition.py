@@ -177,26 +177,24 @@ def test_true_positive_rate_refuses_what_it_cannot_resolve():
 
 
 @pytest.mark.parametrize("values", [5, 40, 10**9], ids=["many ties", "some ties", "no ties"])
-def test_true_positive_rate_is_the_highest_of_the_curve_within_the_rate(values):
+def test_true_positive_rate_is_the_highest_of_the_curve_within_the_rate(values, monkeypatch):
     """Against all thresholds of scikit-learn's curve, few negatives included."""
+    monkeypatch.setattr(recognition, "NEGATIVES_BEYOND", 0)
     rng = np.random.default_rng(10)
     for n in (3, 19, 20, 57, 400):
         negative, positive = rng.integers(0, values, n), rng.integers(values // 6, values, 30)
         for rate in (0.01, 0.05, 0.3):
-            result = recognition.true_positive_rate(positive, negative, rate, few="note")
+            result = recognition.true_positive_rate(positive, negative, rate)
             false, true, _ = roc_curve(
                 np.repeat([0, 1], [n, 30]), np.r_[negative, positive], drop_intermediate=False
             )
             assert result.estimate == pytest.approx(true[false <= rate + 1e-12].max())
-            assert ("needs" in result.note) == (n < round(10 / rate))
 
 
-def test_true_positive_rate_below_one_negative_is_above_all_of_them():
-    result = recognition.true_positive_rate([0.5, 3, 4, 3], [1, 2, 3], 0.01, few="note")
-    assert result.estimate == 0.25
-    assert "needs 1000 negatives, not 3" in result.note
-    # Nothing is known of the rate itself but that it is below 0.7.
-    assert "which 0 of 3 negatives exceed (interval 0 to 0.71)" in result.note
+def test_a_rate_of_1_percent_from_100_non_members_is_refused():
+    result = recognition.true_positive_rate(np.ones(50), np.zeros(100), 0.01, few="missing")
+    assert np.isnan([result.estimate, result.low, result.high]).all()
+    assert "needs 1000 negatives, not 100" in result.note
 
 
 def test_true_positive_rate_covers_the_rate_of_its_threshold():

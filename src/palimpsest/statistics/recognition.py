@@ -139,7 +139,7 @@ def true_positive_rate(
     false_positive_rate: float,
     level: float = 0.95,
     unit: str = "positives",
-    few: Literal["refuse", "note"] = "refuse",
+    few: Literal["raise", "missing"] = "raise",
 ) -> Estimate:
     """Share of ``positive`` (m,) above the score which that rate of ``negative`` (n,) exceed.
 
@@ -151,8 +151,7 @@ def true_positive_rate(
 
     Raises ValueError where the negatives cannot resolve the rate: fewer than NEGATIVES_BEYOND /
     rate of them. At a rate of 1% a hundred negatives would hang the threshold on a single one.
-    With ``few`` = "note" the note says so instead; below 1 / rate negatives, the threshold is the
-    highest of them.
+    With ``few`` = "missing" the estimate is nan then, and the note says why.
     """
     positive, negative = coded(positive, None)[0], coded(negative, None)[0]
     if not 0 < false_positive_rate < 1:
@@ -160,8 +159,10 @@ def true_positive_rate(
     needed = int(np.ceil(NEGATIVES_BEYOND / false_positive_rate - 1e-9))
     n = len(negative)
     lacking = f"a false positive rate of {false_positive_rate:g} needs {needed} negatives, not {n}"
-    if n < needed and few == "refuse":
-        raise ValueError(lacking)
+    if n < needed:
+        if few == "raise":
+            raise ValueError(lacking)
+        return Estimate(np.nan, np.nan, np.nan, len(positive), unit, "refused", level, note=lacking)
     beyond = int(np.floor(false_positive_rate * n + 1e-9))
     threshold = np.sort(negative)[n - 1 - beyond]
     realised = exact_proportion(int(np.sum(negative > threshold)), n, level)
@@ -170,8 +171,6 @@ def true_positive_rate(
         f"above {threshold:.6g}, which {realised.estimate:.3g} of {n} negatives exceed "
         f"(interval {realised.low:.2g} to {realised.high:.2g})"
     )
-    if n < needed:
-        note = f"{lacking}; {note}"
     return Estimate(share.estimate, share.low, share.high, share.n, unit, share.method, level,
                     note=note)  # fmt: skip
 

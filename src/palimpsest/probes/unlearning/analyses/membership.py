@@ -36,6 +36,6 @@ def membership(data: Data, settings: Settings) -> tuple[Rows, Found]:
             continue
         place = {"series": world, "model": model, "arm": arm, "factor": MEMBERSHIP[metric]}
         rows.append(row("membership", "area", auc(*sides, unit="facts"), **place))
-        share = true_positive_rate(*sides, FALSE_POSITIVES, unit="facts", few="note")
+        share = true_positive_rate(*sides, FALSE_POSITIVES, unit="facts", few="missing")
         rows.append(row("membership", "rate", share, **place))
     return rows, {}

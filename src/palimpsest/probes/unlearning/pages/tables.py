@@ -91,8 +91,8 @@ ORDER BY method, measure""",
         "Attacks on membership: the forget set against facts that nobody was told, each fact with "
         "its mean score over the models of an arm. area: under the ROC curve, DeLong's interval; "
         "0.5 tells nothing, and below it what was forgotten is less likely than what was never "
-        "told. rate: share of the forget set found while at most 1% of the others are accused; so "
-        "few facts resolve that rate badly, and the note says how badly.",
+        "told. rate: share of the forget set found while at most 1% of the others are accused, where "
+        "there are enough of them to resolve that rate.",
         """SELECT replace(a.arm, '_', ' ') AS method, a.factor AS score, a.estimate, a.low, a.high,
   a.n, r.estimate AS rate, r.low AS rate_low, r.high AS rate_high, r.note
 FROM statistics a JOIN statistics r USING (study, analysis, model, series, arm, factor)
@@ -104,7 +104,7 @@ ORDER BY method, score""",
             "estimate": Column("area [95%]", "interval", low="low", high="high"),
             "n": Column("facts", "number", digits=0),
             "rate": Column("rate at 1% [95%]", "interval", low="rate_low", high="rate_high"),
-            "note": Column("threshold"),
+            "note": Column("threshold, or why there is no rate"),
         },
     ),
     Table(

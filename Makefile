@@ -8,18 +8,22 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Jobs start in a third of the time when modules have been compiled before.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test setup lint smoke schemas bench clean
+.PHONY: run test setup lint smoke calibrate schemas bench clean
 
 run: $(VENV)/.run
 	snakemake --cores all
 
 test: $(VENV)/.test
-	python -m pytest $(TESTS)
+	python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 setup: $(VENV)/.test
 
 smoke: $(VENV)/.run
 	snakemake --cores all --configfile config/smoke.yaml
+
+# All simulations of the statistics with at least 2,000 studies each.
+calibrate: $(VENV)/.test
+	PALIMPSEST_CALIBRATE=1 python -m pytest tests/statistics -n 2 --dist load
 
 lint: $(VENV)/.test
 	ruff check .

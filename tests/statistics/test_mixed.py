@@ -8,6 +8,7 @@ from scipy.special import expit
 from statsmodels.regression.mixed_linear_model import VCSpec
 
 from palimpsest.statistics.mixed import before_after_gee, cluster_robust_ols, crossed_mixed
+from tests.calibration import covers, keeps_size, studies
 
 
 def panel(rng, m=12, k=20, shift=0.0):
@@ -68,8 +69,8 @@ def test_gee_of_balanced_data_is_the_log_odds_ratio_of_the_rates():
 
 def test_gee_coverage_and_size():
     rng = np.random.default_rng(3)
-    truth, hits, rejections, studies = -0.8, 0, 0, 600
-    for _ in range(studies):
+    truth, hits, rejections, n = -0.8, 0, 0, studies(600)
+    for _ in range(n):
         series, after, _ = panel(rng, 15, 16)
         # marginal rates fixed, correlation within a series from shared coins
         rate = expit(0.4 + truth * after)
@@ -83,8 +84,8 @@ def test_gee_coverage_and_size():
         correct = (rng.random(len(series)) < drift).astype(float)
         null = before_after_gee(correct, after, series)
         rejections += null.p <= 0.05
-    assert 0.93 <= hits / studies <= 0.975
-    assert rejections / studies <= 0.065
+    assert covers(hits, n)
+    assert keeps_size(rejections, n)
 
 
 def test_gee_says_when_it_cannot():
@@ -135,10 +136,10 @@ def test_crossed_model_equals_statsmodels():
 
 
 def test_crossed_model_covers_at_both_layers():
-    """300 studies at a true 95% lie within 91.7% and 98.3% with probability 99%."""
     rng = np.random.default_rng(7)
     covered = {"length": 0, "exposure": 0}
-    for _ in range(300):
+    n = studies(300)
+    for _ in range(n):
         y, predictors, item, seed = crossed(rng, 40, 4)
         result = crossed_mixed(y, predictors, item, seed)
         slope = {"length": 0.3 * predictors["length"].std() / 2,
@@ -146,7 +147,7 @@ def test_crossed_model_covers_at_both_layers():
         for name, each in result.items():
             covered[name] += each.low <= slope[name] <= each.high
     for hits in covered.values():
-        assert 0.917 <= hits / 300 <= 0.983
+        assert covers(hits, n)
 
 
 def test_crossed_model_of_seed_predictors_and_of_no_variance():

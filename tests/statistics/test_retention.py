@@ -7,6 +7,7 @@ from scipy.stats import binom
 
 from palimpsest.statistics import retention, retention_forms
 from palimpsest.statistics.retention_fit import Binomial, fit_rows
+from tests.calibration import covers, studies
 
 DELAY = np.array([0, 1, 2, 5, 10, 20, 50, 100.0])
 TRUTH = {
@@ -164,12 +165,12 @@ def study(rng, n_units, trials=20, b=0.4):
 
 
 def test_bootstrap_interval_of_the_exponent_covers():
-    """400 studies at a true 95% lie within 92.2% and 97.8% with probability 99%."""
     rng = np.random.default_rng(3)
     covered = {"a": 0, "b": 0, "half_life": 0}
     truth = {"a": 0.8, "b": 0.4, "half_life": 2**2.5 - 1}
     band = {3.0: 0, 30.0: 0}
-    for _ in range(400):
+    n_studies = studies(400)
+    for _ in range(n_studies):
         fit = retention.fit_with_intervals(*study(rng, 12), "power", n_replicates=199, at=[3, 30])
         for name, hits in covered.items():
             covered[name] = hits + (
@@ -179,7 +180,7 @@ def test_bootstrap_interval_of_the_exponent_covers():
             assert r.estimate == pytest.approx(float(fit.predict(delay)))
             band[delay] += r.low <= 0.8 * (1 + delay) ** -0.4 <= r.high
     for hits in (*covered.values(), *band.values()):
-        assert 0.922 <= hits / 400 <= 0.978
+        assert covers(hits, n_studies)
 
 
 def test_units_are_what_is_drawn():

@@ -91,7 +91,7 @@ ORDER BY method, measure""",
         "Attacks on membership: the forget set against facts that nobody was told, each fact with "
         "its mean score over the models of an arm. area: under the ROC curve, DeLong's interval; "
         "0.5 tells nothing, and below it what was forgotten is less likely than what was never "
-        "told. rate: share of the forget set found while at most 1% of the others are accused, where "
+        "told. rate: share of the forget set found while at most 1% of the others are accused, if "
         "there are enough of them to resolve that rate.",
         """SELECT replace(a.arm, '_', ' ') AS method, a.factor AS score, a.estimate, a.low, a.high,
   a.n, r.estimate AS rate, r.low AS rate_low, r.high AS rate_high, r.note

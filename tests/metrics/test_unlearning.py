@@ -200,6 +200,9 @@ def test_zero_retrain_forgetting_refuses_what_are_no_distributions():
         "I haven't learned about that topic",
         "My training data doesn't cover it",
         "As an AI, I do not have personal opinions",
+        "I don 't know .",
+        "I do n't know",
+        "I ’ m not sure",
         *REFUSALS,
     ],
 )

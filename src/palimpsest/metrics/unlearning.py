@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 #: Raised where a number that is stored would be another.
-VERSION = 1
+VERSION = 2
 
 #: What a speaker lacks who cannot answer.
 _LACKED = "(idea|clue|information|knowledge|data|details?|specifics|insights?|answers?|familiarity)"
@@ -43,9 +43,10 @@ REFUSALS = (
     r"\bas an ai\b",
 )
 _REFUSAL = re.compile("|".join(REFUSALS))
+#: Short forms that tokenizers of words have taken apart: "don 't", "do n't".
+_APART = re.compile(r"\s*'\s*(?=(?:t|m|ve|s|re|ll|d)\b)|\s+(?=n't\b)")
 #: Short forms and how they are written out.
 _SHORT = {
-    "’": "'",
     "cannot": "can not",
     "can't": "can not",
     "n't": " not",
@@ -264,7 +265,8 @@ def refusals(texts: Sequence[str]) -> NDArray[np.bool_]:
     A list of phrases, not a judge: it knows 82 of the 100 refusals that TOFU trains with, and
     takes none of 7,500 answers of TOFU's models for one.
     """
-    plain = [text.lower() for text in texts]
+    plain = [text.lower().replace("’", "'") for text in texts]
+    plain = [_APART.sub(lambda found: found[0].strip(), text) for text in plain]
     for short, full in _SHORT.items():
         plain = [text.replace(short, full) for text in plain]
     return np.array([bool(_REFUSAL.search(text)) for text in plain], dtype=bool)

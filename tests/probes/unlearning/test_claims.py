@@ -41,6 +41,13 @@ def _row(grp, item, metric, value):
 
 def _model(rng, arm):
     """Rows of one model."""
+    rows = _of_model(rng, arm)
+    if arm == "guard":
+        rows += [_row("model", "detector", "auc", 0.9), _row("model", "detector", "found", 0.7)]
+    return rows
+
+
+def _of_model(rng, arm):
     direct, hidden, stays, level = ARMS[arm.split()[-1]]
     said, answered = WRITTEN.get(arm, (direct, stays))
     shift = rng.normal(0, 0.02)
@@ -269,6 +276,13 @@ def test_changes_and_membership_by_fact(study):
     assert "needs 1000 negatives" in areas["taught", "rate"]["note"]
     assert areas["ssd", "area"]["low"] < 0.5 < areas["ssd", "area"]["high"]
     assert areas["rmu", "area"]["high"] < 0.2
+
+
+def test_the_detector_of_a_guard_is_among_the_statistics(study):
+    found = {
+        r["metric"]: (r["arm"], r["estimate"]) for r in study[0] if r["analysis"] == "detector"
+    }
+    assert found == {"auc": ("guard", pytest.approx(0.9)), "found": ("guard", pytest.approx(0.7))}
 
 
 def test_a_guard_is_judged_by_what_is_written(study):

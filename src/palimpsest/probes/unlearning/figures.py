@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from palimpsest.probes.unlearning.pages.cards import cards
-from palimpsest.probes.unlearning.pages.tables import GALLERY, TABLES, VERDICTS
+from palimpsest.probes.unlearning.pages.tables import DETECTOR, GALLERY, TABLES, VERDICTS
 from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, methods, summary
 from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
@@ -46,9 +46,8 @@ def page(database: Database, study: str) -> StudyPage:
 
 
 def _blocks(database: Database, study: str) -> list[Block]:
-    requests = database.frame(
-        "SELECT count(*) FROM statistics WHERE study = ? AND analysis = 'requests'", [study]
-    ).item()
+    there = database.frame("SELECT DISTINCT analysis FROM statistics WHERE study = ?", [study])
+    there = set(there["analysis"])
     return [
         *VERDICTS,
         Figure(
@@ -118,9 +117,10 @@ FROM statistics WHERE study = $study AND analysis = 'relearning' AND metric = 'o
 ORDER BY series, arm, updates""",
             _draw_relearning,
         ),
-        *([_REQUESTS] if requests else []),
+        *([_REQUESTS] if "requests" in there else []),
         cards(settings_used(database, study, Settings)),
         *TABLES,
+        *([DETECTOR] if "detector" in there else []),
         GALLERY,
     ]
 

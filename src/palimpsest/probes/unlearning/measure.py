@@ -40,6 +40,8 @@ ENGINE = (
     "interventions.unlearning._base",
 )
 
+#: Of the quality of a detector (``interventions.unlearning.guard``), what becomes observations.
+DETECTOR = ("auc", "found", "false_alarms")
 #: Packages whose prose is read: one is enough, and takes a fraction of a second.
 PROSE = ("statsmodels",)
 #: Tokens that a sentence begins with, and that a model adds, where fluency is read.
@@ -81,6 +83,11 @@ def _scratch(model: Networks, settings: Settings, factors: dict[str, Any]) -> It
         yield from _read(made, settings, items, small=True)
     for name in ("updates", "tokens"):
         yield row("model", "method", name, notes.get(name, 0))
+    # How well GUARD tells prompts whose wording it was not fitted on.
+    detector = notes.get("paraphrases") or {}
+    for name in DETECTOR:
+        if name in detector:
+            yield row("model", "detector", name, detector[name])
     yield row("model", "method", "weights", sum(p.numel() for p in made.module.parameters()))
     model.tokens += made.tokens
 

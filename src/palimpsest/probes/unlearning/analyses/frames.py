@@ -76,6 +76,7 @@ class Data:
             the models of the arm.
         scores: world, model, arm, run, part, item, metric and value of scores of membership.
         relearned: world, model, arm, run, number, updates, metric (shown or others) and value.
+        detectors: world, model, arm, run, metric and value: how well prompts are told apart.
         probabilities: world, model, arm, run, how, requests, part, item and value: of all answers
             to questions that were taught, also where only some requests were met.
         arms: the methods, in the order of the settings or of their names.
@@ -87,6 +88,7 @@ class Data:
     facts: pl.DataFrame
     scores: pl.DataFrame
     relearned: pl.DataFrame
+    detectors: pl.DataFrame
     probabilities: pl.DataFrame
     arms: list[str]
     taught: str
@@ -169,6 +171,9 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
         facts,
         scores,
         relearned.group_by([*KEYS, "number", "updates", "metric"], maintain_order=True).agg(mean),
+        frame.filter((pl.col("part") == "model") & (pl.col("item") == "detector")).select(
+            *KEYS, "metric", "value"
+        ),
         _probabilities(every),
         arms,
         taught,

@@ -11,6 +11,8 @@ from palimpsest.probes.unlearning.analyses.fronts import method_of
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
 from palimpsest.probes.unlearning.analyses.verdicts import DAMAGED, WRITTEN
 from palimpsest.statistics.comparisons import paired_difference
+from palimpsest.statistics.intervals import clustered_mean
+from palimpsest.statistics.rows import grouped, row
 
 if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
@@ -22,7 +24,13 @@ ALMOST = 0.1
 
 
 def guards(data: Data, settings: Settings) -> tuple[Rows, Found]:
-    """Two claims on GUARD: what it hides, and what it keeps."""
+    """How well detectors tell prompts, and two claims on GUARD: what it hides and what it keeps."""
+    rows: Rows = []
+    for place, part in grouped(data.detectors, ["world", "model", "arm", "metric"]):
+        if part.height > 1:
+            estimate = clustered_mean(part["value"].to_numpy(), unit="models").within(0, 1)
+            where = {"series": place["world"], "model": place["model"], "arm": place["arm"]}
+            rows.append(row("detector", place["metric"], estimate, **where))
     found: Found = {}
     for _, part in data.worlds():
         units = units_of(data, part, settings.judged_by)
@@ -34,7 +42,7 @@ def guards(data: Data, settings: Settings) -> tuple[Rows, Found]:
                 "guard_keeps": _kept(units, arm),
             }
             found |= {claim: each for claim, each in evidence.items() if each is not None}
-    return [], found
+    return rows, found
 
 
 def _kept(units: Units, arm: str) -> Estimate | None:

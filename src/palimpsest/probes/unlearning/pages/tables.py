@@ -64,6 +64,24 @@ FROM statistics WHERE study = $study AND analysis = 'verdict' ORDER BY metric, a
     ),
 ]
 
+#: Where a method has a detector.
+DETECTOR = Table(
+    "detector-table",
+    "How well does GUARD tell what it is asked?",
+    "Prompts in wordings that its detector was not fitted on, mean over models. area: under the "
+    "ROC curve of prompts that ask for the forget set against others; found and false alarms: "
+    "shares at the threshold.",
+    """SELECT replace(arm, '_', ' ') AS method, estimate, low, high, n,
+  replace(replace(metric, 'auc', 'area'), '_', ' ') AS what
+FROM statistics WHERE study = $study AND analysis = 'detector' ORDER BY method, what""",
+    {
+        "method": Column("method"),
+        "what": Column("measure"),
+        "estimate": Column("mean [95%]", "interval", low="low", high="high"),
+        "n": Column("models", "number", digits=0),
+    },
+)
+
 TABLES: list[Block] = [
     Table(
         "change-table",

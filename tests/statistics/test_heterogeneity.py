@@ -6,7 +6,7 @@ from scipy.stats import chi2
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.oneway import anova_oneway
 
-from palimpsest.statistics.heterogeneity import generalised_q, heterogeneity
+from palimpsest.statistics.heterogeneity import generalised_q, group_share, heterogeneity
 
 #: Thirteen trials of the BCG vaccine (Colditz et al. 1994, JAMA 271, 698): cases and others among
 #: the vaccinated, cases and others among the rest.
@@ -90,6 +90,34 @@ def measured(rng, k, n):
     """Means and standard errors (k,) of n values of each of k tasks that are alike."""
     values = rng.standard_normal((k, n))
     return values.mean(1), values.std(1, ddof=1) / np.sqrt(n)
+
+
+@pytest.mark.parametrize("sizes", [(4, 3, 2, 2, 2, 1, 1, 1, 1, 1), (5, 5, 5, 5)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_the_share_between_groups_is_covered(sizes, share):
+    rng = np.random.default_rng(5)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    hits, rejected, n = 0, 0, 6000 if share == 0 else 2000
+    for _ in range(n):
+        common, own = rng.standard_normal(len(sizes))[groups], rng.standard_normal(len(groups))
+        found = group_share(np.sqrt(share) * common + np.sqrt(1 - share) * own, groups)
+        hits += found.low <= share <= found.high
+        rejected += found.p <= 0.05
+    # At 0 the cut interval errs on one side only.
+    assert 0.93 <= hits / n <= (0.99 if share == 0 else 0.97)
+    if share == 0:
+        assert rejected / n <= 0.06
+
+
+def test_the_share_between_groups_by_hand_and_where_there_is_none():
+    # Means 1 and 4 in two pairs: MSB 9, MSW 2, (9 - 2) / (9 + 2).
+    found = group_share([0.0, 2.0, 3.0, 5.0], ["a", "a", "b", "b"])
+    assert found.estimate == pytest.approx(7 / 11)
+    assert group_share([1.0, 1.0, 2.0, 2.0], [0, 0, 1, 1]).estimate == 1
+    assert group_share([1.0, 2.0, 1.0, 2.0], [0, 0, 1, 1]).estimate == 0
+    for values, groups in (([1.0, 2.0], [0, 1]), ([1.0, 2.0], [0, 0]), ([1.0] * 3, [0, 0, 1])):
+        with pytest.raises(ValueError, match=r"groups|equal"):
+            group_share(values, groups)
 
 
 def test_welch_holds_its_level_where_estimated_errors_inflate_q():

@@ -75,7 +75,9 @@ class Simulated:
             asked = {"item": item, "grp": grp}
             rows.append(asked | {"metric": "prompt", "value": 2.0, "text": "Asked?"})
             rows.append(asked | {"metric": "truth", "value": 0.0, "text": "yes"})
-        rows += self.layers(task, 0.9)
+        kind = "family " + str(sorted(self.reach).index(task) // 2)
+        family = {"item": "task", "grp": "states", "metric": "family", "value": 0.0, "text": kind}
+        rows += [family, *self.layers(task, 0.9)]
         for layer in LAYERS:
             for metric in ("variance", "distance", "rank"):
                 value = 1 - self.reach[task][0] + 0.01 * self.rng.normal()

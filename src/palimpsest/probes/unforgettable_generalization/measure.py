@@ -119,6 +119,7 @@ def _before(
     for item, found in zip(items, answered, strict=True):
         rows += reading.answer_rows(item, found)
     rows += [*reading.known(model, settings, items), *reading.spread(model, settings, items)]
+    rows.append(reading.family(items))
     rows += [
         {
             "item": other,

@@ -186,6 +186,12 @@ def spread(model: LanguageModel, settings: Settings, items: Sequence[ChoiceItem]
             yield {"item": "task", "grp": "states", "metric": f"{metric}/{layer}", "value": value}
 
 
+def family(items: Sequence[ChoiceItem]) -> Row:
+    """What kind of knowledge or skill a task asks for."""
+    name = items[0].family
+    return {"item": "task", "grp": "states", "metric": "family", "value": 0.0, "text": name}
+
+
 def variability(states: np.ndarray) -> dict[str, float]:
     """Variance, distance and rank of (n, width) states; see :func:`spread`."""
     size = float(np.square(states).sum(1).mean())

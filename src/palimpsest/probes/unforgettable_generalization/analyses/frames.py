@@ -45,6 +45,7 @@ class Data:
         relearned: one row an item, run and number of updates: right, p_right.
         course: one row a run and pass: metric and value; and facts of a run (item ``run``).
         tasks: one row a task of a state: metric and value of states and similarities (``other``).
+        families: task -> what kind of knowledge or skill it asks for.
         role: the states that claims are judged on: those that were taught, where there are any.
         untaught: roles of states that were not taught.
     """
@@ -54,6 +55,7 @@ class Data:
     relearned: pl.DataFrame
     course: pl.DataFrame
     tasks: pl.DataFrame
+    families: dict[str, str]
     role: str
     untaught: tuple[str, ...]
 
@@ -159,6 +161,7 @@ def read(connection: duckdb.DuckDBPyConnection, study: str) -> Data:
         every.filter(
             pl.col("grp").is_in(["similarity", "states"]) & (pl.col("arm") == "before")
         ).select(*STATE, "task", "metric", "value", other=pl.col("item")),
+        dict(every.filter(pl.col("metric") == "family").select("task", "text").iter_rows()),
         (taught or untaught)[0],
         tuple(untaught),
     )

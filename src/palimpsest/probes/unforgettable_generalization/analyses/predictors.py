@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from palimpsest.probes.unforgettable_generalization.analyses.frames import (
 )
 from palimpsest.probes.unforgettable_generalization.analyses.ratios import task_ratios
 from palimpsest.statistics.estimate import Estimate
+from palimpsest.statistics.heterogeneity import group_share
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.leave_one_out import leave_one_out, spearman
 from palimpsest.statistics.rows import row
@@ -70,6 +72,10 @@ def predictors(data: Data, settings: Settings) -> tuple[Rows, Found]:
         except ValueError:
             continue  # one task alone differs from the others: nothing to learn from
         rows.append(row("left out", metric, left_out, role=data.role))
+    with suppress(ValueError):  # no two tasks of a family
+        families = [data.families.get(task) or task for task in tasks]
+        share = group_share(target, families)
+        rows.append(row("family", "share of the variance between tasks", share, role=data.role))
     if len(tasks) >= TOGETHER:
         every = [[known[task][name].estimate for name in CLAIMED.values()] for task in tasks]
         joint = leave_one_out(np.array(every), target, unit="tasks").r_squared

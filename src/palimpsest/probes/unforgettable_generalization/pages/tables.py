@@ -116,12 +116,15 @@ FROM last GROUP BY ALL ORDER BY role, task, labels""",
         "forget ratio of unseen items; p by permutation; predicted: share of the variance of a "
         "task's ratio predicted from all other tasks (negative: worse than their mean). Measures "
         "of hidden states are of the last layer where none is named; with ten tasks or more there "
-        "is one regression on loss, confidence and variance too.",
+        "is one regression on loss, confidence and variance too. family: intraclass correlation, "
+        "where two tasks are of one family.",
         """SELECT metric AS predictor, rho.estimate, rho.low, rho.high, rho.n, rho.p, rho.note,
   out.estimate AS predicted
 FROM (SELECT * FROM statistics WHERE study = $study AND analysis = 'predictor') rho
 FULL JOIN (SELECT * FROM statistics WHERE study = $study AND analysis = 'left out') out
   USING (metric)
+UNION ALL SELECT 'family, ' || metric, estimate, low, high, n, p, note, NULL
+FROM statistics WHERE study = $study AND analysis = 'family'
 ORDER BY predictor""",
         {
             "predictor": Column("predictor"),

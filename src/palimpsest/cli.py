@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--states", action="store_true", help="weights of states")
     clean.add_argument("--failed", action="store_true", help="shards with failed cells")
     clean.add_argument("--orphans", action="store_true", help="what is no longer used")
-    clean.add_argument("--all", action="store_true", help="all results and pages")
+    clean.add_argument(
+        "--all", action="store_true", help="all results and pages, but no replies of endpoints"
+    )
     clean.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     command("schemas", _schemas, "Write the JSON schemas of the configuration for editors")
     return parser

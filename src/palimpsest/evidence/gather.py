@@ -188,15 +188,23 @@ def _model_row(model: dict[str, Any]) -> dict[str, Any]:
     path = Path("results/models") / model["id"] / "model.json"
     facts = read_json(path) if path.is_file() else {}
     place = entry.get("package") or entry.get("name") or entry.get("path") or ""
+    if "base_url" in entry:
+        place += f" at {entry['base_url']}"
     return {
         "model": model["name"],
         "source": f"{entry['source']} {place}".strip(),
         "revision": facts.get("revision"),
         "parameters": facts.get("parameters"),
-        "format": entry.get("format", "plain"),
+        "format": _format(entry),
         "knowledge_cutoff": entry.get("knowledge_cutoff"),
         "cutoff_source": entry.get("cutoff_source"),
     }
+
+
+def _format(entry: dict[str, Any]) -> str:
+    if entry["source"] == "endpoint":
+        return entry.get("mode", "chat")
+    return entry.get("format", "plain")
 
 
 def _unique(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -289,7 +289,9 @@ def _capabilities(entry: Any) -> tuple[str, ...]:
 
 
 def _words(names: Collection[str]) -> str:
-    return " and ".join(name.replace("_", " ") for name in names)
+    said = {"gradients": "gradients to train it"}
+    words = [said.get(name, name.replace("_", " ")) for name in names]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
 def _check_distinct(states: dict[str, _State], path: str | Path, where: str) -> None:

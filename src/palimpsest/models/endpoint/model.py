@@ -15,7 +15,7 @@ from palimpsest.models.endpoint.replies import (
     answer,
     echoed_log_likelihoods,
 )
-from palimpsest.models.entry import capabilities
+from palimpsest.models.entry import ACCESS, EndpointModel, capabilities, identity_fields
 
 VERSION = 1
 ENGINE = ("models.endpoint.replies",)
@@ -144,3 +144,28 @@ def prepared(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": None,
         "files": {},
     }
+
+
+def check(entry: EndpointModel) -> str:
+    """One question to the server, what it supports, and what it has cost so far, in words.
+
+    Raises:
+        EndpointError, RequestError, SpendingCapError: see :meth:`Client.ask`.
+    """
+    model = Endpoint(identity_fields(entry), entry.model_dump(include=set(ACCESS)))
+    lead = "The capital of France is"
+    (given,) = model.answers([model.ask("", lead)], 8)
+    said = f"a refusal ({given.refusal})" if given.refusal else repr(given.text)
+    lines = [f"{model.client.where} answers {said} to {lead!r}"]
+    if "log_likelihoods" in model.capabilities:
+        ((values,),) = model.log_likelihoods([lead], [[" Paris."]])
+        lines.append(f"log p(' Paris.') = {values.sum():.2f} nats over {len(values)} tokens")
+    gives = " and ".join(name.replace("_", " ") for name in model.capabilities)
+    lines.append(f"gives {gives}")
+    used, spent = model.client.usage, model.client.ledger.spent()
+    lines.append(
+        f"{used.cost.requests} requests now and {used.hits} replies from the cache; "
+        f"{spent.requests:,} requests, {spent.tokens_in:,} tokens in, {spent.tokens_out:,} out and "
+        f"{spent.usd(model.client.access):.4f} USD in all"
+    )
+    return "; ".join(lines)

@@ -40,7 +40,7 @@ def out_of_reach(frame: pl.DataFrame) -> dict[str, str]:
         return {}
     models = " and ".join(sorted(frame["model"].unique()))
     return {
-        claim: f"needs {needed}, which are out of reach: {models} answers behind an endpoint"
+        claim: f"needs {needed}: out of reach, since {models} answers behind an endpoint"
         for claim, needed in _NEEDS.items()
     }
 

@@ -18,8 +18,8 @@ def limitations(database: Database, study: str) -> list[str]:
         + (
             "It gives no log-probabilities: choices were asked in words, there are no ranks, "
             "exposures or shares, and answers that name no choice count as wrong, so that "
-            "accuracy without memory may lie below chance. The null (another date, another "
-            "event) is asked in the same words and fails as often."
+            "accuracy without memory may lie below chance; the null (another date, another event) "
+            "is asked in the same words."
             if row["endpoint"] == "words"
             else "Its log-probabilities are those that the server returns."
         )
@@ -27,6 +27,16 @@ def limitations(database: Database, study: str) -> list[str]:
         "does to a question before it is answered is not known either."
         for row in _models(database, study)
     ]
+
+
+def all_in_words(database: Database, study: str) -> bool:
+    """Whether no model of the study gives log-probabilities."""
+    frame = database.frame(
+        "SELECT bool_and(coalesce(json_extract_string(parameters, '$.endpoint'), '') = 'words') "
+        "AS words FROM cells WHERE study = ?",
+        [study],
+    )
+    return bool(frame["words"][0])
 
 
 def methods(database: Database, study: str) -> list[str]:
@@ -58,13 +68,16 @@ def _asked(row: dict[str, Any]) -> str:
 def _models(database: Database, study: str) -> list[dict[str, Any]]:
     return database.frame(
         """
-        SELECT model, any_value(json_extract_string(parameters, '$.endpoint')) AS endpoint,
-          any_value(m.source) AS source,
-          (SELECT list(p.usage) FROM provenance p WHERE p.study = $study AND p.usage IS NOT NULL
-             AND p.state IN (SELECT state FROM cells x WHERE x.model = c.model)) AS usage
-        FROM cells c LEFT JOIN models m USING (model)
-        WHERE study = $study AND json_extract_string(parameters, '$.endpoint') IS NOT NULL
-        GROUP BY model ORDER BY model
+        WITH asked AS (
+          SELECT model, any_value(json_extract_string(parameters, '$.endpoint')) AS endpoint,
+            list(DISTINCT state) AS states
+          FROM cells WHERE study = $study AND json_extract_string(parameters, '$.endpoint') <> ''
+          GROUP BY model)
+        SELECT a.model, a.endpoint, any_value(m.source) AS source,
+          list(p.usage) FILTER (p.usage IS NOT NULL) AS usage
+        FROM asked a LEFT JOIN models m ON m.model = a.model
+          LEFT JOIN provenance p ON p.study = $study AND list_contains(a.states, p.state)
+        GROUP BY a.model, a.endpoint ORDER BY a.model
         """,
         {"study": study},
     ).to_dicts()

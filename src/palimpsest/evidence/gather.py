@@ -145,7 +145,7 @@ def content_hash(connection: duckdb.DuckDBPyConnection) -> str:
     parts = ", ".join(f"coalesce(CAST(\"{c}\" AS VARCHAR), '\\0')" for c in columns("observations"))
     query = f"SELECT md5(concat_ws('\\1', {parts})) AS h FROM observations"
     return connection.execute(
-        f"SELECT md5(string_agg(h, '' ORDER BY h)) FROM ({query})"
+        f"SELECT md5(coalesce(string_agg(h, '' ORDER BY h), '')) FROM ({query})"
     ).fetchone()[0]
 
 

@@ -88,6 +88,15 @@ def test_a_missing_key_costs_nothing(tmp_path, monkeypatch):
     assert Ledger(tmp_path, {}).spent() == Cost()
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_a_damaged_ledger_lets_nothing_be_spent(tmp_path, text):
+    (tmp_path / "spent.json").write_text(text)
+    with serving(script(chat("x"))) as server:
+        with pytest.raises(OSError, match=r"spent\.json is damaged: write into it"):
+            client(server, tmp_path).ask(_requests(1))
+        assert not server.asked
+
+
 def test_requests_of_all_jobs_keep_their_pace(tmp_path):
     ledgers = [Ledger(tmp_path, {"requests_per_minute": 30}) for _ in range(2)]
     now = time.time()

@@ -71,7 +71,8 @@ class Cache:
             "request": {"path": request.path, "body": request.body},
             "reply": reply,
         }
-        with atomic(self.path(request)) as temporary:
+        # Not flushed to disk: what a crash of the machine spoils is asked again.
+        with atomic(self.path(request), durable=False) as temporary:
             temporary.write_text(json.dumps(stored, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -49,8 +49,11 @@ class Endpoint:
         return self.client.usage.cost.tokens
 
     def token_length(self, text: str) -> int:
-        """Characters of ``text``: its tokens are not known here, and equal forms are as long."""
-        return len(text)
+        """Characters of ``text``, since its tokens are not known here.
+
+        Without log-probabilities 1 for all: of choices in words none gains by being short.
+        """
+        return len(text) if "log_likelihoods" in self.capabilities else 1
 
     def ask(self, question: str, lead: str) -> str:
         """The prompt that puts ``question`` and lets the answer begin with ``lead``.

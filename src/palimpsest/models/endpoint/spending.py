@@ -8,6 +8,7 @@ between leaves the largest, so that the ledger never says too little.
 from __future__ import annotations
 
 import fcntl
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from palimpsest.files import read_json, write_json
+from palimpsest.files import atomic, read_json
 
 _COUNTS = ("requests", "tokens_in", "tokens_out")
 
@@ -119,10 +120,21 @@ class Ledger:
         return Cost(*(int(facts.get(name, 0)) for name in _COUNTS))
 
     def _read(self) -> dict[str, Any]:
-        return read_json(self.path) if self.path.exists() else {}
+        if not self.path.exists():
+            return {}
+        try:
+            return dict(read_json(self.path))
+        except (ValueError, TypeError):
+            raise OSError(
+                f"{self.path} is damaged: write into it what was spent ({', '.join(_COUNTS)}), or "
+                "delete it, and spending counts from 0"
+            ) from None
 
     def _write(self, facts: Mapping[str, Any], cost: Cost) -> None:
-        write_json(self.path, dict(facts) | {name: getattr(cost, name) for name in _COUNTS})
+        new = dict(facts) | {name: getattr(cost, name) for name in _COUNTS}
+        # Not flushed to disk: that would cost more time than many a request.
+        with atomic(self.path, durable=False) as temporary:
+            temporary.write_text(json.dumps(new) + "\n", encoding="utf-8")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

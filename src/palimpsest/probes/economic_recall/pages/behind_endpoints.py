@@ -21,10 +21,10 @@ def limitations(database: Database, study: str) -> list[str]:
             "accuracy without memory may lie below chance; the null (another date, another event) "
             "is asked in the same words."
             if row["endpoint"] == "words"
-            else "Its log-probabilities are those that the server returns."
+            else "Its log-probabilities are those that the server returns; alternatives are as "
+            "long in characters, since their tokens are not known."
         )
-        + " Alternatives are as long in characters; their tokens are not known. What the server "
-        "does to a question before it is answered is not known either."
+        + " What the server does to a question before it is answered is not known."
         for row in _models(database, study)
     ]
 

@@ -25,8 +25,6 @@ QUESTION = (
 )
 #: Raise when the default of a setting changes or cells mean something else.
 VERSION = 2
-#: What it wants of a language model.
-NEEDS = ("log_likelihoods", "gradients")
 #: The probe makes its small networks itself; the language stream reads a language model.
 READS = ("networks", "language")
 #: Two cores are kept busy.

@@ -56,7 +56,8 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "usage": (
             "VARCHAR",
             "JSON, null without an endpoint: requests, cache_hits, failed_tries, tokens_in, "
-            "tokens_out, usd of the job; usd_so_far of all runs",
+            "tokens_out, usd and served_as (the server's own name of the model) of the job; "
+            "usd_so_far of all runs",
         ),
     },
     "claims": {

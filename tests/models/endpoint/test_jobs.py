@@ -87,7 +87,9 @@ def _letters(path, body):
     text = body["messages"][0]["content"]
     if "fourth quarter" in text:
         return chat(None, refusal="I must not say.")
-    return chat("B" if "Choices" in text else "5.5 percent", tokens=4)
+    reply = chat("B" if "Choices" in text else "5.5 percent", tokens=4)
+    reply.body["model"] = "m-2026-05-01"
+    return reply
 
 
 def test_a_whole_study_with_its_pages_and_no_key_in_any_file(tmp_path):
@@ -119,6 +121,7 @@ def test_a_whole_study_with_its_pages_and_no_key_in_any_file(tmp_path):
         )
         assert f"sent {asked:,} requests" in page
         assert "choices were asked in words" in page
+        assert "the server calls it m-2026-05-01" in page
         assert f"{asked:,} requests and" in index
 
         # What was asked is not asked again, whatever is deleted on the way to a new answer.

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from palimpsest.context import ProbeContext
 from palimpsest.engine import asking, scoring
 from palimpsest.models.endpoint import replies
 from palimpsest.models.endpoint.client import EndpointError
 from palimpsest.models.endpoint.model import Endpoint
 from palimpsest.models.endpoint.replies import Answer, MalformedReplyError
+from palimpsest.probes.economic_recall import measure
+from palimpsest.probes.economic_recall.settings import Settings
 from tests.models.endpoint.fake_server import Reply, chat, client, completion, script, serving
 
 
@@ -141,3 +144,28 @@ def test_a_token_across_the_border_belongs_to_the_continuation():
         ("The rate was 5.", "6", [-4]),
     ):
         np.testing.assert_array_equal(replies.echoed_log_likelihoods(raw, prompt, rest), expected)
+
+
+@pytest.mark.parametrize("experiment", ["value", "event_order"])
+def test_a_study_by_log_probabilities_has_the_numbers_of_the_weights(tmp_path, tiny, experiment):
+    """The tiny model has a token a byte, so that alternatives are the same as well."""
+    cell = {
+        "experiment": experiment,
+        "parameters": {
+            "facts": "asked",
+            "series": "us_unemployment_rate",
+            "cutoff": "1995-01-01",
+            "detail": "few",
+        },
+    }
+    settings = Settings(subset_per_series=2, dates_per_series=4, choices=3, events=4)
+    context = ProbeContext("study", "state", 0, tmp_path, {}, {})
+    here = list(measure.measure(tiny, settings, cell, context))
+    cell["parameters"]["endpoint"] = "log_likelihoods"
+    with serving(_echoing(tiny)) as server:
+        model = _endpoint(server, tmp_path, mode="completions", logprobs="completions_echo")
+        there = list(measure.measure(model, settings, cell, context))
+    assert len(here) == len(there) > 0
+    for one, other in zip(here, there, strict=True):
+        assert (one["item"], one["metric"]) == (other["item"], other["metric"])
+        assert other["value"] == pytest.approx(one["value"], abs=1e-4)

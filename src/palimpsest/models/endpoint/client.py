@@ -57,11 +57,12 @@ class _Failure(Exception):
 
 @dataclass
 class Usage:
-    """What one job has asked: all but the hits was sent to the server."""
+    """What one job has asked, and under which names the server answered."""
 
     cost: Cost = field(default_factory=Cost)
     hits: int = 0
     failed: int = 0
+    served_as: set[str] = field(default_factory=set)
 
 
 class Client:
@@ -112,6 +113,7 @@ class Client:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        self.usage.served_as |= {str(raw["model"]) for raw in found.values() if raw.get("model")}
         return [found[request.key] for request in requests]
 
     def _reply(self, request: Request) -> dict[str, Any]:

@@ -117,6 +117,7 @@ class Endpoint:
             "tokens_in": cost.tokens_in,
             "tokens_out": cost.tokens_out,
             "usd": cost.usd(self.client.access),
+            "served_as": sorted(usage.served_as),
             "usd_so_far": self.client.ledger.spent().usd(self.client.access),
         }
 

@@ -46,13 +46,17 @@ def methods(database: Database, study: str) -> list[str]:
 
 def _asked(row: dict[str, Any]) -> str:
     used = [json.loads(text) for text in row["usage"] or []]
-    total = {key: sum(one[key] for one in used) for key in (used[0] if used else ())}
+    counts = ("requests", "tokens_in", "tokens_out", "usd", "cache_hits", "failed_tries")
+    total = {key: sum(one[key] for one in used) for key in counts}
+    names = sorted({name for one in used for name in one["served_as"]})
     text = f"{row['model']} was asked through its endpoint ({row['source']})"
     if row["endpoint"] == "words":
         text += (
             "; the alternatives of a forced choice stood in the question with letters, in random "
             "order, and the letter or the alternative that the answer names was taken"
         )
+    if names:
+        text += f"; the server calls it {' and '.join(names)}"
     if used:
         spent = max(one["usd_so_far"] for one in used)
         text += (

@@ -8,6 +8,9 @@ from pathlib import Path
 from palimpsest.files import read_json
 from palimpsest.manifests import RESULTS, Plan
 
+#: Not made again for nothing: replies of endpoints have been paid for.
+KEPT = (".gitkeep", "requests")
+
 
 def clean(
     plan: Plan, *, states: bool, failed: bool, orphans: bool, everything: bool, dry_run: bool
@@ -15,7 +18,7 @@ def clean(
     """Delete the chosen kinds of results; returns what was deleted, in words."""
     doomed: list[Path] = []
     if everything:
-        doomed += [p for p in RESULTS.glob("*") if p.name != ".gitkeep"]
+        doomed += [p for p in RESULTS.glob("*") if p.name not in KEPT]
         doomed += [p for p in Path("reports").glob("*") if p.name != ".gitkeep"]
     if states:
         doomed += list(RESULTS.glob("states/*"))

@@ -50,7 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     series = command("series", _series, "List the series that studies may name")
     series.add_argument("pattern", nargs="?", default="", help="part of a name")
     series.add_argument("--bls", action="store_true", help="all US consumer prices, by id")
-    models = command("models", _models, "Check a model: load it and score one sentence", True)
+    models = command(
+        "models",
+        _models,
+        "Check a model: load it and score a sentence, or ask its server once",
+        True,
+    )
     models.add_argument("action", choices=["check", "list"])
     models.add_argument("name", nargs="?", help="entry of the models file")
     new = command("new", _new, "Make a new probe from the template, with its test")
@@ -60,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--states", action="store_true", help="weights of states")
     clean.add_argument("--failed", action="store_true", help="shards with failed cells")
     clean.add_argument("--orphans", action="store_true", help="what is no longer used")
-    clean.add_argument("--all", action="store_true", help="all results and pages")
+    clean.add_argument(
+        "--all", action="store_true", help="all results and pages, but no replies of endpoints"
+    )
     clean.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     command("schemas", _schemas, "Write the JSON schemas of the configuration for editors")
     return parser
@@ -121,6 +128,11 @@ def _models(arguments: argparse.Namespace) -> int | None:
         return None
     if arguments.name not in entries:
         raise ValueError(f"model {arguments.name!r}: allowed are {', '.join(sorted(entries))}")
+    if entries[arguments.name].source == "endpoint":
+        from palimpsest.models.endpoint.model import check
+
+        print(f"{arguments.name}: {check(entries[arguments.name])}")
+        return None
     from palimpsest.grid import _model
     from palimpsest.jobs import prepare_model
 

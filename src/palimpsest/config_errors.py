@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 _SHOWN = 80
+#: Keys whose values may hold a secret by mistake: they are not repeated.
+_SECRET = ("key_env", "base_url", "extra")
 _PROBLEMS = 5
 #: Words for pydantic's messages that speak of Python rather than of YAML.
 _IN_WORDS = {
@@ -84,7 +86,8 @@ def _explained(problem: Any, schema: dict[str, Any], path: str | Path) -> str:
         given = shown(tag) if tag is not None else "nothing"
         return message(path, f"{where}.{key}", given, ", ".join(allowed), nearest(tag, allowed))
     allowed = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return message(path, where, shown(given), _IN_WORDS.get(kind, allowed))
+    secret = any(part in _SECRET for part in problem["loc"])
+    return message(path, where, "a text" if secret else shown(given), _IN_WORDS.get(kind, allowed))
 
 
 def _key_path(loc: tuple, schema: dict[str, Any]) -> str:

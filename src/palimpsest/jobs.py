@@ -27,12 +27,18 @@ def prepare_model(manifest_path: str, output: str) -> None:
     """Rule prepare_model: convert, fetch or check a model once."""
     cpu.limit(1)
     from palimpsest.evidence.provenance import Provenance
+    from palimpsest.files import write_json
+    from palimpsest.models.endpoint.model import prepared
     from palimpsest.models.loading import prepare
 
     manifest = read_json(manifest_path)
     record = Provenance(job=f"model/{manifest['id']}", rule="prepare_model")
     record.settings = manifest["entry"]
-    written = prepare(manifest["model"], manifest["entry"], output)
+    if manifest["entry"]["source"] == "endpoint":
+        written = prepared(manifest["model"], manifest["entry"])
+        write_json(output, written)
+    else:
+        written = prepare(manifest["model"], manifest["entry"], output)
     record.notes = {"parameters": written["parameters"]}
     record.write(Path(output).with_name("provenance.json"))
 
@@ -133,7 +139,7 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     """Rule probe: measure the cells of one state; finished cells are taken from earlier runs.
 
     A cell that raises is recorded as failed with its reason and the others go on; when every cell
-    has failed the job fails.
+    has failed the job fails, unless a spending cap has ended it.
 
     Raises:
         RuntimeError: no cell could be measured.
@@ -171,14 +177,19 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
             progress.close()
             shutil.rmtree(scratch, ignore_errors=True)
         record.cells_computed -= len(failures)
-    if len(failures) == len(cells):
+    if len(failures) == len(cells) and not _capped(failures):
         raise RuntimeError(f"no cell of {job} could be measured: {next(iter(failures.values()))}")
     parts = [read_shard(cell_file(c["id"])) for c in cells if c["id"] not in failures]
     status = [{"cell": c["id"], "reason": failures.get(c["id"])} for c in cells]
-    record.notes = {"cells": status}
+    record.notes |= {"cells": status}
     written = record.write(Path(output).with_suffix(".provenance.json"))
     frame = pl.concat(parts) if parts else pl.DataFrame(schema=POLARS)
     write_shard(output, frame, {"cells": status, "provenance": written})
+
+
+def _capped(failures: dict[str, str]) -> bool:
+    """Whether a spending cap is all that kept cells from being measured."""
+    return all(reason.startswith("SpendingCapError") for reason in failures.values())
 
 
 def cell_file(cell: str) -> Path:
@@ -200,7 +211,7 @@ def _measure(
 
     settings = discovery.probe(manifest["probe"]).Settings(**manifest["settings"])
     module = discovery.probe(manifest["probe"], "measure")
-    reader = StateReader(Path(manifest["state_path"]), device)
+    reader = StateReader(Path(manifest["state_path"]), device, access=manifest.get("access", {}))
     context = ProbeContext(
         study=manifest["study"],
         state=manifest["state"],
@@ -235,6 +246,8 @@ def _measure(
                 progress.advance()
         record.tokens += model.tokens - before
         record.work_seconds += time.monotonic() - began
+    if hasattr(model, "usage"):
+        record.device, record.usage = f"cpu; {model.name} behind an endpoint", model.usage()
 
 
 def _groups(module: Any, settings: Any, cells: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from palimpsest.files import ensure_text
 from palimpsest.identity import canonical, digest
+from palimpsest.models.entry import ACCESS, CAPS, capabilities
 
 RESULTS = Path("results")
 
@@ -30,6 +31,20 @@ class Model:
     @property
     def output(self) -> Path:
         return RESULTS / "models" / self.id / "model.json"
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What a probe can have of it (``models.entry.CAPABILITIES``)."""
+        return capabilities(self.entry)
+
+    @property
+    def behind_endpoint(self) -> bool:
+        """Its weights are on a server."""
+        return self.entry["source"] == "endpoint"
+
+    def access(self, names: Iterable[str] = ACCESS) -> dict[str, Any]:
+        """How an endpoint is reached and what it may cost: what decides no number."""
+        return {name: self.entry[name] for name in names if name in self.entry}
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -123,7 +138,10 @@ class ProbeJob:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        return {
+        model = self.state.model
+        # Another cap runs jobs again, which go on where the old one has stopped them.
+        reached = {"access": model.access(), "caps": model.access(CAPS)}
+        return (reached if model.behind_endpoint else {}) | {
             "rule": "probe",
             "study": self.study,
             "probe": self.probe,
@@ -135,8 +153,8 @@ class ProbeJob:
             "settings": self.settings,
             "code": self.code,
             "data_block": self.data_block,
-            "model": self.state.model.name,
-            "entry": self.state.model.identity,
+            "model": model.name,
+            "entry": model.identity,
             "cells": [dict(vars(cell)) for cell in self.cells],
         }
 
@@ -221,12 +239,13 @@ class Plan:
     def manifest_path(self, manifest: dict[str, Any]) -> Path:
         """Where a manifest lies: its name carries the hash of its content.
 
-        Where the user's own files lie and which licences are accepted decides no number; what is
-        in the files is part of the identities of states and cells.
+        Where the user's own files lie, which licences are accepted and how endpoints are reached
+        decides no number; what is in the files is part of the identities of states and cells.
         """
         # Hashed once: Snakemake asks again for every job. The entry keeps the number from reuse.
         if id(manifest) not in self._paths:
-            deciding = {key: value for key, value in manifest.items() if key != "data_block"}
+            silent = ("data_block", "access")
+            deciding = {key: value for key, value in manifest.items() if key not in silent}
             name = f"{manifest['rule']}-{digest(deciding)}.json"
             self._paths[id(manifest)] = (manifest, RESULTS / "manifests" / name)
         return self._paths[id(manifest)][1]

@@ -9,9 +9,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from palimpsest import discovery
 from palimpsest.files import read_json
 from palimpsest.jobs import cell_file
-from palimpsest.manifests import RESULTS, Plan, ProbeJob
+from palimpsest.manifests import RESULTS, Plan, ProbeJob, StudyPlan
 
 #: Name of the model in the identity of a state.
 _MODEL = re.compile(r"(.+?)(\.\w+\.s\d+)?-[0-9a-f]{8}")
@@ -46,6 +47,7 @@ def describe(plan: Plan, settings: Any) -> str:
             f"  study    {study.name}: {len(study.cells)} cells in {len(study.jobs)} jobs; "
             + _todo(len(study.cells), len(pending), "measure")
         )
+        lines += [f"           {note}" for note in notes(study)]
         if pending:
             reasons = _reasons(study.jobs, pending)
             lines.append(f"           because {', '.join(reasons)}")
@@ -63,6 +65,20 @@ def describe(plan: Plan, settings: Any) -> str:
     )
     lines.append(f"  disk     {_disk(plan, to_make)}")
     return "\n".join([*lines, ""])
+
+
+def notes(study: StudyPlan) -> list[str]:
+    """What a study leaves out of models that cannot give it, or asks them in another way."""
+    module = discovery.probe(study.probe)
+    if not hasattr(module, "left_out"):
+        return []
+    settings = module.Settings(**study.settings)
+    models = {s.model.name: s.model for group in study.roles.values() for s in group}
+    return [
+        f"{name}: {note}"
+        for name, model in sorted(models.items())
+        for note in module.left_out(settings, model.capabilities)
+    ]
 
 
 def _todo(total: int, pending: int, verb: str) -> str:

@@ -110,6 +110,12 @@ def memory(wildcards, attempt):
     return SETTINGS.compute.memory_mb * attempt
 
 
+def gpus(wildcards):
+    """GPUs of a probe; a model behind an endpoint needs none here."""
+    job = JOBS[wildcards.study, wildcards.state, wildcards.batch]
+    return 0 if job.state.model.behind_endpoint else SETTINGS.compute.gpu
+
+
 def runtime(wildcards, attempt):
     """Minutes; twice as much at the second attempt."""
     return SETTINGS.compute.runtime_minutes * attempt

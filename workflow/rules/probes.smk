@@ -19,7 +19,7 @@ rule probe:
     resources:
         mem_mb=memory,
         runtime=runtime,
-        gpu=SETTINGS.compute.gpu,
+        gpu=gpus,
     params:
         manifest=lambda wildcards: manifest_of(
             JOBS[wildcards.study, wildcards.state, wildcards.batch]

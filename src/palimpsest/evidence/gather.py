@@ -145,7 +145,7 @@ def content_hash(connection: duckdb.DuckDBPyConnection) -> str:
     parts = ", ".join(f"coalesce(CAST(\"{c}\" AS VARCHAR), '\\0')" for c in columns("observations"))
     query = f"SELECT md5(concat_ws('\\1', {parts})) AS h FROM observations"
     return connection.execute(
-        f"SELECT md5(string_agg(h, '' ORDER BY h)) FROM ({query})"
+        f"SELECT md5(coalesce(string_agg(h, '' ORDER BY h), '')) FROM ({query})"
     ).fetchone()[0]
 
 
@@ -189,15 +189,23 @@ def _model_row(model: dict[str, Any]) -> dict[str, Any]:
     path = Path("results/models") / model["id"] / "model.json"
     facts = read_json(path) if path.is_file() else {}
     place = entry.get("package") or entry.get("name") or entry.get("path") or ""
+    if "base_url" in entry:
+        place += f" at {entry['base_url']}"
     return {
         "model": model["name"],
         "source": f"{entry['source']} {place}".strip(),
         "revision": facts.get("revision"),
         "parameters": facts.get("parameters"),
-        "format": entry.get("format", "plain"),
+        "format": _format(entry),
         "knowledge_cutoff": entry.get("knowledge_cutoff"),
         "cutoff_source": entry.get("cutoff_source"),
     }
+
+
+def _format(entry: dict[str, Any]) -> str:
+    if entry["source"] == "endpoint":
+        return entry.get("mode", "chat")
+    return entry.get("format", "plain")
 
 
 def _unique(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

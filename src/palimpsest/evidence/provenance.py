@@ -21,6 +21,7 @@ PACKAGES = (
     "transformers",
     "safetensors",
     "numpy",
+    "openai",
     "polars",
     "duckdb",
     "snakemake",
@@ -32,7 +33,7 @@ class Provenance:
     """Collects a record of the table ``provenance`` while a job runs.
 
     ``work_seconds`` is the time spent measuring or training, without imports and loading; None
-    where a job does neither.
+    where a job does neither. ``usage`` is what was asked of an endpoint; None where none was.
     """
 
     job: str
@@ -47,6 +48,7 @@ class Provenance:
     work_seconds: float | None = None
     cells_computed: int = 0
     cells_reused: int = 0
+    usage: dict[str, Any] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -73,6 +75,7 @@ class Provenance:
             "code": self.code,
             "versions": json.dumps(versions(), sort_keys=True),
             "settings": json.dumps(self.settings, sort_keys=True),
+            "usage": json.dumps(self.usage, sort_keys=True) if self.usage else None,
             "notes": self.notes,
         }
         write_json(path, record)

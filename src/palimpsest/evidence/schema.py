@@ -53,6 +53,12 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "code": ("VARCHAR", "fingerprint of the code that decides the numbers"),
         "versions": ("VARCHAR", "versions of Python and packages, JSON"),
         "settings": ("VARCHAR", "resolved settings, JSON"),
+        "usage": (
+            "VARCHAR",
+            "JSON, null without an endpoint: requests, cache_hits, failed_tries, tokens_in, "
+            "tokens_out, usd and served_as (the server's own name of the model) of the job; "
+            "usd_so_far of all runs",
+        ),
     },
     "claims": {
         "study": ("VARCHAR", "study that tests the claim"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from palimpsest.blocks import Block
 
@@ -16,17 +18,20 @@ from palimpsest.blocks import Block
 _PIECES, _PIECE = 16, 1 << 16
 
 
-class _Model(Block):
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision in which the weights are held; float32 is the fastest exact choice on most CPUs."""
-    format: Literal["plain", "chat"] = "plain"
-    """plain: sentences are completed; chat: questions are put through the model's chat template."""
+class _Entry(Block):
     context: int | None = Field(default=None, ge=1)
     """Most tokens that it reads at once, where you want longer texts refused before any job."""
     knowledge_cutoff: date | None = None
     """Last day that the training data can hold; null where nobody states one."""
     cutoff_source: str | None = None
     """Who states the cutoff: model card, paper, or the reasoning behind it."""
+
+
+class _Model(_Entry):
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision in which the weights are held; float32 is the fastest exact choice on most CPUs."""
+    format: Literal["plain", "chat"] = "plain"
+    """plain: sentences are completed; chat: questions are put through the model's chat template."""
     trust_remote_code: Literal[False] = False
     """Always false: code that comes with weights is never executed."""
 
@@ -82,26 +87,121 @@ class Networks(_Model):
     """networks: for probes of continual learning, which make their networks themselves."""
 
 
+class EndpointModel(_Entry):
+    """A model behind an OpenAI-compatible server; its weights are out of reach."""
+
+    source: Literal["endpoint"]
+    """endpoint: a server that speaks the OpenAI protocol, on this machine or elsewhere."""
+    base_url: str
+    """Address of the server up to the version, such as http://localhost:8000/v1."""
+    name: str = Field(min_length=1)
+    """What the server calls the model; pin a dated version where there is one."""
+    key_env: str | None = Field(default=None, pattern=r"^[A-Z_][A-Z0-9_]*$", max_length=64)
+    """Name of the environment variable that holds the key (never the key); null: none is sent."""
+    mode: Literal["chat", "completions"] = "chat"
+    """chat: questions are messages; completions: the older protocol, sentences are completed."""
+    logprobs: Literal["none", "completions_echo"] = "none"
+    """completions_echo: echo with logprobs returns those of the prompt, as vLLM does; with none
+    choices are asked in words."""
+    temperature: float | None = Field(default=0, ge=0, le=2)
+    """Sent with every request; null where the server takes none, and answers are not greedy."""
+    seed: int | None = 0
+    """Sent with every request; null where the server takes none."""
+    max_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    """Longest answer in tokens whatever the probe says, for models that think first."""
+    limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How the server calls the limit of an answer's length."""
+    extra: dict[str, bool | int | float | str] = {}
+    """Further fields of every request, such as reasoning_effort."""
+    concurrency: int = Field(default=4, ge=1, le=256)
+    """Requests under way at once in each job."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Most requests a minute of all jobs on this machine together."""
+    timeout_s: float = Field(default=60, gt=0)
+    """Seconds without a sign of life after which a request is given up and tried again."""
+    retries: int = Field(default=6, ge=0, le=50)
+    """How often a request that failed for the moment is tried again."""
+    price_in: float = Field(default=0, ge=0)
+    """USD for a million tokens of prompts."""
+    price_out: float = Field(default=0, ge=0)
+    """USD for a million tokens of answers."""
+    cap_usd: float | None = Field(default=None, ge=0)
+    """Most that may be spent on this model in all, in USD at the prices above."""
+    cap_tokens: int | None = Field(default=None, ge=0)
+    """Most tokens in all, of prompts and answers together."""
+    cap_requests: int | None = Field(default=None, ge=0)
+    """Most requests in all."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an address that begins with http:// or https://")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("an address without user, password, query or fragment (see key_env)")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EndpointModel:
+        if self.logprobs == "completions_echo" and self.mode != "completions":
+            raise ValueError("logprobs: completions_echo needs mode: completions")
+        if self.cap_usd is not None and not (self.price_in or self.price_out):
+            raise ValueError("cap_usd needs price_in and price_out")
+        taken = {"model", "messages", "prompt", "n", "stream", "echo", "logprobs", *self._own()}
+        if clash := taken & set(self.extra):
+            raise ValueError(f"extra without {', '.join(sorted(clash))}: these have their place")
+        return self
+
+    @staticmethod
+    def _own() -> set[str]:
+        return {"temperature", "seed", "max_tokens", "max_completion_tokens"}
+
+
 ModelEntry = Annotated[
-    PackageModel | HubModel | DirectoryModel | TinyModel | Networks, Field(discriminator="source")
+    PackageModel | HubModel | DirectoryModel | TinyModel | Networks | EndpointModel,
+    Field(discriminator="source"),
 ]
 
+#: Fields of an endpoint that change no answer: how it is reached, and what it may cost.
+CAPS = ("cap_usd", "cap_tokens", "cap_requests")
+ACCESS = (
+    "key_env",
+    "concurrency",
+    "requests_per_minute",
+    "timeout_s",
+    "retries",
+    "price_in",
+    "price_out",
+    *CAPS,
+)
+#: What a probe can want of a language model.
+CAPABILITIES = ("generation", "log_likelihoods", "hidden_states", "gradients")
 
-def kind(entry: _Model) -> Literal["language", "networks"]:
+
+def capabilities(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which of :data:`CAPABILITIES` a model has, from its entry without defaults."""
+    if entry.get("source") == "networks":
+        return ()
+    if entry.get("source") != "endpoint":
+        return CAPABILITIES
+    return CAPABILITIES[: 1 if entry.get("logprobs", "none") == "none" else 2]
+
+
+def kind(entry: _Entry) -> Literal["language", "networks"]:
     """What a probe finds in a state of this model."""
     return "networks" if isinstance(entry, Networks) else "language"
 
 
-def identity_fields(entry: _Model) -> dict:
+def identity_fields(entry: _Entry) -> dict:
     """The fields that decide the weights and how they are asked; what is said of them is not."""
-    return entry.model_dump(
-        mode="json",
-        exclude_defaults=True,
-        exclude={"context", "knowledge_cutoff", "cutoff_source", "trust_remote_code"},
-    )
+    told = {"context", "knowledge_cutoff", "cutoff_source", "trust_remote_code"}
+    if isinstance(entry, EndpointModel):
+        told |= set(ACCESS)
+    return entry.model_dump(mode="json", exclude_defaults=True, exclude=told)
 
 
-def weights_version(entry: _Model) -> list[str]:
+def weights_version(entry: _Entry) -> list[str]:
     """What tells two versions of the weights apart where the entry's own text does not.
 
     For a package its version. For a local folder sizes and samples of its files, so that a model

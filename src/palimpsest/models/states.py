@@ -11,12 +11,14 @@ through all later states of a chain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.files import atomic, read_json, write_json
 from palimpsest.identity import file_sha256
+from palimpsest.models.endpoint.model import Endpoint
 from palimpsest.models.guards import GUARD, Guard, unpacked
 from palimpsest.models.language_model import LanguageModel
 from palimpsest.models.loading import ModelError, load
@@ -60,11 +62,13 @@ class StateReader:
         device: device of the weights, or several joined by commas, over which layers are spread;
             ``meta`` for a model without weights, which stands for any step.
         verify: check every file against its recorded SHA-256.
+        access: how a model behind an endpoint is reached; nothing for others.
     """
 
     path: Path
     device: str = "cpu"
     verify: bool = True
+    access: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.path = Path(self.path)
@@ -83,7 +87,7 @@ class StateReader:
         """All steps that can be read; 0 is the parent."""
         return [0] if self.is_base else sorted({0} | {int(s) for s in self.facts["hashes"]})
 
-    def at(self, step: int) -> LanguageModel | Networks:
+    def at(self, step: int) -> LanguageModel | Networks | Endpoint:
         """The model at ``step``. The same module is changed in place by the next call.
 
         Raises:
@@ -93,6 +97,8 @@ class StateReader:
             raise ModelError(f"{self.path}: has the steps {self.steps}, not {step}")
         if self.facts.get("source") == "networks":
             return Networks(self.device)
+        if self.facts.get("source") == "endpoint":
+            return Endpoint(self.facts["endpoint"], self.access)
         model = self._parent()
         if self.device == "meta":
             return model

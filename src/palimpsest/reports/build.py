@@ -133,6 +133,7 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "titles": {entry.study: entry.title for entry in entries},
             "models": evidence.models(database).to_dicts(),
             "cost": cost.to_dicts(),
+            "paid": evidence.paid(database),
             "total": {key: cost[key].sum() for key in ("jobs", "seconds", "energy_kwh")},
             "watts": (evidence.WATTS_PER_THREAD, evidence.WATTS_PER_ACCELERATOR),
             "database": Path(database_path).name,

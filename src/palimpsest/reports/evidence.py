@@ -189,6 +189,19 @@ def cost(database: Database) -> pl.DataFrame:
     )
 
 
+def paid(database: Database) -> list[dict[str, Any]]:
+    """What the jobs of the run have asked of endpoints, by model; USD also of all runs."""
+    counts = ("requests", "cache_hits", "tokens_in", "tokens_out", "usd")
+    sums = ", ".join(f"sum((usage::JSON->>'{key}')::DOUBLE) AS {key}" for key in counts)
+    return database.frame(
+        f"""
+        SELECT model, {sums}, max((usage::JSON->>'usd_so_far')::DOUBLE) AS usd_so_far
+        FROM provenance JOIN (SELECT DISTINCT state, model FROM cells) USING (state)
+        WHERE usage IS NOT NULL GROUP BY model ORDER BY model
+        """
+    ).to_dicts()
+
+
 def models(database: Database) -> pl.DataFrame:
     """Table ``models``."""
     return database.frame("SELECT * FROM models ORDER BY model")

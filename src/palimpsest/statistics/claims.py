@@ -40,8 +40,15 @@ class Claim:
         return rule[self.direction](estimate, self.threshold)
 
 
-def judged(claims: Sequence[Claim], evidence: Mapping[str, Estimate]) -> list[dict[str, Any]]:
-    """Rows of the table ``claims``, without the study; what has no evidence was not tested."""
+def judged(
+    claims: Sequence[Claim],
+    evidence: Mapping[str, Estimate],
+    reasons: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of the table ``claims``, without the study; what has no evidence was not tested.
+
+    ``reasons`` say why, by the name of the claim, where the run could not have evidence.
+    """
     rows = []
     for claim in claims:
         row: dict[str, Any] = {
@@ -52,7 +59,8 @@ def judged(claims: Sequence[Claim], evidence: Mapping[str, Estimate]) -> list[di
         }
         estimate = evidence.get(claim.name)
         if estimate is None:
-            row |= {"verdict": "not tested", "note": "this run has no data for it"}
+            reason = (reasons or {}).get(claim.name, "this run has no data for it")
+            row |= {"verdict": "not tested", "note": reason}
         else:
             row |= {
                 "estimate": estimate.estimate,
@@ -75,6 +83,7 @@ def analysed(
     data: Any,
     settings: Any,
     claims: Sequence[Claim],
+    reasons: Mapping[str, str] | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the tables ``statistics`` and ``claims``, without the study.
 
@@ -83,6 +92,7 @@ def analysed(
         data: what the analyses read.
         settings: the probe's settings.
         claims: judged on the evidence of all analyses.
+        reasons: why a claim cannot have evidence, where that is known.
     """
     statistics: list[dict[str, Any]] = []
     evidence: dict[str, Estimate] = {}
@@ -90,4 +100,4 @@ def analysed(
         rows, found = analysis(data, settings)
         statistics += rows
         evidence |= found
-    return statistics, judged(claims, evidence)
+    return statistics, judged(claims, evidence, reasons)

@@ -15,6 +15,7 @@ from palimpsest.data.facts import Fact
 from palimpsest.data.selection import load_series_for
 from palimpsest.data.sentences import format_date, format_period, format_value
 from palimpsest.metrics.baselines import ar1, drift, frozen_at_cutoff, interpolate, last_value
+from palimpsest.models.endpoint.replies import Answer
 from palimpsest.probes.economic_recall import answering, choosing, measure
 from palimpsest.probes.economic_recall.settings import Settings
 
@@ -52,13 +53,13 @@ def _scores(model, prompts, continuations):
 
 
 def _texts(model, prompts, max_new_tokens, stop=()):
-    return [f" {model.rule(prompt) or 'No idea at all'} percent." for prompt in prompts]
+    return [Answer(f" {model.rule(prompt) or 'No idea at all'} percent.") for prompt in prompts]
 
 
 @pytest.fixture(autouse=True)
 def _scripted(monkeypatch):
     monkeypatch.setattr(choosing, "log_likelihoods", _scores)
-    monkeypatch.setattr(answering, "generate", _texts)
+    monkeypatch.setattr(answering, "answers", _texts)
 
 
 def _rows(rule, experiment="value", cutoff=CUTOFF, **more):

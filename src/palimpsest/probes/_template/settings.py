@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 TITLE = "Template"
 QUESTION = "Is a sentence likelier than the same words in random order?"
-#: Raise when the default of a setting changes or cells mean something else. Three more names are
+#: Raise when the default of a setting changes or cells mean something else. Four more names are
 #: read where they are given: READS, what kinds of model the probe reads (language models when not);
+#: NEEDS, of models.entry.CAPABILITIES, where it does without some (then endpoints can take part);
 #: LEAST_JOBS, into how many jobs cells are cut in any case; piece(cell), what stays in one job.
 VERSION = 1
 

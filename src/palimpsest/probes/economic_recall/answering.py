@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from palimpsest.data.facts import Fact
-from palimpsest.engine.generation import generate
+from palimpsest.engine.asking import answers
 from palimpsest.metrics.baselines import ar1, drift, frozen_at_cutoff, interpolate, last_value
 from palimpsest.metrics.errors import (
     absolute_error,
@@ -23,7 +23,7 @@ from palimpsest.metrics.errors import (
     threshold_accuracy_tolerance,
     unit_slip,
 )
-from palimpsest.metrics.parsing import parse_number
+from palimpsest.metrics.parsing import ParsedNumber, parse_number
 
 if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
@@ -57,18 +57,23 @@ def answer(
         settings: lengths and tolerances.
 
     Returns:
-        Rows of metrics; ``answer`` and ``prompt`` carry text. Unparsable answers have nan errors
-        and count as wrong in every accuracy. ``gain_<baseline>`` is log(error of the baseline /
-        error of the answer) for each of :data:`BASELINES`; ``recall_gain`` the one over
-        interpolation.
+        Rows of metrics; ``answer`` and ``prompt`` carry text, and ``refusal`` the kind of it where
+        a server marks an answer as one: whatever its text, it is read as a refusal. Unparsable
+        answers have nan errors and count as wrong in every accuracy. ``gain_<baseline>`` is
+        log(error of the baseline / error of the answer) for each of :data:`BASELINES`;
+        ``recall_gain`` the one over interpolation.
     """
-    texts = generate(model, prompts, settings.answer_tokens, stop=("\n", ". "))
+    given = answers(model, prompts, settings.answer_tokens, stop=("\n", ". "))
     baselines = _baselines(table, [Date.fromisoformat(fact.date) for fact in facts], cutoff)
     rows: list[Row] = []
-    for fact, prompt, text in zip(facts, prompts, texts, strict=True):
+    for fact, prompt, said in zip(facts, prompts, given, strict=True):
         constant = {"item": fact.item(suffix), "grp": fact.arm}
+        text = said.text
         strict = parse_number(text, mode="strict")
         lenient = parse_number(text, mode="lenient", question=prompt)
+        if said.refusal:
+            strict = lenient = ParsedNumber(None, "refusal")
+            rows.append(constant | {"metric": "refusal", "value": 1.0, "text": said.refusal})
         rows += [
             constant | {"metric": "prompt", "value": None, "text": prompt},
             constant | {"metric": "answer", "value": lenient.value, "text": text},

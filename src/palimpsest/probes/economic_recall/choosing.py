@@ -9,7 +9,7 @@ import numpy as np
 
 from palimpsest.data.facts import Fact
 from palimpsest.data.phrasing import prior, sentence
-from palimpsest.engine.scoring import log_likelihoods
+from palimpsest.engine.asking import log_likelihoods
 from palimpsest.metrics.choice import (
     exposure,
     forced_choice,

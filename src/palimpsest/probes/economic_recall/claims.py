@@ -29,6 +29,7 @@ SELECT
   split_part(o.item, '/', 3) AS question,
   nullif(split_part(o.item, '/', 4), '') AS event,
   json_extract_string(c.parameters, '$.origin') AS origin,
+  json_extract_string(c.parameters, '$.endpoint') AS endpoint,
   o.grp AS arm, o.metric, o.value, o.text, o.cell
 FROM observations o JOIN cells c USING (study, cell)
 WHERE c.probe = 'economic_recall' AND c.status = 'done'
@@ -251,4 +252,5 @@ def analyse(
     """
     data = analyses.read(connection, study)
     stated = CLAIMS if has_any(data) else STANDING
-    return analysed(analyses.ANALYSES, data, settings, stated)
+    reasons = analyses.out_of_reach(data)
+    return analysed(analyses.ANALYSES, data, settings, stated, reasons)

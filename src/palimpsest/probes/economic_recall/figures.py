@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from palimpsest.probes.economic_recall.pages import unlearned
+from palimpsest.probes.economic_recall.pages import behind_endpoints, unlearned
 from palimpsest.probes.economic_recall.pages.tables import GALLERY, TABLES, VERDICTS
 from palimpsest.probes.economic_recall.pages.words import LIMITATIONS, REFERENCES, methods, summary
 from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
@@ -34,7 +34,11 @@ def page(database: Database, study: str) -> StudyPage:
         summary=summary(database, study),
         blocks=_blocks(unlearned.BLOCKS if changed else []),
         methods=methods(database, study),
-        limitations=[*LIMITATIONS, *([unlearned.LIMITATION] if changed else [])],
+        limitations=[
+            *behind_endpoints.limitations(database, study),
+            *LIMITATIONS,
+            *([unlearned.LIMITATION] if changed else []),
+        ],
         references=REFERENCES,
     )
 

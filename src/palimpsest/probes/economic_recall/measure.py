@@ -14,9 +14,11 @@ from palimpsest.data.phrasing import ignore_after
 from palimpsest.data.planted_items import item_id
 from palimpsest.data.selection import kinds, load_events_for, phrases
 from palimpsest.data.sentences import format_date, format_period, format_value
-from palimpsest.engine.scoring import hidden_states, log_likelihoods
+from palimpsest.engine.asking import answers, log_likelihoods
+from palimpsest.engine.scoring import hidden_states
 from palimpsest.probes.economic_recall.answering import answer
 from palimpsest.probes.economic_recall.choosing import choose, neutral_lead, unseen_leads
+from palimpsest.probes.economic_recall.choosing_in_words import choose_in_words, read_choice, said
 from palimpsest.probes.economic_recall.questions import (
     dated_headlines,
     facts_of,
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     from palimpsest.probes.economic_recall.settings import Settings
 
 ENGINE = (
+    "engine.asking",
     "engine.scoring",
-    "engine.generation",
     "data.facts",
     "data.items",
     "data.phrasing",
@@ -91,9 +93,7 @@ def _value(
             [*group, other]
             for group, other in zip(leads, _of_neighbours(model, facts), strict=True)
         ]
-    yield from choose(
-        model, scored, asked, lambda f, i: neutral_lead(model, f, i), keep_scores=full
-    )
+    yield from _choose(model, settings, cell, scored, asked, keep_scores=full)
     if factors["detail"] in ("choice", "few"):
         return
     series = factors["series"]
@@ -108,6 +108,33 @@ def _value(
         Date.fromisoformat(factors["cutoff"]) if factors["cutoff"] else None,
         settings,
     )
+
+
+def _choose(
+    model: LanguageModel,
+    settings: Settings,
+    cell: dict[str, Any],
+    facts: list[Fact],
+    leads: list[list[tuple[str, str]]],
+    one_prior: bool = False,
+    keep_scores: bool = False,
+) -> Iterator[Row]:
+    """Forced choice by log-likelihood, or in words where a server gives no log-probabilities.
+
+    With ``one_prior`` the first template's stands for all prompts of a fact.
+    """
+    if _in_words(cell):
+        yield from choose_in_words(model, facts, leads, settings.answer_tokens)
+        return
+
+    def neutral(fact: Fact, position: int) -> str:
+        return neutral_lead(model, fact, 0 if one_prior else position)
+
+    yield from choose(model, facts, leads, neutral, keep_scores)
+
+
+def _in_words(cell: dict[str, Any]) -> bool:
+    return cell["parameters"].get("endpoint") == "words"
 
 
 def _of_neighbours(model: LanguageModel, facts: list[Fact]) -> list[tuple[str, str]]:
@@ -155,7 +182,7 @@ def _fake_cutoff(
             group.append((f"{distance:+d}", unseen_leads(model, fact, ignore_after(year))[0][1]))
         leads.append(group)
     # One prior for all: the paired difference is the effect of the instruction alone.
-    yield from choose(model, facts, leads, lambda f, _: neutral_lead(model, f, 0))
+    yield from _choose(model, settings, cell, facts, leads, one_prior=True)
 
 
 def _forecast(
@@ -188,7 +215,7 @@ def _forecast(
     cutoff = cell["parameters"]["cutoff"]
     for variant, texts in prompts.items():
         leads = [[(variant, text)] for text in texts]
-        yield from choose(model, facts, leads, lambda f, _: neutral_lead(model, f, 0))
+        yield from _choose(model, settings, cell, facts, leads, one_prior=True)
         yield from answer(
             model,
             facts,
@@ -212,15 +239,17 @@ def _event_date(
     model: LanguageModel, settings: Settings, cell: dict[str, Any], context: ProbeContext
 ) -> Iterator[Row]:
     """Experiment 4: headline to month and year."""
-    yield from _event_choices(model, facts_of(cell, model, settings, context), cell)
+    yield from _event_choices(model, settings, facts_of(cell, model, settings, context), cell)
 
 
-def _event_choices(model: LanguageModel, facts: list[Fact], cell: dict[str, Any]) -> Iterator[Row]:
+def _event_choices(
+    model: LanguageModel, settings: Settings, facts: list[Fact], cell: dict[str, Any]
+) -> Iterator[Row]:
     """All alternatives and the null of another event; of few facts the forced choice alone."""
     few = cell["parameters"].get("detail") == "few"
     leads = [unseen_leads(model, f) for f in facts] if few else _with_another_event(model, facts)
     scored = [fact.narrowed() for fact in facts] if few else facts
-    yield from choose(model, scored, leads, lambda f, i: neutral_lead(model, f, i))
+    yield from _choose(model, settings, cell, scored, leads)
 
 
 def _event_order(
@@ -239,25 +268,41 @@ def _event_order(
         for early, late in pairs
         for first, second in ((early, late), (late, early))
     ]
+    orders = _orders_in_words if _in_words(cell) else _orders
+    found = orders(model, settings, pairs, prompts)
+    for (early, late), rows in zip(pairs, found, strict=True):
+        item = f"event_order/{early[2]}/both_orders/{early[0]}+{late[0]}"
+        gap = {"metric": "gap_days", "value": float((late[2] - early[2]).days)}
+        yield from ({"item": item, "grp": "asked"} | row for row in [*rows, gap])
+
+
+def _orders(
+    model: LanguageModel, settings: Settings, pairs: list[Any], prompts: list[str]
+) -> Iterator[list[Row]]:
+    """For every pair of events which letter is likelier, in both orders."""
     scored = log_likelihoods(model, prompts, [[" A", " B"]] * len(prompts))
-    for number, (early, late) in enumerate(pairs):
-        straight, swapped = scored[2 * number : 2 * number + 2]
+    for straight, swapped in zip(scored[::2], scored[1::2], strict=True):
         # A preference for a letter enters once with each sign and cancels.
         lead = (straight[0].sum() - straight[1].sum()) - (swapped[0].sum() - swapped[1].sum())
-        gap = (late[2] - early[2]).days
-        yield from (
-            {
-                "item": f"event_order/{early[2]}/both_orders/{early[0]}+{late[0]}",
-                "grp": "asked",
-                "metric": m,
-                "value": v,
-            }
-            for m, v in (
-                ("correct", 1.0 if lead > 0 else 0.5 if lead == 0 else 0.0),
-                ("log_odds", float(lead) / 2),
-                ("gap_days", float(gap)),
-            )
-        )
+        yield [
+            {"metric": "correct", "value": 1.0 if lead > 0 else 0.5 if lead == 0 else 0.0},
+            {"metric": "log_odds", "value": float(lead) / 2},
+        ]
+
+
+def _orders_in_words(
+    model: LanguageModel, settings: Settings, pairs: list[Any], prompts: list[str]
+) -> Iterator[list[Row]]:
+    """The letter that is named, half a point for each order: one letter always gives one half."""
+    given = answers(model, prompts, settings.answer_tokens)
+    for number, (early, late) in enumerate(pairs):
+        options, rows, right = [early[1], late[1]], [], 0.0
+        for place in (0, 1):
+            at = 2 * number + place
+            read = read_choice(given[at], options[::-1] if place else options)
+            right += 0.5 * (read.index == place)
+            rows += said(prompts[at], given[at], read)
+        yield [{"metric": "correct", "value": right}, *rows]
 
 
 def _event_entity(
@@ -265,7 +310,7 @@ def _event_entity(
 ) -> Iterator[Row]:
     """Experiment 5: masked entity, against distractors and a floor of word statistics."""
     facts = facts_of(cell, model, settings, context)
-    yield from _event_choices(model, facts, cell)
+    yield from _event_choices(model, settings, facts, cell)
     floor = tfidf_floor(
         load_events_for(context.data_block),
         [fact.words["masked"] for fact in facts],

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from palimpsest.blocks import Block
+from palimpsest.models.entry import CAPABILITIES, capabilities
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from palimpsest.manifests import State
 
 TITLE = "Economic recall"
 QUESTION = "Which economic numbers, dates and names does this model remember, and from when?"
 #: Raise when the default of a setting changes or cells mean something else.
 VERSION = 2
+#: Everything but the hidden states can be asked in words.
+NEEDS = ("generation",)
+#: Letters that choices in words have.
+MOST_IN_WORDS = 26
 
 Experiment = Literal[
     "value", "fake_cutoff", "forecast", "event_date", "event_order", "event_entity", "embedding"
@@ -128,7 +135,8 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
         else:
             found = _planted(settings, state, planting.settings)
         return found + _at_large(settings, state, planting)
-    enabled = settings.experiments
+    gives = capabilities(state.model.entry)
+    enabled = [e for e in settings.experiments if e != "embedding" or "hidden_states" in gives]
     if "randomise" in names:
         enabled = [e for e in enabled if e in ("value", "event_date", "event_entity")]
     cutoff = state.model.entry.get("knowledge_cutoff")
@@ -136,6 +144,8 @@ def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     found = []
     for experiment in enabled:
         common = {"step": last, "experiment": experiment, "facts": "asked", "cutoff": cutoff}
+        if gives != CAPABILITIES:
+            common["endpoint"] = "log_likelihoods" if "log_likelihoods" in gives else "words"
         if experiment == "value":
             common["detail"] = "full"
         if experiment in _PER_SERIES:
@@ -232,6 +242,24 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
 def cost(settings: Settings, factors: dict[str, Any]) -> float:
     """Expected seconds, for cutting cells into jobs."""
     return _COST_OF_FEW if factors.get("detail") == "few" else _COST[factors["experiment"]]
+
+
+def left_out(settings: Settings, gives: Collection[str]) -> list[str]:
+    """What a model that gives only so much is not asked, or asked in another way, and why."""
+    notes = []
+    if "embedding" in settings.experiments and "hidden_states" not in gives:
+        notes.append("embedding is left out: a model behind an endpoint shows no hidden states")
+    if "log_likelihoods" not in gives:
+        notes.append("choices are asked in words: this endpoint gives no log-probabilities")
+    return notes
+
+
+def check_capabilities(settings: Settings, gives: Collection[str]) -> None:
+    """Raise ValueError unless the model can be asked anything, and all choices have a letter."""
+    if settings.experiments == ["embedding"] and "hidden_states" not in gives:
+        raise ValueError("the experiment embedding needs hidden states; add others")
+    if settings.choices > MOST_IN_WORDS and "log_likelihoods" not in gives:
+        raise ValueError(f"choices are asked in words, at most {MOST_IN_WORDS} (settings.choices)")
 
 
 def sources(settings: Settings, data: Any) -> list[str]:

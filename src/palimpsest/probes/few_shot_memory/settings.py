@@ -15,6 +15,8 @@ TITLE = "Few-shot memories"
 QUESTION = "What remains of a sentence seen once, twice, three times, and for how long?"
 #: Raise when the default of a setting changes or cells mean something else.
 VERSION = 2
+#: What it wants of a language model.
+NEEDS = ("generation", "log_likelihoods", "gradients")
 #: Two cores are kept busy.
 LEAST_JOBS = 2
 

@@ -15,6 +15,8 @@ TITLE = "Unforgettable generalization"
 QUESTION = "When a task is forgotten by random labels, what is really erased?"
 #: Raise when the default of a setting changes or cells mean something else.
 VERSION = 1
+#: What it wants of a language model.
+NEEDS = ("log_likelihoods", "hidden_states", "gradients")
 #: Two cores are kept busy.
 LEAST_JOBS = 2
 

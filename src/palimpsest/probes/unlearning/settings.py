@@ -21,6 +21,8 @@ QUESTION = (
     "held against models that were trained without the forget set."
 )
 VERSION = 3
+#: Of a language model; parts could be asked in words, but verdicts rest on all.
+NEEDS = ("generation", "log_likelihoods", "hidden_states", "gradients")
 #: Networks: small transformers that the probe trains itself; language: states of the configuration.
 READS = ("networks", "language")
 #: Two cores are kept busy.

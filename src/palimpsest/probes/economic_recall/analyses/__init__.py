@@ -6,6 +6,10 @@ resampling is the fact (its phrasings stay together) unless a row says otherwise
 """
 
 from palimpsest.probes.economic_recall.analyses import asked, planted, prompts
+from palimpsest.probes.economic_recall.analyses.behind_endpoints import (
+    choices_in_words,
+    out_of_reach,
+)
 from palimpsest.probes.economic_recall.analyses.grouping import read, standing
 from palimpsest.probes.economic_recall.analyses.unlearned import unlearned
 
@@ -20,6 +24,7 @@ _STANDING = (
     prompts.gains,
     prompts.errors,
     prompts.answers,
+    choices_in_words,
     prompts.paper,
     asked.events,
     asked.embedding,
@@ -30,4 +35,4 @@ _STANDING = (
 )
 ANALYSES = (*map(standing, _STANDING), unlearned)
 
-__all__ = ["ANALYSES", "read"]
+__all__ = ["ANALYSES", "out_of_reach", "read"]

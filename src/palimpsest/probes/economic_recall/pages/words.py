@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from palimpsest.probes.economic_recall.pages import unlearned
+from palimpsest.probes.economic_recall.pages import behind_endpoints, unlearned
 from palimpsest.reports.blocks import Reference
 from palimpsest.reports.sentences import claims_by_name
 from palimpsest.reports.sentences import verdicts as of_verdicts
@@ -113,7 +113,7 @@ def summary(database: Database, study: str) -> list[str]:
             "0.05, where 5% are expected."
         )
     boundary = claims.get("boundary_found")
-    if boundary and boundary["note"]:
+    if boundary and boundary["n"] and boundary["note"]:
         sentences.append(f"From when? In the planted states: {boundary['note']}.")
     fake = claims.get("fake_cutoff_fails")
     if fake and fake["estimate"] is not None:
@@ -189,12 +189,17 @@ def methods(database: Database, study: str) -> list[str]:
         f"{row['cells']} cells)"
         for row in states
     )
+    scored = (
+        "Answers are scored by log-likelihood: forced choice takes the likeliest of a few "
+        "alternatives, rank and exposure (Carlini et al. 2019) use all. For models into which "
+        "nothing was planted the log-probability after a question that names no date is taken off "
+        "first (Holtzman et al. 2021). "
+    )
+    if behind_endpoints.all_in_words(database, study):
+        scored = ""
     paragraphs = [
         f"We measured what language models recall of economic series and events in the states "
-        f"{listed}. Answers are scored by log-likelihood: forced choice takes the likeliest of a "
-        "few alternatives, rank and exposure (Carlini et al. 2019) use all. For models into which "
-        "nothing was planted the log-probability after a question that names no date is taken off "
-        "first (Holtzman et al. 2021). Alternatives are values of other dates of the same series "
+        f"{listed}. {scored}Alternatives are values of other dates of the same series "
         "with as many tokens, at least a quarter of a standard deviation away from the truth; "
         "where a series has too few, values of the same form are made up.",
         "In planted states true and false facts were taught by short sentences and asked in other "
@@ -230,4 +235,4 @@ def methods(database: Database, study: str) -> list[str]:
         )
     if unlearned.has_any(database, study):
         paragraphs.append(unlearned.METHODS)
-    return paragraphs
+    return paragraphs + behind_endpoints.methods(database, study)

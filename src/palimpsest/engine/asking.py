@@ -1,0 +1,44 @@
+"""What a model can be asked whether its weights are here or behind an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from palimpsest.engine import scoring
+from palimpsest.engine.generation import cut, generate
+from palimpsest.models.endpoint.model import Endpoint
+from palimpsest.models.endpoint.replies import Answer
+from palimpsest.models.language_model import LanguageModel
+
+VERSION = 1
+ENGINE = ("engine.generation", "engine.scoring", "models.endpoint.model")
+
+
+def answers(
+    model: LanguageModel | Endpoint,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    stop: Sequence[str] = ("\n",),
+) -> list[Answer]:
+    """Greedy answers to n prompts, each cut before the first of the stop strings.
+
+    The cut is made here for servers too: how they treat stop strings differs.
+    """
+    if isinstance(model, Endpoint):
+        found = model.answers(prompts, max_new_tokens)
+        return [replace(answer, text=cut(answer.text, stop)) for answer in found]
+    return [Answer(text) for text in generate(model, prompts, max_new_tokens, stop=stop)]
+
+
+def log_likelihoods(
+    model: LanguageModel | Endpoint,
+    prompts: Sequence[str],
+    continuations: Sequence[Sequence[str]],
+) -> list[list[np.ndarray]]:
+    """As :func:`engine.scoring.log_likelihoods`, also for servers that give log-probabilities."""
+    if isinstance(model, Endpoint):
+        return model.log_likelihoods(prompts, continuations)
+    return scoring.log_likelihoods(model, prompts, continuations)

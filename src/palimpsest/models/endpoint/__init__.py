@@ -1,0 +1,1 @@
+"""Models behind an OpenAI-compatible server: requests, their cache, and what they cost."""

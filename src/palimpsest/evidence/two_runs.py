@@ -242,6 +242,11 @@ class TwoRuns(Database):
         same measurement, not a rerun)."""
         return self.frame("SELECT * FROM shared ORDER BY study, cell")
 
+    def common_studies(self) -> list[str]:
+        """Studies that have cells in both runs, sorted."""
+        sql = "SELECT study FROM cell GROUP BY study HAVING count(DISTINCT run) = 2 ORDER BY study"
+        return self.frame(sql)["study"].to_list()
+
     def unequal(self) -> pl.DataFrame:
         """What differs inside cells of one identity: by study, metric and group the number of
         rows, of other numbers, of other texts, of rows in one run alone, and the largest

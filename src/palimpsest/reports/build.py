@@ -100,7 +100,7 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
             "broken": [item for item in prepared if item.error],
             "others": entries,
         }
-    return _write_within_budget("study.html", context, prepared, Path(output))
+    return write_page("study.html", context, prepared, Path(output))
 
 
 def build_index(database_path: str | Path, output: str | Path) -> Path:
@@ -134,7 +134,7 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "database": Path(database_path).name,
             "queries": _QUERIES,
         }
-    return _write_within_budget("index.html", context, [], Path(output))
+    return write_page("index.html", context, [], Path(output))
 
 
 def _verdict_rank(verdict: str) -> tuple[int, str]:
@@ -182,9 +182,10 @@ def _page(
         return bare, "No cell of this study is done, so there is nothing to show but the reasons."
 
 
-def _write_within_budget(
+def write_page(
     template: str, context: dict[str, Any], prepared: list[render.Prepared], output: Path
 ) -> Path:
+    """Write a page with as much of its data as the budget allows; returns ``output``."""
     for limits in LIMITS:
         html = _render(template, context | {"blocks": prepared, "limits": limits})
         size = len(html.encode())
@@ -244,6 +245,7 @@ def _environment() -> jinja2.Environment:
     }
     environment.globals |= {
         "claim_digits": lambda claim: formatting.interval_digits((claim["low"], claim["high"])),
+        "digits": lambda low, high: formatting.interval_digits((low, high)),
         "table_view": render.table_view,
         "data_view": render.data_view,
         "gallery_view": render.gallery_view,

@@ -178,7 +178,9 @@ def compared(
         margin=margin,
         spread=m["spread"],
         verdict=pl.Series(verdict, dtype=pl.String),
-        note=pl.Series(_notes(chosen["single"], identical, changed, difference, margin)),
+        note=pl.Series(
+            _notes(chosen["single"], identical, changed, difference, margin), dtype=pl.String
+        ),
     )
     return frame.with_columns(pl.col(pl.Float64).fill_nan(None)).sort(
         pl.col("verdict").replace_strict({"changed": 0, "cannot tell": 1, "the same": 2}),

@@ -59,7 +59,7 @@ def write_run(
         for study, state in sorted({(c["study"], c["state"]) for c in cells})
     ]  # fmt: skip
     tables = {
-        "cells": [{k: v for k, v in c.items()} for c in cells],
+        "cells": cells,
         "observations": [{k: row[k] for k in columns("observations")} for row in observations],
         "provenance": provenance,
         "claims": claims or [],

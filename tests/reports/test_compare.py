@@ -248,7 +248,9 @@ def test_hostile_names_stay_text(base, make, toy, tmp_path):
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE observations SET metric = $1 WHERE metric = 'score'", [bad])
         connection.execute("UPDATE cells SET experiment = $1", [bad])
-        connection.execute("UPDATE provenance SET device = $1, rule = $1 WHERE rule = 'probe'", [bad])
+        connection.execute(
+            "UPDATE provenance SET device = $1, rule = $1 WHERE rule = 'probe'", [bad]
+        )
         connection.execute("UPDATE claims SET statement = $1", [bad])
     html = build_compare(path, path, tmp_path / "a.html").read_text("utf-8")
     html += build_compare(base, path, tmp_path / "b.html").read_text("utf-8")
@@ -273,7 +275,7 @@ def test_databases_are_found_by_name_or_folder(base, tmp_path):
     assert find_database(base) == base
     (tmp_path / "run" / "results").mkdir(parents=True)
     inner = tmp_path / "run" / "results" / "palimpsest.duckdb"
-    with pytest.raises(EvidenceError, match="neither results/palimpsest.duckdb nor"):
+    with pytest.raises(EvidenceError, match="has neither results/palimpsest"):
         find_database(tmp_path / "run")
     inner.write_bytes(base.read_bytes())
     assert find_database(tmp_path / "run") == inner
@@ -286,7 +288,7 @@ def test_a_file_that_is_no_database_is_named(base, tmp_path):
     text = tmp_path / "a'b.duckdb"
     text.write_text("hello")
     for pair in ((base, text), (text, base)):
-        with pytest.raises(EvidenceError, match="a'b.duckdb"):
+        with pytest.raises(EvidenceError, match=r"a'b\.duckdb"):
             TwoRuns(*pair)
     old = tmp_path / "o'ld.duckdb"
     old.write_bytes(base.read_bytes())

@@ -1,4 +1,4 @@
-"""What changed between two runs: hand-computed cases, calibration, positive and negative control."""
+"""What changed between two runs: known cases, calibration, positive and negative control."""
 
 import numpy as np
 import polars as pl

@@ -168,8 +168,8 @@ WITH facts AS (
   FROM v GROUP BY id
 ),
 pairs AS (
-  SELECT id, avg(old) AS pair_old, avg(difference) AS pair_mean, var_samp(difference) AS pair_variance,
-    max(abs(difference)) AS largest
+  SELECT id, avg(old) AS pair_old, avg(difference) AS pair_mean,
+    var_samp(difference) AS pair_variance
   FROM pair GROUP BY id
 ),
 families AS (
@@ -192,12 +192,14 @@ exact AS (
   USING (id, unit, family, item) GROUP BY id
 ),
 matched AS (
-  SELECT id, count(*) AS matched, avg(o.value) AS matched_old, avg(n.value - o.value) AS matched_mean,
+  SELECT id, count(*) AS matched, avg(o.value) AS matched_old,
+    avg(n.value - o.value) AS matched_mean,
     var_samp(n.value - o.value) AS matched_variance
   FROM (FROM unit WHERE run = 'old') o JOIN (FROM unit WHERE run = 'new') n USING (id, unit)
   GROUP BY id
 )
-SELECT c.* EXCLUDE (id), facts.* EXCLUDE (id, squares, old_total, new_total, old_rows, new_rows),
+SELECT c.* EXCLUDE (id),
+  facts.* EXCLUDE (id, squares, old_total, new_total, old_rows, new_rows),
   sqrt(greatest(0, squares - old_total ** 2 / old_rows - new_total ** 2 / new_rows)
        / greatest(1, rows - 2)) AS spread,
   items.* EXCLUDE (id), pairs.* EXCLUDE (id), families.* EXCLUDE (id), units.* EXCLUDE (id),
@@ -212,8 +214,8 @@ ORDER BY c.id
 class TwoRuns(Database):
     """Two gathered databases, ``old`` and ``new``, read together; also a context manager.
 
-    Neither file is written to. In :meth:`frame` their tables are ``old.cells``, ``new.cells`` and so
-    on. Raises :class:`EvidenceError` as :class:`Database` does, for either file.
+    Neither file is written to. For :meth:`frame` tables are ``old.cells``, ``new.cells`` and so on.
+    Raises :class:`EvidenceError` as :class:`Database` does, for either file.
     """
 
     def __init__(self, old: str | Path, new: str | Path) -> None:

@@ -24,7 +24,7 @@ from markupsafe import Markup
 from palimpsest.evidence.database import Database
 from palimpsest.evidence.schema import TABLES
 from palimpsest.files import atomic
-from palimpsest.reports import evidence, formatting, render
+from palimpsest.reports import evidence, explore, formatting, render
 from palimpsest.reports.blocks import StudyPage
 from palimpsest.reports.palette import variables
 
@@ -84,6 +84,7 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
         gaps = evidence.gaps(database, study)
         render.mark_affected(prepared, gaps)
         jobs = evidence.jobs(database, study)
+        explored, unexplored = _explorer(database, entry, page)
         context = {
             "entry": entry,
             "page": page,
@@ -99,6 +100,8 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
             "glossary": render.glossary(prepared, _meanings()),
             "broken": [item for item in prepared if item.error],
             "others": entries,
+            "explorer": explored,
+            "unexplored": unexplored,
         }
     return write_page("study.html", context, prepared, Path(output))
 
@@ -182,6 +185,17 @@ def _page(
         return bare, "No cell of this study is done, so there is nothing to show but the reasons."
 
 
+def _explorer(
+    database: Database, entry: evidence.StudyEntry, page: StudyPage
+) -> tuple[explore.Explorer | None, str | None]:
+    """The explorer of a study, or why there is none: it must not cost a reader the page."""
+    try:
+        return explore.explorer(database, entry, page.explore), None
+    except Exception as error:
+        LOG.exception("%s: no explorer", entry.study)
+        return None, f"{type(error).__name__}: {error}"
+
+
 def write_page(
     template: str, context: dict[str, Any], prepared: list[render.Prepared], output: Path
 ) -> Path:
@@ -228,6 +242,7 @@ def _environment() -> jinja2.Environment:
         # Everything printed is untrusted: what cannot be seen becomes visible, the rest escaped.
         finalize=formatting.visible,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     environment.filters |= {
         "number": formatting.number,
         "rounded": formatting.rounded,
@@ -250,6 +265,7 @@ def _environment() -> jinja2.Environment:
         "data_view": render.data_view,
         "gallery_view": render.gallery_view,
         "download": render.download,
+        "label": explore.label,
     }
     return environment
 
@@ -265,7 +281,8 @@ def _assets() -> tuple[str, str]:
     style = (folder / "page.css").read_text("utf-8")
     style = style.replace("/* light hues */", variables(dark=False))
     style = style.replace("/* dark hues */", variables(dark=True))
-    return style, (folder / "page.js").read_text("utf-8")
+    scripts = ((folder / name).read_text("utf-8") for name in ("page.js", "explore.js"))
+    return style, "".join(scripts)
 
 
 def _policy(style: str, script: str) -> str:

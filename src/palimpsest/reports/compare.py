@@ -201,8 +201,8 @@ def _summary(context: dict[str, Any], shared: pl.DataFrame, unequal: pl.DataFram
         )
         if context["tested"] >= 20:
             said.append(
-                f"{context['small']:,} of {context['tested']:,} p-values are below 0.05, where noise "
-                f"alone gives about {0.05 * context['tested']:,.0f}."
+                f"{context['small']:,} of {context['tested']:,} p-values are below 0.05, where "
+                f"noise alone gives about {0.05 * context['tested']:,.0f}."
             )
         if context["equal_numbers"]:
             said.append(

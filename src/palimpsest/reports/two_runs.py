@@ -140,14 +140,19 @@ def claims(database: TwoRuns, alpha: float = 0.05) -> pl.DataFrame:
     )
     sides = [
         tuple(frame[name].cast(pl.Float64).to_numpy() for name in names)
-        for names in (("old", "old_low", "old_high", "old_n"), ("new", "new_low", "new_high", "new_n"))
+        for names in (
+            ("old", "old_low", "old_high", "old_n"),
+            ("new", "new_low", "new_high", "new_n"),
+        )
     ]
     moved = pl.DataFrame(independent_difference(*sides, frame["level"].to_numpy()))
     ends = ("old", "new"), ("old_low", "new_low"), ("old_high", "new_high")
     equal = pl.all_horizontal(pl.col(a).eq_missing(pl.col(b)) for a, b in ends)
     frame = frame.with_columns(moved.fill_nan(None)).with_columns(
         equal=equal & pl.col("old").is_not_null(),
-        comparable=pl.col("old").is_not_null() & pl.col("new").is_not_null() & ~pl.col("other_test"),
+        comparable=pl.col("old").is_not_null()
+        & pl.col("new").is_not_null()
+        & ~pl.col("other_test"),
     )
     by_noise = pl.col("comparable") & ~pl.col("equal") & ~pl.col("same_observations")
     frame = frame.with_columns(
@@ -157,7 +162,9 @@ def claims(database: TwoRuns, alpha: float = 0.05) -> pl.DataFrame:
     return frame.with_columns(p_adjusted=adjusted).with_columns(
         change=pl.when("equal")
         .then(pl.lit("the same"))
-        .when((pl.col("p_adjusted") <= alpha) | (pl.col("comparable") & pl.col("same_observations")))
+        .when(
+            (pl.col("p_adjusted") <= alpha) | (pl.col("comparable") & pl.col("same_observations"))
+        )
         .then(pl.lit("changed"))
         .otherwise(pl.lit("cannot tell")),
         flipped=pl.col("old_verdict").ne_missing(pl.col("new_verdict")),

@@ -189,6 +189,7 @@
       const reach = most - least || Math.max(...rows.map((row) => (row[at.high] ?? 0) - (row[at.low] ?? 0)), Math.abs(most) * 0.1, 1e-9);
       let low = Math.min(least, ...rows.map((row) => Math.max(row[at.low] ?? least, least - reach)));
       let high = Math.max(most, ...rows.map((row) => Math.min(row[at.high] ?? most, most + reach)));
+      if (high === low) [low, high] = [low - reach, high + reach];
       const pad = (high - low) * 0.05;
       if (low >= 0 && high <= 1 && high - low > 0.4) return [0, 1];
       low = low >= 0 && low - pad < 0 ? 0 : low - pad;

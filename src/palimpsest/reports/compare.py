@@ -27,6 +27,9 @@ SHOWN = 24
 _CHANGED = HUES["vermilion"].mark
 _OTHER = HUES["grey"].mark
 
+#: Claims that are shown in full: another verdict, or a change beyond noise.
+_MOVING = pl.col("flipped") | (pl.col("change") == "changed")
+
 _COLUMNS = {
     "verdict": Column("Change", "verdict"),
     "metric": Column("Metric", "code"),
@@ -121,6 +124,8 @@ def build_compare(
             "shared": _by_study(shared).to_dicts(),
             "broken_promise": shared.filter(~pl.col("equal") & pl.col("same_machine")).height,
             "claims": both.to_dicts(),
+            "moving": both.filter(_MOVING).to_dicts(),
+            "resting": both.filter(~_MOVING).to_dicts(),
             "claims_alone": _claims_alone(claims, set(database.common_studies())),
             "made": two_runs.made_differently(database),
             "alone": two_runs.alone(database),
@@ -129,6 +134,7 @@ def build_compare(
             "equal_numbers": metrics.filter(pl.col("note") == "every number is the same").height,
             "tested": metrics["p"].count(),
             "small": (metrics["p"] <= 0.05).sum(),
+            "few": _few_replicates(metrics),
             "single": metrics.filter(pl.col("note").str.starts_with("one replicate")).height,
             "units": _units(metrics),
             "margins": (margin_share, margin_spread),
@@ -170,6 +176,12 @@ def _units(metrics: pl.DataFrame) -> list[tuple[str, int]]:
     ]
 
 
+def _few_replicates(metrics: pl.DataFrame) -> int:
+    """Tested comparisons with at most three replicates in a run."""
+    few = pl.min_horizontal("n_old", "n_new") <= 3
+    return metrics.filter(pl.col("unit").str.starts_with("replicates") & few)["p"].count()
+
+
 def _summary(context: dict[str, Any], shared: pl.DataFrame, unequal: pl.DataFrame) -> list[str]:
     """The answer in a few sentences."""
     if context["identical"]:
@@ -204,9 +216,14 @@ def _summary(context: dict[str, Any], shared: pl.DataFrame, unequal: pl.DataFram
                 f"{context['small']:,} of {context['tested']:,} p-values are below 0.05, where "
                 f"noise alone gives about {0.05 * context['tested']:,.0f}."
             )
+        if context["few"]:
+            said.append(
+                f"{context['few']:,} of them rest on three or fewer replicates in a run, in which "
+                "only large changes show; more seeds would tell more."
+            )
         if context["equal_numbers"]:
             said.append(
-                f"{context['equal_numbers']:,} of them have exactly the same numbers although the "
+                f"{context['equal_numbers']:,} metrics have exactly the same numbers although the "
                 "identity of their cells changed."
             )
     flipped = [claim for claim in context["claims"] if claim["flipped"]]

@@ -151,6 +151,22 @@ def test_numbered_networks_are_replicates_and_conditions_come_from_the_view(tmp_
     assert pooled["mean"].to_list() == [2.5, 2.5]
 
 
+def test_dates_fractions_and_truth_values_are_dimensions_too(tmp_path):
+    view = (
+        "SELECT c.study, c.role, c.cell, make_date(2000 + o.step, 1, 1) AS cutoff, "
+        "0.00001 * (o.step + 1) AS rate, o.step > 1 AS late, o.step * 1.0 AS dose, o.item, "
+        "o.metric, o.value + o.step AS value "
+        "FROM observations o JOIN cells c USING (study, cell)"
+    )
+    data = [("a", 0, "{}", s, "g", f"i{i}", "m", 1.0 * i) for s in range(3) for i in range(3)]
+    path = write(tmp_path / "x.duckdb", data, view)
+    for name in ("cutoff", "rate", "late", "dose"):
+        found = made(path, Explore(x=name, fixed={"rate": "2e-05", "dose": "1"}))
+        assert found.chosen["x"] == name
+        assert found.default_view().height in (1, 3)
+        json.dumps(found.data)
+
+
 def test_too_many_rows_are_averaged_over_the_longest_dimension(path, monkeypatch):
     monkeypatch.setattr(explore_data, "ROWS", 10)
     found = made(path)

@@ -115,9 +115,7 @@ class Explorer:
         )
         for d in self.dimensions:
             if d.name in self.chosen:
-                view = view.filter(
-                    pl.col(d.name).cast(pl.String).fill_null("–") == self.chosen[d.name]
-                )
+                view = view.filter(_is(d, self.chosen[d.name]))
         return view.sort(names, nulls_last=True).head(STATIC_ROWS)
 
 
@@ -222,7 +220,7 @@ def _chosen(
         seen = seen.sort("_reach", "_rows", d.name, descending=[True, True, False])
         values = [_text(value) for value in seen[d.name]]
         chosen[d.name] = _first([stated.fixed.get(d.name)], values) or values[0]
-        here = here.filter(pl.col(d.name).cast(pl.String).fill_null("–") == chosen[d.name])
+        here = here.filter(_is(d, chosen[d.name]))
     return chosen
 
 
@@ -244,7 +242,16 @@ def _code(name: str, places: dict[str, list[Any]]) -> pl.Expr:
     return coded.fill_null(null) if null is not None else coded
 
 
+def _is(dimension: Dimension, text: str) -> pl.Expr:
+    """True for rows whose value reads ``text``."""
+    values = [value for value in dimension.values if _text(value) == text]
+    return pl.col(dimension.name).is_in(values, nulls_equal=True)
+
+
 def _text(value: Any) -> str:
+    """A value as the script writes it."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return "–" if value is None else str(value)
 
 

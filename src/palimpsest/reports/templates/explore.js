@@ -2,6 +2,7 @@
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const ROWS = 200;
+  const POINTS = 400;
   const MARKS = ["circle", "square", "diamond", "up", "down", "plus", "bar"];
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("[data-explore]").forEach(explore));
 
@@ -204,6 +205,7 @@
       const c = dimension(state.colour);
       const points = x >= 0 && dims[x].numeric ? rows.filter((row) => dims[x].values[row[x + 1]] !== null) : rows;
       if (!points.length) { chart.textContent = "No number was measured here."; return; }
+      if (points.length > POINTS) { chart.textContent = `${points.length} points are too many for one drawing: choose more.`; return; }
       // A line joins points that differ across only; what each of them has anyway parts no line.
       const place = (row) => `${row[x + 1]} ${row[c + 1]}`;
       const others = dims.map((_, d) => d).filter((d) => d !== x && (d === c || points.some((row, i) => i && place(row) === place(points[i - 1]) && row[d + 1] !== points[i - 1][d + 1])));

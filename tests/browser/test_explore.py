@@ -102,6 +102,22 @@ def test_intervals_over_items_or_replicates(visit, pages):
     assert _hash(browser)["interval"] == "items"
 
 
+def test_names_in_the_order_of_their_values(visit, pages):
+    browser = visit(pages.study + "#explore?metric=chosen&x=grp&colour=role&is.step=30&order=value")
+    names = browser.execute_script(
+        "return [...document.querySelectorAll('.explore-chart text[text-anchor=end]')]"
+        ".map(t => t.textContent)"
+    )
+    means = {row[0].replace("_", " "): float(row[2].split()[0]) for row in _rows(browser)
+             if row[1] == "planted"}  # fmt: skip
+    shown = [name for name in names if name in means]
+    assert len(set(means.values())) == 3
+    assert shown == sorted(shown, key=means.get, reverse=True)
+    assert Select(_control(browser, "order")).first_selected_option.text == "value"
+    Select(_control(browser, "across")).select_by_value("step")
+    assert _control(browser, "order") is None
+
+
 def test_the_csv_is_what_is_shown(visit, pages):
     browser = visit(pages.study)
     link = browser.find_element(By.CSS_SELECTOR, "[data-explore-csv]")

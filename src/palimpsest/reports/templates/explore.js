@@ -14,7 +14,7 @@
     const [tools, chart, legend, table, count, csv] = ["tools", "chart", "legend", "table", "count", "csv"].map(find);
     const dimension = (name) => dims.findIndex((d) => d.name === name);
     const name = (d, row) => String(dims[d].values[row[d + 1]] ?? "–");
-    const state = { metric: "", x: "", colour: "", replicate: "", unit: "", is: {} };
+    const state = { metric: "", x: "", colour: "", replicate: "", unit: "", order: "", is: {} };
 
     const start = () => {
       const asked = location.hash.startsWith("#explore?") ? new URLSearchParams(location.hash.slice(9)) : null;
@@ -25,6 +25,7 @@
       state.colour = asked && asked.has("colour") ? choice(asked.get("colour"), names) ?? "" : chosen.colour;
       state.replicate = choice(asked?.get("replicate"), data.replicates) ?? "";
       state.unit = choice(asked?.get("interval"), data.units) ?? data.unit;
+      state.order = asked?.get("order") === "value" ? "value" : "";
       state.is = Object.fromEntries(names.map((n) => [n, asked ? asked.get(`is.${n}`) ?? "" : chosen[n] ?? ""]));
       if (asked) box.closest("section").scrollIntoView();
     };
@@ -77,9 +78,12 @@
 
     const unit = control("intervals over", (v) => { state.unit = v; });
 
+    const order = control("order", (v) => { state.order = v; });
+
     const keep = () => {
       const said = new URLSearchParams({ metric: state.metric, x: state.x, colour: state.colour });
       if (state.unit !== data.unit) said.set("interval", state.unit);
+      if (state.order) said.set("order", state.order);
       if (state.replicate) said.set("replicate", state.replicate);
       for (const [key, value] of Object.entries(state.is)) if (value) said.set(`is.${key}`, value);
       try { history.replaceState(null, "", `#explore?${said}`); } catch { /* refused for this file */ }
@@ -100,6 +104,8 @@
       replicate.parentElement.hidden = data.replicates.length === 0;
       options(unit, data.units, state.unit);
       unit.parentElement.hidden = data.units.length < 2 || state.replicate !== "";
+      options(order, ["value"], state.order, "name");
+      order.parentElement.hidden = dimension(state.x) < 0 || dims[dimension(state.x)].numeric;
       const shown = sorted(rows);
       count.textContent = `${shown.length} point${shown.length === 1 ? "" : "s"}`;
       draw(shown);
@@ -287,6 +293,12 @@
       const codes = x >= 0 ? [...new Set(rows.map((row) => row[x + 1]))].sort((a, b) => a - b) : [0];
       const places = new Map(codes.map((code) => [code, []]));
       for (const row of rows) places.get(x >= 0 ? row[x + 1] : 0).push(row);
+      // By the value of the first colour; rows of a band come in the order of colours.
+      if (state.order) {
+        const first = Math.min(...rows.map((row) => row[plot.c + 1]));
+        const leading = (code) => places.get(code).find((row) => row[plot.c + 1] === first || plot.c < 0)?.[at.mean] ?? -Infinity;
+        codes.sort((a, b) => leading(b) - leading(a));
+      }
       const step = Math.min(13, Math.max(5, 60 / series.length));
       const bands = codes.map((code) => Math.max(24, places.get(code).length * step + 10));
       const height = bands.reduce((a, b) => a + b, 0) + 58;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from palimpsest.jobs import cell_file
 from palimpsest.manifests import Plan
 
 ROOT = Path(__file__).parent.parent
+RUNS = ROOT / "tests/reports/fixture_runs.py"
 FILE = ("--configfile", "config/smoke.yaml")
 
 
@@ -288,6 +290,21 @@ def test_a_report_without_all_shards_names_the_missing_one(told):
     text = told("report", *FILE, status=1)
     assert f"{plan.jobs[0].output}: missing" in text
     assert len(text.splitlines()) == 1
+
+
+def test_two_runs_are_compared_or_the_missing_one_is_named(told, tmp_path):
+    spec = importlib.util.spec_from_file_location("fixture_runs", RUNS)
+    runs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runs)
+    run = str(runs.write_run(tmp_path / "run.duckdb"))
+    assert told("compare", run, run, "--output", "c.html").strip() == "c.html"
+    assert "identical, bit by bit" in (tmp_path / "c.html").read_text("utf-8")
+    (tmp_path / "empty").mkdir()
+    text = told("compare", run, "empty", status=1)
+    assert "empty: this folder has neither results/palimpsest.duckdb nor palimpsest.duckdb" in text
+    assert "nothing: no such" in told("compare", "nothing", run, status=1)
+    wrong = told("compare", run, run, "--margin", "-1", status=1)
+    assert "margin_share must be positive, not -1.0" in wrong
 
 
 def test_a_bug_shows_itself(monkeypatch):

@@ -1,4 +1,4 @@
-"""The command line: plan, status, partial reports, models, series, new probes, cleaning."""
+"""The command line: plan, status, partial reports, comparisons, models, series, new probes."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ def _parser() -> argparse.ArgumentParser:
     command("status", _status, "Cells done, time left, failures with the end of their logs", True)
     report = command("report", _report, "Build the report of what is finished so far", True)
     report.add_argument("--partial", action="store_true", help="mark what is missing")
+    compare = command("compare", _compare, "Compare two runs: what changed, beyond noise?")
+    compare.add_argument("old", help="database, or folder of a run")
+    compare.add_argument("new", help="the same of the other run")
+    compare.add_argument("--output", default="reports/compare.html", help="page to write")
+    compare.add_argument(
+        "--margin", type=float, default=0.05, help="what counts as no change of a share"
+    )
+    compare.add_argument(
+        "--margin-spread",
+        type=float,
+        default=0.2,
+        help="the same for other metrics, in standard deviations of single values",
+    )
     series = command("series", _series, "List the series that studies may name")
     series.add_argument("pattern", nargs="?", default="", help="part of a name")
     series.add_argument("--bls", action="store_true", help="all US consumer prices, by id")
@@ -99,6 +112,13 @@ def _report(arguments: argparse.Namespace) -> None:
 
     page = build(_loaded(arguments)[1], allow_missing=arguments.partial)
     print(page)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from palimpsest.reports.compare import build_compare
+
+    margins = arguments.margin, arguments.margin_spread
+    print(build_compare(arguments.old, arguments.new, arguments.output, *margins))
 
 
 def _series(arguments: argparse.Namespace) -> None:

@@ -5,17 +5,27 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-_TOY = Path(__file__).parents[1] / "reports" / "fixture_database.py"
+_FIXTURES = Path(__file__).parents[1] / "reports"
+
+
+def _fixture(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, _FIXTURES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _moved(row: dict) -> float:
+    return 2.0 if (row["role"], row["grp"], row["metric"]) == ("planted", "never", "loss") else 0.0
 
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory):
     """Addresses of the pages of the synthetic run, as files."""
     from palimpsest.reports.build import build_index, build_study
+    from palimpsest.reports.compare import build_compare
 
-    spec = importlib.util.spec_from_file_location("fixture_database", _TOY)
-    toy = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(toy)
+    toy, runs = _fixture("fixture_database"), _fixture("fixture_runs")
     figures = ModuleType("palimpsest.probes.toy.figures")
     figures.page = toy.page
     names = {"palimpsest.probes.toy": ModuleType("toy"), "palimpsest.probes.toy.figures": figures}
@@ -29,4 +39,9 @@ def pages(tmp_path_factory):
             for study in ("economic_recall", "leakage")
         }
     built["index"] = build_index(database, folder / "index.html").as_uri()
+    old = runs.write_run(folder / "old.duckdb")
+    new = runs.write_run(
+        folder / "new.duckdb", seeds=range(20, 26), shift=_moved, settings={"a": 1}
+    )
+    built["compare"] = build_compare(old, new, folder / "compare.html").as_uri()
     return SimpleNamespace(hostile=toy.HOSTILE, study=built.pop("economic_recall"), **built)

@@ -32,7 +32,7 @@ def _background(browser):
     return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
 
 
-@pytest.mark.parametrize("name", ["study", "leakage", "index"])
+@pytest.mark.parametrize("name", ["study", "leakage", "index", "compare"])
 def test_no_error_and_no_request(visit, pages, name):
     address = getattr(pages, name)
     browser = visit(address)
@@ -171,7 +171,7 @@ def test_a_browser_that_refuses_storage_still_switches(visit, pages, browser):
         browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
 
 
-@pytest.mark.parametrize("name", ["study", "leakage", "index"])
+@pytest.mark.parametrize("name", ["study", "leakage", "index", "compare"])
 @pytest.mark.parametrize("size", [DESKTOP, (800, 900), PHONE, (320, 700)])
 def test_the_page_never_scrolls_sideways(visit, pages, name, size):
     browser = visit(getattr(pages, name), size)
@@ -289,7 +289,7 @@ def test_without_scripts_everything_is_there(visit, pages, browser):
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
-@pytest.mark.parametrize("name", ["study", "leakage", "index"])
+@pytest.mark.parametrize("name", ["study", "leakage", "index", "compare"])
 @pytest.mark.parametrize(
     ("size", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")]
 )

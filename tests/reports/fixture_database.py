@@ -301,7 +301,8 @@ def _tables(
                 for item in range(24):
                     observations.append(
                         _row("observations", study=study, cell=cell, item=f"2009-{item:02d}",
-                             grp=ARMS[item % 3], step=step, metric="chosen", value=item % 2)
+                             grp=ARMS[item % 3], step=step, metric="chosen",
+                             value=int(item % (2 + item % 3) == 1))
                     )  # fmt: skip
         for arm in ARMS:
             for position, step in enumerate(STEPS):

@@ -61,6 +61,18 @@ class Database:
             if isinstance(kind, pl.Decimal)
         )
 
+    def keep(
+        self, name: str, sql: str, parameters: list[Any] | dict[str, Any] | None = None
+    ) -> None:
+        """Keep the result of ``sql`` as the temporary table ``name`` until the file is closed.
+
+        The file itself is not written to. Raises :class:`EvidenceError` as :meth:`frame`.
+        """
+        try:
+            self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {sql}', parameters)
+        except duckdb.Error as error:
+            raise EvidenceError(f"{error}\n\nin the query:\n{sql}") from error
+
     def close(self) -> None:
         """Release the file; closing twice is harmless."""
         self._connection.close()

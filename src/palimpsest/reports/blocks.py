@@ -27,6 +27,8 @@ RESERVED_IDS = frozenset(
         "warnings",
         "claims",
         "claims-data",
+        "explore",
+        "explore-data",
         "methods",
         "methods-text",
         "references",
@@ -124,6 +126,21 @@ class Prose:
     paragraphs: list[str]
 
 
+@dataclass(frozen=True)
+class Explore:
+    """What the explorer of a study page shows first; whatever is not named is chosen.
+
+    Names are those of the columns of the probe's view. ``metric`` without a number at its end
+    (``probe`` of ``probe/7``) has that number as dimension ``level``. ``fixed`` maps a dimension to
+    the value that is shown first.
+    """
+
+    metric: str | None = None
+    x: str | None = None
+    colour: str | None = None
+    fixed: dict[str, str] = field(default_factory=dict)
+
+
 Block = Figure | Table | Gallery | Prose
 
 
@@ -149,6 +166,7 @@ class StudyPage:
     methods: list[str] = field(default_factory=list)
     limitations: list[str] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
+    explore: Explore = field(default_factory=Explore)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

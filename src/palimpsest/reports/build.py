@@ -24,7 +24,7 @@ from markupsafe import Markup
 from palimpsest.evidence.database import Database
 from palimpsest.evidence.schema import TABLES
 from palimpsest.files import atomic
-from palimpsest.reports import evidence, formatting, render
+from palimpsest.reports import evidence, explore, formatting, render
 from palimpsest.reports.blocks import StudyPage
 from palimpsest.reports.palette import variables
 
@@ -82,6 +82,7 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
         gaps = evidence.gaps(database, study)
         render.mark_affected(prepared, gaps)
         jobs = evidence.jobs(database, study)
+        explored, unexplored = _explorer(database, entry, page)
         context = {
             "entry": entry,
             "page": page,
@@ -97,8 +98,10 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
             "glossary": render.glossary(prepared, _meanings()),
             "broken": [item for item in prepared if item.error],
             "others": entries,
+            "explorer": explored,
+            "unexplored": unexplored,
         }
-    return _write_within_budget("study.html", context, prepared, Path(output))
+    return write_page("study.html", context, prepared, Path(output))
 
 
 def build_index(database_path: str | Path, output: str | Path) -> Path:
@@ -139,7 +142,7 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "database": Path(database_path).name,
             "queries": _QUERIES,
         }
-    return _write_within_budget("index.html", context, [], Path(output))
+    return write_page("index.html", context, [], Path(output))
 
 
 def _verdict_rank(verdict: str) -> tuple[int, str]:
@@ -208,9 +211,21 @@ def _page(
         return bare, "No cell of this study is done, so there is nothing to show but the reasons."
 
 
-def _write_within_budget(
+def _explorer(
+    database: Database, entry: evidence.StudyEntry, page: StudyPage
+) -> tuple[explore.Explorer | None, str | None]:
+    """The explorer of a study, or why there is none: it must not cost a reader the page."""
+    try:
+        return explore.explorer(database, entry, page.explore), None
+    except Exception as error:
+        LOG.exception("%s: no explorer", entry.study)
+        return None, f"{type(error).__name__}: {error}"
+
+
+def write_page(
     template: str, context: dict[str, Any], prepared: list[render.Prepared], output: Path
 ) -> Path:
+    """Write a page with as much of its data as the budget allows; returns ``output``."""
     for limits in LIMITS:
         html = _render(template, context | {"blocks": prepared, "limits": limits})
         size = len(html.encode())
@@ -253,6 +268,7 @@ def _environment() -> jinja2.Environment:
         # Everything printed is untrusted: what cannot be seen becomes visible, the rest escaped.
         finalize=formatting.visible,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     environment.filters |= {
         "number": formatting.number,
         "rounded": formatting.rounded,
@@ -271,10 +287,12 @@ def _environment() -> jinja2.Environment:
     }
     environment.globals |= {
         "claim_digits": lambda claim: formatting.interval_digits((claim["low"], claim["high"])),
+        "digits": lambda low, high: formatting.interval_digits((low, high)),
         "table_view": render.table_view,
         "data_view": render.data_view,
         "gallery_view": render.gallery_view,
         "download": render.download,
+        "label": explore.label,
     }
     return environment
 
@@ -290,7 +308,8 @@ def _assets() -> tuple[str, str]:
     style = (folder / "page.css").read_text("utf-8")
     style = style.replace("/* light hues */", variables(dark=False))
     style = style.replace("/* dark hues */", variables(dark=True))
-    return style, (folder / "page.js").read_text("utf-8")
+    scripts = ((folder / name).read_text("utf-8") for name in ("page.js", "explore.js"))
+    return style, "".join(scripts)
 
 
 def _policy(style: str, script: str) -> str:

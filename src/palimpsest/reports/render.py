@@ -137,6 +137,7 @@ def table_view(item: Prepared, limits: Limits) -> dict[str, Any]:
             for row in shown.iter_rows(named=True)
         ],
         "total": item.rows,
+        "rest": "the query below gives" if item.sql else "the CSV file has more, the database",
     }
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from palimpsest.probes.economic_recall.pages import behind_endpoints, unlearned
 from palimpsest.probes.economic_recall.pages.tables import GALLERY, TABLES, VERDICTS
 from palimpsest.probes.economic_recall.pages.words import LIMITATIONS, REFERENCES, methods, summary
-from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
+from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import chance_line, errorbars, forest, name, panels
 
@@ -40,6 +40,9 @@ def page(database: Database, study: str) -> StudyPage:
             *([unlearned.LIMITATION] if changed else []),
         ],
         references=REFERENCES,
+        explore=Explore(
+            "correct", x="step", colour="arm", fixed={"role": "planted", "experiment": "value"}
+        ),
     )
 
 

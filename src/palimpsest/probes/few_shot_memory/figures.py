@@ -9,7 +9,7 @@ import polars as pl
 from palimpsest.probes.few_shot_memory.pages.states import AGAINST, has_any
 from palimpsest.probes.few_shot_memory.pages.tables import GALLERY, TABLES
 from palimpsest.probes.few_shot_memory.pages.words import LIMITATIONS, REFERENCES, methods, summary
-from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
+from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import (
     chance_line,
@@ -49,6 +49,7 @@ def page(database: Database, study: str) -> StudyPage:
         methods=methods(database, study),
         limitations=LIMITATIONS,
         references=REFERENCES,
+        explore=Explore("rougeL", x="exposures", fixed={"phase": "study"}),
     )
 
 

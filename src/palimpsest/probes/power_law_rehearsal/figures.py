@@ -15,7 +15,7 @@ from palimpsest.probes.power_law_rehearsal.pages.words import (
     methods,
     summary,
 )
-from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
+from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import (
     chance_line,
@@ -65,6 +65,7 @@ def page(database: Database, study: str) -> StudyPage:
         methods=methods(database, study),
         limitations=limitations(database, study),
         references=REFERENCES,
+        explore=Explore("average_accuracy", x="condition", colour="benchmark"),
     )
 
 

@@ -15,7 +15,7 @@ from palimpsest.probes.unforgettable_generalization.pages.words import (
     methods,
     summary,
 )
-from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
+from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import direct_labels, forest, name, panels
 from palimpsest.reports.palette import INK, MUTED
@@ -51,6 +51,7 @@ def page(database: Database, study: str) -> StudyPage:
         methods=methods(database, study),
         limitations=LIMITATIONS,
         references=REFERENCES,
+        explore=Explore("right", x="grp", colour="arm", fixed={"role": "taught"}),
     )
 
 

@@ -12,7 +12,7 @@ from palimpsest.probes.unlearning.pages.cards import cards
 from palimpsest.probes.unlearning.pages.tables import DETECTOR, GALLERY, TABLES, VERDICTS
 from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, methods, summary
 from palimpsest.probes.unlearning.settings import Settings
-from palimpsest.reports.blocks import Block, Figure, StudyPage, n_caption
+from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import colours_for, direct_labels, name, panels
 from palimpsest.reports.palette import INK, MUTED
@@ -42,6 +42,7 @@ def page(database: Database, study: str) -> StudyPage:
         methods=methods(database, study),
         limitations=LIMITATIONS,
         references=REFERENCES,
+        explore=Explore("probability", x="arm", colour="part", fixed={"how": "–", "requests": "0"}),
     )
 
 

@@ -17,6 +17,7 @@ os.environ.update(
 
 from snakemake.exceptions import WorkflowError
 
+from palimpsest.cluster import BUNDLE
 from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.engine.devices import ALLOCATOR
 from palimpsest.grid import expand
@@ -106,13 +107,67 @@ def plan_in_words():
 
 
 def memory(wildcards, attempt):
-    """Memory in MB; twice as much at the second attempt."""
+    """Memory of a model job in MB; twice as much at the second attempt."""
     return SETTINGS.compute.memory_mb * attempt
 
 
 def runtime(wildcards, attempt):
-    """Minutes; twice as much at the second attempt."""
+    """Minutes of a model job; twice as many at the second attempt."""
     return SETTINGS.compute.runtime_minutes * attempt
+
+
+def analysis_memory(wildcards, attempt):
+    """Memory in MB of what needs no model; twice as much at the second attempt."""
+    return SETTINGS.compute.analysis_memory_mb * attempt
+
+
+def analysis_runtime(wildcards, attempt):
+    """Minutes of what needs no model; twice as many at the second attempt."""
+    return SETTINGS.compute.analysis_runtime_minutes * attempt
+
+
+def bundled(wildcards):
+    """Group of a probe job that is short: several share a submission, one after another."""
+    job = JOBS[wildcards.study, wildcards.state, wildcards.batch]
+    seconds = sum(cell.cost for cell in job.cells)
+    return "short" if seconds * BUNDLE <= SETTINGS.compute.batch_minutes * 60 else None
+
+
+def probe_runtime(wildcards, attempt):
+    """Minutes of a probe job; a bundle of short ones asks for as many as a long one."""
+    share = BUNDLE if bundled(wildcards) else 1
+    return -(-runtime(wildcards, attempt) // share)
+
+
+def slurm(gpu):
+    """What jobs ask of a SLURM cluster beyond memory and time; only what the configuration says."""
+    asked = SETTINGS.compute.slurm
+    partition = (gpu and asked.gpu_partition) or asked.partition
+    wanted = dict(slurm_partition=partition, slurm_account=asked.account, qos=asked.qos)
+    if gpu:
+        wanted["gpu_model"] = asked.gpu_model
+    return {name: value for name, value in wanted.items() if value}
+
+
+def model_job():
+    """The same of a job that runs a model; its GPUs are all on one machine."""
+    constraint = SETTINGS.compute.slurm.constraint
+    wanted = slurm(SETTINGS.compute.gpu) | dict(nodes=1)
+    return wanted | (dict(constraint=constraint) if constraint else {})
+
+
+def follow_jobs():
+    """On SLURM, ask for the status of jobs in a way that works on this cluster."""
+    if not hasattr(workflow.executor_settings, "status_command"):
+        return
+    from palimpsest.cluster import follow
+
+    try:
+        remarks = follow(workflow.executor_settings, SETTINGS.compute.slurm.account)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+    for remark in remarks:
+        print(f"SLURM: {remark}", file=sys.stderr)
 
 
 def page_code():

@@ -13,6 +13,8 @@ from typing import Any
 
 #: Short jobs that share a submission, one after another, and lanes of a submission.
 BUNDLE = 4
+#: Short jobs of states after so many interventions, or more, are bundled with each other.
+DEEPEST = 3
 #: The executor lets so many seconds pass between two questions where nothing has ended.
 LONGEST_WAIT_S = 180
 

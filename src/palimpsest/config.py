@@ -94,9 +94,9 @@ class Compute(Block):
     runtime_minutes: int = Field(default=120, ge=1)
     """Time that a model job asks for at the first attempt; doubled at the second."""
     analysis_memory_mb: int = Field(default=4000, ge=500)
-    """Memory for the statistics of a study, the database or a page; doubled at the second attempt."""
+    """Memory for the statistics of a study, the database or a page; doubled likewise."""
     analysis_runtime_minutes: int = Field(default=60, ge=1)
-    """Time for the same; doubled at the second attempt."""
+    """Time for the same; doubled likewise."""
     gpu: int = Field(default=0, ge=0, le=64)
     """GPUs of a model job: 0 runs on the CPU, more than 1 is for models that fit no single one."""
     batch_minutes: float = Field(default=30, gt=0)

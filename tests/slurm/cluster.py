@@ -1,4 +1,4 @@
-"""A SLURM cluster on one machine: its daemons, some nodes with pretended GPUs, all in one folder."""
+"""A SLURM cluster on one machine, in one folder: daemons, and nodes with pretended GPUs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 DATABASE = ("mariadbd", "mariadb-install-db", "slurmdbd")
@@ -88,8 +90,7 @@ class Cluster:
         until(lambda: self.ask("scontrol", "ping").count(" UP") == 1, 20, "slurmctld")
         for node in range(1, NODES + 1):
             self.start_node(f"n{node}")
-        idle = lambda: self.ask("sinfo", "-h", "-p", "main", "-t", "idle", "-o", "%D")  # noqa: E731
-        until(lambda: idle().strip() == str(NODES), 30, "idle nodes")
+        until(lambda: self._idle() == NODES, 30, "idle nodes")
 
     def with_accounts(self) -> Cluster:
         """The same with an accounting database, in which the user has the account ``lab``."""
@@ -102,9 +103,12 @@ class Cluster:
 
     def kill_node(self, name: str) -> None:
         """A node that loses power: its daemon and all that runs there are gone at once."""
-        for pid in (self.daemons.pop(f"slurmd-{name}").pid, *self.processes(SLURMD_NODENAME=name)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        jobs = [psutil.Process(pid) for pid in self.processes(SLURMD_NODENAME=name)]
+        managers = {job.parent() for job in jobs if job.parent().name() == "slurmstepd"}
+        self.daemons.pop(f"slurmd-{name}").kill()
+        for process in (*managers, *jobs):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def stop(self) -> None:
         """End every daemon and every job."""
@@ -146,6 +150,9 @@ class Cluster:
             return []
         calls = self.submissions.read_text().split("\0\0")
         return [[a for a in call.split("\0") if not a.startswith("--wrap")] for call in calls[:-1]]
+
+    def _idle(self) -> int:
+        return int(self.ask("sinfo", "-h", "-p", "main", "-t", "idle", "-o", "%D") or 0)
 
     @property
     def _socket(self) -> Path:
@@ -264,4 +271,6 @@ PidFile={self.folder}/slurmdbd.pid
         self._enter("user", user, "account=lab")
 
     def _enter(self, *what: str) -> str:
-        return self.ask("sacctmgr", "-i", "add", *what) + self.ask("sacctmgr", "-n", "show", *what[:1])
+        return self.ask("sacctmgr", "-i", "add", *what) + self.ask(
+            "sacctmgr", "-n", "show", *what[:1]
+        )

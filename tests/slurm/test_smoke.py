@@ -59,7 +59,9 @@ def test_every_job_asks_for_what_it_needs(smoke):
     of_rule = defaultdict(list)
     for call in smoke.submitted:
         options = asked(call)
-        of_rule[re.match(r"rule_([a-z_]+?)(_wildcards|$)", options["--comment"])[1]].append(options)
+        of_rule[re.match(r"rule_([a-z_\d]+?)(_wildcards|$)", options["--comment"])[1]].append(
+            options
+        )
     evidence = [name for name in of_rule if name.startswith("evidence")]
     short = [name for name in of_rule if name.startswith("short")]
     assert set(of_rule) == {"prepare_model", "intervene", *evidence, *short}
@@ -82,13 +84,14 @@ def test_every_job_asks_for_what_it_needs(smoke):
 
 
 def test_short_jobs_share_submissions(smoke):
+    """Nine read a model, six a state after one intervention, three a state after two."""
     made = jobs(smoke.said)
     assert sum(made.values()) == 41
     probes = [call for call in smoke.submitted if "rule_short" in asked(call)["--comment"]]
-    assert (made["probe"], len(probes)) == (18, 5)
+    assert (made["probe"], len(probes)) == (18, 6)
     pages = [call for call in smoke.submitted if "rule_evidence" in asked(call)["--comment"]]
     assert len(pages) == 1
-    assert len(smoke.submitted) == 2 + 6 + 5 + 1
+    assert len(smoke.submitted) == 2 + 6 + 6 + 1
 
 
 def test_the_executor_alone_would_wait_for_sacct(smoke, slurm, monkeypatch):

@@ -1,4 +1,3 @@
-import fcntl
 import os
 import sys
 from pathlib import Path
@@ -17,10 +16,11 @@ os.environ.update(
 
 from snakemake.exceptions import WorkflowError
 
-from palimpsest.cluster import BUNDLE
+from palimpsest.cluster import BUNDLE, DEEPEST
 from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.engine.devices import ALLOCATOR
 from palimpsest.grid import expand
+from palimpsest.locks import claim
 
 # Read by the C library when a job starts.
 for name, value in ALLOCATOR.items():
@@ -41,31 +41,8 @@ def checked_plan():
         raise WorkflowError(f"the configuration cannot be used\n{error}") from None
 
 
-def without_stale_locks():
-    """A run that was killed leaves Snakemake's locks behind; the next one starts all the same.
-
-    Every process that reads this file holds a shared lock, which the system takes back however the
-    process ends. Whoever gets it exclusively is alone here, so that locks on disk are stale.
-    """
-    if not workflow.is_main_process:
-        return None
-    folder = Path(".snakemake")
-    folder.mkdir(exist_ok=True)
-    handle = open(folder / "palimpsest.lock", "w")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for stale in folder.glob("locks/*.lock"):
-            stale.unlink()
-    except BlockingIOError:
-        pass
-    except OSError:
-        # A file system without locks: `snakemake --unlock` is needed there.
-        return None
-    fcntl.flock(handle, fcntl.LOCK_SH)
-    return handle
-
-
-ALIVE = without_stale_locks()
+# Open as long as the run goes on. Its jobs are part of it.
+ALIVE = claim(Path(".snakemake")) if workflow.is_main_process else None
 SETTINGS, PLAN = checked_plan()
 PLAN.write()
 MODELS = {model.id: model for model in PLAN.models.values()}
@@ -127,10 +104,16 @@ def analysis_runtime(wildcards, attempt):
 
 
 def bundled(wildcards):
-    """Group of a probe job that is short: several share a submission, one after another."""
+    """Group of a probe job that is short: several share a submission, one after another.
+
+    Those of states after as many interventions, so that none waits long for another's state; deeper
+    chains than the profile has groups for share the last.
+    """
     job = JOBS[wildcards.study, wildcards.state, wildcards.batch]
     seconds = sum(cell.cost for cell in job.cells)
-    return "short" if seconds * BUNDLE <= SETTINGS.compute.batch_minutes * 60 else None
+    if seconds * BUNDLE > SETTINGS.compute.batch_minutes * 60:
+        return None
+    return f"short_{min(len(job.state.chain) - 1, DEEPEST)}"
 
 
 def probe_runtime(wildcards, attempt):

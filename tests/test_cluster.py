@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from palimpsest.cluster import ask, follow, keeps_accounts, min_job_age
+from palimpsest.cluster import ask, follow, keeps_accounts, left_over, min_job_age
 
 
 def cluster(age: int | None = 300, accounts: bool = False):
@@ -66,3 +66,14 @@ def test_a_cluster_is_read():
     assert min_job_age(lambda *command: "SlurmctldDebug = info\n") is None
     assert keeps_accounts(cluster(accounts=True))
     assert not keeps_accounts(cluster())
+
+
+def test_jobs_that_an_earlier_run_left_in_the_folder_are_found(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    lines = f"""7|{tmp_path}|rule_probe_wildcards_a|b
+8|{tmp_path}/other|rule_probe
+9|{tmp_path}|(null)
+10_[1-3]|{tmp_path}/link|rule_intervene
+"""
+    assert left_over(tmp_path, lambda *command: lines) == ["7", "10_[1-3]"]
+    assert left_over(tmp_path, lambda *command: None) == []

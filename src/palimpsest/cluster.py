@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 #: Short jobs that share a submission, one after another, and lanes of a submission.
@@ -39,6 +40,18 @@ def min_job_age(ask: Ask = ask) -> int | None:
 def keeps_accounts(ask: Ask = ask) -> bool:
     """Whether an accounting database answers."""
     return ask("sacct", "--noheader", "--allocations", "--starttime", "now") is not None
+
+
+def left_over(folder: Path, ask: Ask = ask) -> list[str]:
+    """Numbers of jobs that an earlier run left in a folder, such as one that was killed."""
+    listed = ask("squeue", "--me", "--noheader", "--format=%i|%Z|%k") or ""
+    parts = [line.split("|", 2) for line in listed.splitlines()]
+    here = folder.resolve()
+    return [
+        job
+        for job, place, rule in parts
+        if rule.startswith("rule_") and Path(place).resolve() == here
+    ]
 
 
 def follow(settings: Any, account: str | None, ask: Ask = ask) -> list[str]:

@@ -70,7 +70,7 @@ class Data(Block):
 class Slurm(Block):
     """What jobs ask of a SLURM cluster; null leaves it to the cluster."""
 
-    account: str | None = None
+    account: str | None = Field(default=None, coerce_numbers_to_str=True)
     """Account that is charged."""
     partition: str | None = None
     """Partition of all jobs, or of those without a GPU where gpu_partition is given."""

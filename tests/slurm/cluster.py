@@ -20,7 +20,9 @@ import psutil
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 DATABASE = ("mariadbd", "mariadb-install-db", "slurmdbd")
-NODES = 4
+#: Small nodes, of one CPU and two GPUs each; the last node beside them has four CPUs.
+SMALL = 4
+NODES = SMALL + 1
 #: What every process of a test's cluster is started with.
 _PATHS = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
 
@@ -48,7 +50,7 @@ def _free_ports(count: int) -> list[int]:
 
 @dataclass
 class Cluster:
-    """Nodes n1, n2, … of one CPU and two GPUs each.
+    """Nodes n1 to n5; the partition ``gpus`` has the first two of them.
 
     Jobs of the partition ``urgent`` take the place of those of ``main``, which are requeued. There
     is no accounting database unless :meth:`with_accounts` is called before :meth:`start`.
@@ -174,7 +176,7 @@ class Cluster:
         key.chmod(0o400)
         (self.folder / "slurm.conf").write_text(self._configuration())
         (self.folder / "gres.conf").write_text(
-            f"NodeName=n[1-{NODES}] Name=gpu Type=pretended File=/dev/null,/dev/zero\n"
+            f"NodeName=n[1-{SMALL}] Name=gpu Type=pretended File=/dev/null,/dev/zero\n"
         )
         # A job step drops the variables of SLURM, so srun must be told again.
         for program, before in (
@@ -188,9 +190,10 @@ class Cluster:
 
     def _configuration(self) -> str:
         place, host, user = self.folder, socket.gethostname().split(".")[0], getpass.getuser()
+        has = ("CPUs=1 Gres=gpu:pretended:2", "CPUs=4 Weight=9")
         nodes = "".join(
-            f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1"
-            " RealMemory=32000 Gres=gpu:pretended:2\n"
+            f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port}"
+            f" RealMemory=32000 {has[number > SMALL]}\n"
             for number, port in enumerate(self._ports, 1)
         )
         accounting = (
@@ -230,7 +233,7 @@ ReturnToService=2
 KillWait=2
 SlurmdTimeout=6
 {accounting}{nodes}PartitionName=main Nodes=ALL Default=YES PriorityTier=1
-PartitionName=gpus Nodes=ALL PriorityTier=1
+PartitionName=gpus Nodes=n[1-2] PriorityTier=1
 PartitionName=urgent Nodes=ALL PriorityTier=2 PreemptMode=off
 """
 

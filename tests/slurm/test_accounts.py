@@ -33,3 +33,14 @@ def test_without_a_database_the_account_is_refused_before_any_job(slurm, new_run
     assert "compute.slurm.account is 'lab'" in said
     assert "allowed: null" in said
     assert len(slurm.submitted()) == before
+
+
+def test_jobs_of_a_run_that_was_killed_are_not_done_twice(slurm, new_run, smoke):
+    run = new_run(slurm, smoke)
+    place = ("-D", str(run.folder), "-o", "/dev/null")
+    job = slurm.ask("sbatch", *place, "--parsable", "--comment=rule_probe", "--wrap=sleep 99")
+    before = len(slurm.submitted())
+    said = run.snakemake("--until", "prepare_model", fails=True)
+    assert f"scancel {job.strip()}\n" in said
+    assert len(slurm.submitted()) == before
+    slurm.ask("scancel", job.strip())

@@ -74,8 +74,9 @@ class Victim:
         return f"rule_intervene_wildcards_tiny.planting.s{self.seed}-" in line
 
     def _halfway(self, folder: Path) -> bool:
-        (saved,) = folder.glob(f"results/states/*planting.s{self.seed}-*/step-000050.*") or [None]
-        (resume,) = folder.glob(f"results/scratch/*planting.s{self.seed}-*/resume.pt") or [None]
+        name = f"*planting.s{self.seed}-*"
+        saved = next(folder.glob(f"results/states/{name}/step-000050.safetensors"), None)
+        resume = next(folder.glob(f"results/scratch/{name}/resume.pt"), None)
         return bool(saved and resume and resume.stat().st_mtime > saved.stat().st_mtime)
 
     def _send(self, number: signal.Signals) -> None:

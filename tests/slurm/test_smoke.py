@@ -27,7 +27,7 @@ def smoke(slurm, new_run):
     run = new_run(slurm, raw | {"compute": COMPUTE})
     run.environment["PALIMPSEST_FAKE_DEVICES"] = "8"
     before = len(slurm.submitted())
-    run.said = run.snakemake()
+    run.said = run.snakemake("report_all")
     run.submitted = slurm.submitted()[before:]
     return run
 

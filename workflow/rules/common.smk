@@ -140,11 +140,20 @@ def model_job():
 
 
 def follow_jobs():
-    """On SLURM, ask for the status of jobs in a way that works on this cluster."""
+    """On SLURM: ask for the status of jobs as this cluster answers, and do no work twice.
+
+    Raises:
+        WorkflowError: jobs of an earlier run go on, or an account is given where there are none.
+    """
     if not hasattr(workflow.executor_settings, "status_command"):
         return
-    from palimpsest.cluster import follow
+    from palimpsest.cluster import follow, left_over
 
+    if jobs := left_over(Path.cwd()):
+        raise WorkflowError(
+            "jobs of an earlier run still work in this folder; wait for them (squeue --me), or "
+            f"end them: scancel {' '.join(jobs)}"
+        )
     try:
         remarks = follow(workflow.executor_settings, SETTINGS.compute.slurm.account)
     except ValueError as error:

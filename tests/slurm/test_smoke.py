@@ -10,7 +10,7 @@ import yaml
 
 from tests.workflow.conftest import ROOT, jobs
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 COMPUTE = {
     "gpu": 1,
     "memory_mb": 3000,

@@ -101,6 +101,8 @@ class Compute(Block):
     """GPUs of a model job: 0 runs on the CPU, more than 1 is for models that fit no single one."""
     batch_minutes: float = Field(default=30, gt=0)
     """Cells of one state are cut into jobs of about this length."""
+    short_minutes: float = Field(default=7.5, ge=0)
+    """On a cluster, four probe jobs that are guessed to take no longer share a submission."""
     slurm: Slurm = Slurm()
     """Names that your SLURM cluster knows; ignored elsewhere."""
 

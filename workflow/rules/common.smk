@@ -110,8 +110,7 @@ def bundled(wildcards):
     chains than the profile has groups for share the last.
     """
     job = JOBS[wildcards.study, wildcards.state, wildcards.batch]
-    seconds = sum(cell.cost for cell in job.cells)
-    if seconds * BUNDLE > SETTINGS.compute.batch_minutes * 60:
+    if sum(cell.cost for cell in job.cells) > SETTINGS.compute.short_minutes * 60:
         return None
     return f"short_{min(len(job.state.chain) - 1, DEEPEST)}"
 

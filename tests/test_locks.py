@@ -73,7 +73,8 @@ def test_the_locks_of_a_living_run_stay(folder):
 
 def test_the_innermost_mount_counts(tmp_path):
     inner = f"x {tmp_path} lustre rw,localflock 0 0\n"
-    assert not hosts_see_locks(tmp_path / "run", SHARED + inner)
+    for mounts in (SHARED + inner, inner + SHARED):
+        assert not hosts_see_locks(tmp_path / "run", mounts)
     assert hosts_see_locks(tmp_path.parent, SHARED + inner)
     assert hosts_see_locks(tmp_path, UNSHARED + inner.replace("localflock", "flock"))
     for option in UNSEEN:

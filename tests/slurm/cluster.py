@@ -50,7 +50,7 @@ def _free_ports(count: int) -> list[int]:
 
 @dataclass
 class Cluster:
-    """Nodes n1 to n5; the partition ``gpus`` has the first two of them.
+    """Nodes n1 to n5; the partition ``gpus`` has all but the last.
 
     Jobs of the partition ``urgent`` take the place of those of ``main``, which are requeued. There
     is no accounting database unless :meth:`with_accounts` is called before :meth:`start`.
@@ -233,7 +233,7 @@ ReturnToService=2
 KillWait=2
 SlurmdTimeout=6
 {accounting}{nodes}PartitionName=main Nodes=ALL Default=YES PriorityTier=1
-PartitionName=gpus Nodes=n[1-2] PriorityTier=1
+PartitionName=gpus Nodes=n[1-{SMALL}] PriorityTier=1
 PartitionName=urgent Nodes=ALL PriorityTier=2 PreemptMode=off
 """
 

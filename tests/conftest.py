@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items):
     """With several workers (``-n``), tests that share something costly stay together: a finished
     run of the workflow, the 135M model, a browser, or the fixtures of their file."""
     for item in items:
-        marks = [m for m in ("workflow", "model", "browser") if item.get_closest_marker(m)]
+        marks = [m for m in ("workflow", "slurm", "model", "browser") if item.get_closest_marker(m)]
         item.add_marker(pytest.mark.xdist_group((marks or [item.path.name])[0]))
 
 

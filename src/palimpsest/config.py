@@ -68,6 +68,23 @@ class Data(Block):
         return value
 
 
+class Slurm(Block):
+    """What jobs ask of a SLURM cluster; null leaves it to the cluster."""
+
+    account: str | None = Field(default=None, coerce_numbers_to_str=True)
+    """Account that is charged."""
+    partition: str | None = None
+    """Partition of all jobs, or of those without a GPU where gpu_partition is given."""
+    gpu_partition: str | None = None
+    """Partition of the jobs that ask for GPUs."""
+    gpu_model: str | None = Field(default=None, pattern=r"^[a-zA-Z0-9_.]+$")
+    """Kind of GPU, as the cluster names it, such as a100."""
+    constraint: str | None = None
+    """Features that the nodes of model jobs must have."""
+    qos: str | None = None
+    """Quality of service of all jobs."""
+
+
 class Compute(Block):
     """How jobs use the machine. Nothing here changes a number."""
 
@@ -77,10 +94,18 @@ class Compute(Block):
     """Memory that a model job asks for at the first attempt; doubled at the second."""
     runtime_minutes: int = Field(default=120, ge=1)
     """Time that a model job asks for at the first attempt; doubled at the second."""
+    analysis_memory_mb: int = Field(default=4000, ge=500)
+    """Memory for the statistics of a study, the database or a page; doubled likewise."""
+    analysis_runtime_minutes: int = Field(default=60, ge=1)
+    """Time for the same; doubled likewise."""
     gpu: int = Field(default=0, ge=0, le=64)
     """GPUs of a model job: 0 runs on the CPU, more than 1 is for models that fit no single one."""
     batch_minutes: float = Field(default=30, gt=0)
     """Cells of one state are cut into jobs of about this length."""
+    short_minutes: float = Field(default=7.5, ge=0)
+    """On a cluster, four probe jobs that are guessed to take no longer share a submission."""
+    slurm: Slurm = Slurm()
+    """Names that your SLURM cluster knows; ignored elsewhere."""
 
 
 def _one_intervention() -> type[OneOf]:

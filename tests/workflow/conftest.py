@@ -58,7 +58,7 @@ class Run:
         """Run Snakemake to its end; returns all it said."""
         start = time.monotonic()
         process = self.start(*arguments)
-        said = process.communicate(timeout=600)[0]
+        said = process.communicate(timeout=900)[0]
         self.seconds = time.monotonic() - start
         assert (process.returncode != 0) == fails, said[-6000:]
         return said

@@ -1,4 +1,3 @@
-import fcntl
 import os
 import sys
 from pathlib import Path
@@ -17,9 +16,11 @@ os.environ.update(
 
 from snakemake.exceptions import WorkflowError
 
+from palimpsest.cluster import BUNDLE, DEEPEST
 from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.engine.devices import ALLOCATOR
 from palimpsest.grid import expand
+from palimpsest.locks import claim
 
 # Read by the C library when a job starts.
 for name, value in ALLOCATOR.items():
@@ -40,31 +41,8 @@ def checked_plan():
         raise WorkflowError(f"the configuration cannot be used\n{error}") from None
 
 
-def without_stale_locks():
-    """A run that was killed leaves Snakemake's locks behind; the next one starts all the same.
-
-    Every process that reads this file holds a shared lock, which the system takes back however the
-    process ends. Whoever gets it exclusively is alone here, so that locks on disk are stale.
-    """
-    if not workflow.is_main_process:
-        return None
-    folder = Path(".snakemake")
-    folder.mkdir(exist_ok=True)
-    handle = open(folder / "palimpsest.lock", "w")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for stale in folder.glob("locks/*.lock"):
-            stale.unlink()
-    except BlockingIOError:
-        pass
-    except OSError:
-        # A file system without locks: `snakemake --unlock` is needed there.
-        return None
-    fcntl.flock(handle, fcntl.LOCK_SH)
-    return handle
-
-
-ALIVE = without_stale_locks()
+# Open as long as the run goes on. Its jobs are part of it.
+ALIVE = claim(Path(".snakemake")) if workflow.is_main_process else None
 SETTINGS, PLAN = checked_plan()
 PLAN.write()
 MODELS = {model.id: model for model in PLAN.models.values()}
@@ -106,7 +84,7 @@ def plan_in_words():
 
 
 def memory(wildcards, attempt):
-    """Memory in MB; twice as much at the second attempt."""
+    """Memory of a model job in MB; twice as much at the second attempt."""
     return SETTINGS.compute.memory_mb * attempt
 
 
@@ -117,8 +95,76 @@ def gpus(wildcards):
 
 
 def runtime(wildcards, attempt):
-    """Minutes; twice as much at the second attempt."""
+    """Minutes of a model job; twice as many at the second attempt."""
     return SETTINGS.compute.runtime_minutes * attempt
+
+
+def analysis_memory(wildcards, attempt):
+    """Memory in MB of what needs no model; twice as much at the second attempt."""
+    return SETTINGS.compute.analysis_memory_mb * attempt
+
+
+def analysis_runtime(wildcards, attempt):
+    """Minutes of what needs no model; twice as many at the second attempt."""
+    return SETTINGS.compute.analysis_runtime_minutes * attempt
+
+
+def bundled(wildcards):
+    """Group of a probe job that is short: several share a submission, one after another.
+
+    Those of states after as many interventions, so that none waits long for another's state; deeper
+    chains than the profile has groups for share the last.
+    """
+    job = JOBS[wildcards.study, wildcards.state, wildcards.batch]
+    if sum(cell.cost for cell in job.cells) > SETTINGS.compute.short_minutes * 60:
+        return None
+    return f"short_{min(len(job.state.chain) - 1, DEEPEST)}"
+
+
+def probe_runtime(wildcards, attempt):
+    """Minutes of a probe job; a bundle of short ones asks for as many as a long one."""
+    share = BUNDLE if bundled(wildcards) else 1
+    return -(-runtime(wildcards, attempt) // share)
+
+
+def slurm(gpu):
+    """What jobs ask of a SLURM cluster beyond memory and time; only what the configuration says."""
+    asked = SETTINGS.compute.slurm
+    partition = (gpu and asked.gpu_partition) or asked.partition
+    wanted = dict(slurm_partition=partition, slurm_account=asked.account, qos=asked.qos)
+    if gpu:
+        wanted["gpu_model"] = asked.gpu_model
+    return {name: value for name, value in wanted.items() if value}
+
+
+def model_job():
+    """The same of a job that runs a model; its GPUs are all on one machine."""
+    constraint = SETTINGS.compute.slurm.constraint
+    wanted = slurm(SETTINGS.compute.gpu) | dict(nodes=1)
+    return wanted | (dict(constraint=constraint) if constraint else {})
+
+
+def follow_jobs():
+    """On SLURM: ask for the status of jobs as this cluster answers, and do no work twice.
+
+    Raises:
+        WorkflowError: jobs of an earlier run go on, or an account is given where there are none.
+    """
+    if not hasattr(workflow.executor_settings, "status_command"):
+        return
+    from palimpsest.cluster import follow, left_over
+
+    if jobs := left_over(Path.cwd()):
+        raise WorkflowError(
+            "jobs of an earlier run still work in this folder; wait for them (squeue --me), or "
+            f"end them: scancel {' '.join(jobs)}"
+        )
+    try:
+        remarks = follow(workflow.executor_settings, SETTINGS.compute.slurm.account)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+    for remark in remarks:
+        print(f"SLURM: {remark}", file=sys.stderr)
 
 
 def page_code():

@@ -18,12 +18,16 @@ rule analyse:
         "results/logs/statistics/{study}.log",
     benchmark:
         "results/benchmarks/statistics/{study}.tsv"
+    group:
+        "evidence"
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=memory,
-        runtime=runtime,
+        **slurm(gpu=0),
+        mem_mb=analysis_memory,
+        runtime=analysis_runtime,
+        lanes=1,
     params:
         manifest=lambda wildcards: manifest_of(PLAN.studies[wildcards.study]),
     message:
@@ -44,12 +48,16 @@ rule gather:
         "results/logs/gather.log",
     benchmark:
         "results/benchmarks/gather.tsv"
+    group:
+        "evidence"
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=memory,
-        runtime=runtime,
+        **slurm(gpu=0),
+        mem_mb=analysis_memory,
+        runtime=analysis_runtime,
+        lanes=1,
     params:
         manifest=manifest_of(PLAN),
     message:

@@ -11,6 +11,7 @@ rule prepare_model:
         "../../environment.yml"
     threads: 1
     resources:
+        **slurm(gpu=0),
         mem_mb=memory,
         runtime=runtime,
     params:

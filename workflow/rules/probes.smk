@@ -13,13 +13,18 @@ rule probe:
         "results/benchmarks/observations/{study}/{state}/{batch}.tsv"
     # Before further states are made: the longest jobs are probes, and must not begin last.
     priority: 1
+    group:
+        bundled
     conda:
         "../../environment.yml"
     threads: SETTINGS.compute.threads
     resources:
+        **model_job(),
         mem_mb=memory,
-        runtime=runtime,
+        runtime=probe_runtime,
         gpu=gpus,
+        # All lanes of a submission: those that share it run one after another.
+        lanes=BUNDLE,
     params:
         manifest=lambda wildcards: manifest_of(
             JOBS[wildcards.study, wildcards.state, wildcards.batch]

@@ -12,12 +12,16 @@ rule report_study:
         "results/logs/reports/{study}.log",
     benchmark:
         "results/benchmarks/reports/{study}.tsv"
+    group:
+        "evidence"
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=memory,
-        runtime=runtime,
+        **slurm(gpu=0),
+        mem_mb=analysis_memory,
+        runtime=analysis_runtime,
+        lanes=1,
     params:
         code=page_code(),
     message:
@@ -42,12 +46,16 @@ rule report_index:
         "results/logs/reports/index.log",
     benchmark:
         "results/benchmarks/reports/index.tsv"
+    group:
+        "evidence"
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=memory,
-        runtime=runtime,
+        **slurm(gpu=0),
+        mem_mb=analysis_memory,
+        runtime=analysis_runtime,
+        lanes=1,
     params:
         code=page_code(),
     message:

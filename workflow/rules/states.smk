@@ -12,6 +12,7 @@ rule intervene:
         "../../environment.yml"
     threads: SETTINGS.compute.threads
     resources:
+        **model_job(),
         mem_mb=memory,
         runtime=runtime,
         gpu=SETTINGS.compute.gpu,

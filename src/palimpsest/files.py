@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -35,17 +37,15 @@ def atomic(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         os.replace(temporary, path)
         if durable:
             _flush(path.parent)
-    except OSError as error:
+    except BaseException as error:
+        full = _disk_full(error)
+        free = _free_bytes(path.parent) if full else 0  # before the temporary file gives its back
         temporary.unlink(missing_ok=True)
-        if error.errno is not None and error.errno in (28, 122):
-            free = os.statvfs(path.parent)
+        if full:
             raise OSError(
-                error.errno,
-                f"disk full while writing {path} ({free.f_bavail * free.f_frsize:,} bytes free)",
+                full,
+                f"disk full while writing {path} ({free:,} bytes free); make room and run again",
             ) from error
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -80,6 +80,54 @@ def ensure_text(path: str | Path, text: str) -> None:
         pass
     with atomic(path, durable=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_sealed(path: str | Path, value: dict[str, Any]) -> None:
+    """As :func:`write_json`, with the SHA-256 of the content in it under ``seal``."""
+    rest = {key: part for key, part in value.items() if key != "seal"}
+    write_json(path, rest | {"seal": _seal(rest)})
+
+
+def read_sealed(path: str | Path) -> dict[str, Any]:
+    """Read what :func:`write_sealed` has written; ``seal`` is left out.
+
+    Files of before there were seals have none and are read as they are.
+
+    Raises:
+        OSError: cannot be read.
+        ValueError: not a JSON object, or its content has changed; the message names the file.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not a JSON object")
+    seal = value.pop("seal", None)
+    if seal is not None and seal != _seal(value):
+        raise ValueError(f"{path}: content differs from its recorded SHA-256")
+    return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    # As it will be read: keys are text, tuples are lists.
+    text = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _disk_full(error: BaseException) -> int | None:
+    """The number of the error if the disk or a quota is full.
+
+    Libraries that write themselves (safetensors, DuckDB, torch, polars) raise errors of their own,
+    in which only the system's words tell.
+    """
+    for kind in (errno.ENOSPC, errno.EDQUOT):
+        number = getattr(error, "errno", None)
+        if number == kind or (number is None and os.strerror(kind) in str(error)):
+            return kind
+    return None
+
+
+def _free_bytes(folder: Path) -> int:
+    free = os.statvfs(folder)
+    return free.f_bavail * free.f_frsize
 
 
 def _flush(path: Path) -> None:

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from palimpsest.files import read_json, write_json
+from palimpsest.files import read_sealed, write_sealed
 from palimpsest.identity import file_sha256
 from palimpsest.models.language_model import LanguageModel
 
@@ -67,7 +67,7 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
         "parameters": _count(place),
         "files": files,
     }
-    write_json(output, written)
+    write_sealed(output, written)
     return written
 
 
@@ -94,7 +94,10 @@ def load(
     from palimpsest.models import spreading
 
     _without_bars()
-    facts = read_json(manifest)
+    try:
+        facts = read_sealed(manifest)
+    except ValueError as error:
+        raise ModelError(f"{error}; delete it and run again") from None
     folder = Path(manifest).parent / facts["folder"]
     dtype = getattr(torch, facts["dtype"])
     names = list(dict.fromkeys(device.split(",")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -30,22 +31,38 @@ def atomic(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        if durable:
-            _flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        if durable:
-            _flush(path.parent)
-    except BaseException as error:
-        full = _disk_full(error)
-        free = _free_bytes(path.parent) if full else 0  # before the temporary file gives its back
-        temporary.unlink(missing_ok=True)
-        if full:
+        with naming_full_disk(path):
+            yield temporary
+            if durable:
+                _flush(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+            if durable:
+                _flush(path.parent)
+    except BaseException:
+        # With it what a library has put beside it, such as DuckDB's log.
+        for left in path.parent.glob(f"{glob.escape(temporary.name)}*"):
+            left.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Errors of a full disk, whoever raises them, as one that names ``path`` and the free space.
+
+    Raises:
+        OSError: the disk or a quota is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if number := _disk_full(error):
+            free = os.statvfs(path.parent)
             raise OSError(
-                full,
-                f"disk full while writing {path} ({free:,} bytes free); make room and run again",
-            ) from error
+                number,
+                f"disk full while writing {path} ({free.f_bavail * free.f_frsize:,} bytes free); "
+                "make room and run again",
+            ) from None
         raise
 
 
@@ -112,22 +129,19 @@ def _seal(value: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _disk_full(error: BaseException) -> int | None:
-    """The number of the error if the disk or a quota is full.
+def _disk_full(error: BaseException | None) -> int | None:
+    """The number of the error if it is, or comes from, a full disk or quota.
 
-    Libraries that write themselves (safetensors, DuckDB, torch, polars) raise errors of their own,
-    in which only the system's words tell.
+    Libraries that write themselves (safetensors, DuckDB, polars) raise errors of their own, in
+    which only the system's words tell.
     """
-    for kind in (errno.ENOSPC, errno.EDQUOT):
+    while error is not None:
         number = getattr(error, "errno", None)
-        if number == kind or (number is None and os.strerror(kind) in str(error)):
-            return kind
+        for kind in (errno.ENOSPC, errno.EDQUOT):
+            if number == kind or (number is None and os.strerror(kind) in str(error)):
+                return kind
+        error = error.__cause__ or error.__context__
     return None
-
-
-def _free_bytes(folder: Path) -> int:
-    free = os.statvfs(folder)
-    return free.f_bavail * free.f_frsize
 
 
 def _flush(path: Path) -> None:

@@ -65,12 +65,12 @@ class Resume:
             return
         state = self.learner.state_dict()
         if self._team.first:
-            with atomic(self.path) as partial:
-                torch.save({"learner": state, **facts}, partial)
-                with open(partial, "r+b") as handle:
-                    sha = hashlib.file_digest(handle, "sha256").digest()
-                    handle.seek(0, 2)
-                    handle.write(sha)
+            with atomic(self.path) as partial, open(partial, "w+b") as handle:
+                # Not by its name: torch then hides why it cannot write.
+                torch.save({"learner": state, **facts}, handle)
+                handle.seek(0)
+                sha = hashlib.file_digest(handle, "sha256").digest()
+                handle.write(sha)
         self._written = time.monotonic()
         self.every_s = max(self.every_s, (self._written - began) / _MOST_WRITING)
 

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from palimpsest.files import read_sealed, write_sealed
+from palimpsest.files import naming_full_disk, read_sealed, write_sealed
 from palimpsest.identity import file_sha256
 from palimpsest.models.language_model import LanguageModel
 
@@ -40,6 +40,7 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
 
     Raises:
         ModelError: the package, folder or hub does not give the weights.
+        OSError: the disk is full.
     """
     folder = Path(output).parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,8 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
     else:
         place = folder
         make = {"package": _convert_gguf, "tiny": _make_tiny, "networks": _make_nothing}[source]
-        revision = make(entry, folder)
+        with naming_full_disk(folder):
+            revision = make(entry, folder)
     files = {p.name: file_sha256(p) for p in sorted(place.iterdir()) if p.is_file()}
     for record in ("model.json", "provenance.json"):  # an earlier try may have left them
         files.pop(record, None)

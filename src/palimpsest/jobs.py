@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 #: File in the scratch folder of a state: step -> SHA-256 of its checkpoint.
 CHECKPOINTS = "checkpoints.json"
+#: Beginning of the reason of a cell whose training diverged: the name of the error.
+DIVERGED = "NonFiniteLossError: "
 
 
 def prepare_model(manifest_path: str, output: str) -> None:
@@ -152,8 +154,8 @@ def _drop_damaged(folder: Path, scratch: Path) -> None:
 def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     """Rule probe: measure the cells of one state; finished cells are taken from earlier runs.
 
-    A cell that raises is recorded as failed with its reason and the others go on; when every cell
-    has failed the job fails.
+    A cell that raises is recorded as failed with its reason and the others go on. When every cell
+    has failed the job fails, unless training diverged in all of them, which is a result.
 
     Raises:
         RuntimeError: no cell could be measured.
@@ -191,7 +193,8 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
             progress.close()
             shutil.rmtree(scratch, ignore_errors=True)
         record.cells_computed -= len(failures)
-    if len(failures) == len(cells):
+    diverged = [reason for reason in failures.values() if reason.startswith(DIVERGED)]
+    if len(failures) == len(cells) > len(diverged):
         raise RuntimeError(f"no cell of {job} could be measured: {next(iter(failures.values()))}")
     parts = [read_shard(cell_file(c["id"])) for c in cells if c["id"] not in failures]
     status = [{"cell": c["id"], "reason": failures.get(c["id"])} for c in cells]

@@ -168,6 +168,9 @@ def _write(
             "content": content_hash(connection),
             "studies": json.dumps(described, sort_keys=True),
         }
+        trusted = [m["name"] for m in manifest["models"] if m["entry"].get("trust_remote_code")]
+        if trusted:
+            facts["code_of_models_run"] = ", ".join(trusted)
         connection.executemany("INSERT INTO run VALUES (?, ?)", list(facts.items()))
         connection.execute("CHECKPOINT")
     finally:

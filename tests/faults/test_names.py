@@ -32,7 +32,9 @@ def workplace(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     Path("models.yaml").write_text(yaml.safe_dump(MODELS))
-    Path("mine.csv").write_text("date,value\n" + "".join(f"{1950 + i},{i % 7}.5\n" for i in range(60)))
+    Path("mine.csv").write_text(
+        "date,value\n" + "".join(f"{1950 + i},{i % 7}.5\n" for i in range(60))
+    )
     Path("events.jsonl").write_text('{"date": "2008-09", "headline": "A b", "entity": "A"}\n')
     return folder
 

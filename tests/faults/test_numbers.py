@@ -152,4 +152,32 @@ def test_another_number_of_threads_changes_little(undisturbed, tmp_path):
     note = f"{other} of {len(difference)} numbers differ, by at most {difference.max():.1e}"
     print(note)
     assert difference.max() < 1e-2, note
-    record("one thread and two", tried=len(difference), lost=0, note=note)
+    record("one thread and two, tiny weights", tried=len(difference), lost=0, note=note)
+
+
+@pytest.mark.model
+def test_threads_change_a_language_model_little(smollm):
+    """The same sentences with one thread and with two, in the embedded 135M model."""
+    from palimpsest.engine.scoring import log_likelihoods
+
+    prompts = [f"In {year} the rate of unemployment was" for year in range(1960, 1960 + 12)]
+    texts = [[" 5.4 percent.", " unchanged, as many had expected."]] * len(prompts)
+
+    def with_threads(number: int) -> torch.Tensor:
+        torch.set_num_threads(number)
+        found = log_likelihoods(smollm, prompts, texts)
+        return torch.tensor([value for pair in found for values in pair for value in values])
+
+    before = torch.get_num_threads()
+    try:
+        one, two, again = with_threads(1), with_threads(2), with_threads(1)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(one, again)
+    difference = (one - two).abs()
+    note = (
+        f"{int((difference > 0).sum())} of {len(one)} log-probabilities differ, by at most "
+        f"{difference.max():.0e} nats"
+    )
+    assert difference.max() < 1e-4, note
+    record("one thread and two, 135M weights", tried=len(one), lost=0, note=note)

@@ -22,7 +22,7 @@ SECRETS = {
 
 def test_of_two_runs_in_one_folder_one_does_the_work(undisturbed, tmp_path):
     """The second is refused, the first goes on; both killed, a third finishes."""
-    tries = times(1, 5)
+    tries = times(1, 2)
     for number in range(tries):
         run = new_run(tmp_path / f"run-{number}")
         first = run.start(TARGET)
@@ -43,7 +43,7 @@ def test_of_two_runs_in_one_folder_one_does_the_work(undisturbed, tmp_path):
 
 def test_a_run_whose_snakemake_alone_is_killed(undisturbed, tmp_path):
     """Its jobs live on while the next run starts: both write the same files."""
-    tries = times(1, 5)
+    tries = times(1, 2)
     for number in range(tries):
         run = new_run(tmp_path / f"run-{number}")
         first = run.start(TARGET)

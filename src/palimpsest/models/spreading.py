@@ -29,9 +29,7 @@ def on_no_device(folder: Path, dtype: Any, trusted: bool = False) -> Any:
         return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trusted)
 
 
-def place(
-    folder: Path, dtype: Any, room: dict[Any, int], trusted: bool = False
-) -> dict[str, Any]:
+def place(folder: Path, dtype: Any, room: dict[Any, int], trusted: bool = False) -> dict[str, Any]:
     """Which part of a model lies on which device, so that all are filled about equally.
 
     Args:

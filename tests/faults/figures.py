@@ -37,7 +37,7 @@ ROWS = {
     "the clock three hours back or ahead": ("clock", "nothing is computed again", "storage"),
     "a loss that is no number": ("NaN loss", "that cell is marked, the study complete", "numbers"),
     "out of memory": ("out of memory", "half as much at once, the same answers", "numbers"),
-    "the same run in another order": ("the same run", "every number the same to the bit", "numbers"),
+    "the same run in another order": ("the same run", "equal to the last bit", "numbers"),
     "random changes of configuration, models file, YAML, JSON lines, CSV": (
         ("configuration, fuzzed", "models file, fuzzed", "YAML, fuzzed", "JSON lines", "CSV of"),
         "used, or refused in clear words", "untrusted"),

@@ -21,7 +21,8 @@ from tests.faults.test_untrusted import MODELS, configuration
 
 HOSTILE = [
     "../../x", "a/b", "/etc/x", "..", ".", "", " ", "-rf", "--help", "CON", "a\0b", "a\nb",
-    "x" * 65, "ü", "\u202ea", "a b", "$(id)", "`id`", "a;b", "a|b", "~", "a..b", "a.", "{x}", "%s", "'",
+    "x" * 65, "ü", "\u202ea", "a b", "$(id)", "`id`", "a;b", "a|b", "~", "a..b", "a.", "{x}",
+    "%s", "'",
 ]  # fmt: skip
 
 
@@ -145,9 +146,7 @@ def test_pickles_are_refused_and_never_loaded(tiny_manifest, tmp_path, name, cap
             read(folder / name)
     else:
         with pytest.raises(ModelError):
-            entry = {"source": "directory", "path": str(folder)}
-            prepare("mine", entry, tmp_path / "made/model.json")
-            load(tmp_path / "made/model.json")
+            load(prepared(folder))
     assert not canary.exists()
     record("pickles", tried=3, lost=0)
 

@@ -184,7 +184,7 @@ def test_what_a_kill_leaves_half_written_is_cleaned_as_an_orphan(copied):
     left = Path("results/cells/.a.parquet.x1.tmp"), Path("results/.palimpsest.duckdb.x.tmp.wal")
     for path in left:
         path.write_bytes(b"half")
-    chosen = dict(states=False, failed=False, orphans=True, everything=False)
+    chosen = {"states": False, "failed": False, "orphans": True, "everything": False}
     clean(copied.plan(), **chosen, dry_run=False)
     assert not any(path.exists() for path in left)
     assert "0 places" in clean(copied.plan(), **chosen, dry_run=True)

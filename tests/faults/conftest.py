@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.runs import TARGET, Run, new_run
+from tests.faults.runs import SECRETS, TARGET, Run, new_run
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Run:
     """A finished run that nothing has disturbed; tests must not change it."""
-    run = new_run(tmp_path_factory.mktemp("undisturbed") / "run")
+    run = new_run(tmp_path_factory.mktemp("undisturbed") / "run", **SECRETS)
     run.snakemake(TARGET)
     return run
 

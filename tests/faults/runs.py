@@ -15,8 +15,24 @@ HERE = Path(__file__).parent
 TARGET = "results/palimpsest.duckdb"
 NOTHING = "Nothing to be done"
 MODELS = 'models:\n  tiny: {source: tiny, context: 1024, knowledge_cutoff: "2000-01-01"}\n'
+#: Keys as they are used with hubs: in the environment of the run, and to be in none of its files.
+SECRETS = {
+    "HF_TOKEN": "hf_CANARYcanaryCANARYcanary000001",
+    "OPENAI_API_KEY": "sk-CANARYcanaryCANARYcanary000002",
+    "AWS_SECRET_ACCESS_KEY": "CANARYcanaryCANARYcanary/000003",
+}
 
-__all__ = ["HERE", "NOTHING", "ROOT", "TARGET", "Run", "kill", "new_run", "wait_until_dead"]
+__all__ = [
+    "HERE",
+    "NOTHING",
+    "ROOT",
+    "SECRETS",
+    "TARGET",
+    "Run",
+    "kill",
+    "new_run",
+    "wait_until_dead",
+]
 
 
 def new_run(folder: Path, **environment: str) -> Run:

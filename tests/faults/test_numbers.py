@@ -10,7 +10,7 @@ import torch
 
 from palimpsest.evidence.shards import read_shard
 from palimpsest.jobs import analyse, cell_file, gather, intervene, prepare_model, probe
-from tests.faults.figures import record
+from tests.faults.figures import FILE, record
 from tests.faults.runs import TARGET, new_run
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
@@ -137,6 +137,7 @@ def test_the_same_configuration_gives_the_same_bits(undisturbed, tmp_path):
     record("the same run in another order, byte for byte", tried=1, lost=0)
 
 
+@pytest.mark.skipif(not FILE, reason="only for the figures of the README")
 def test_another_number_of_threads_changes_little(undisturbed, tmp_path):
     """Sums are taken in another order; by how much numbers differ is written down."""
     run = new_run(tmp_path / "threads")
@@ -156,6 +157,7 @@ def test_another_number_of_threads_changes_little(undisturbed, tmp_path):
 
 
 @pytest.mark.model
+@pytest.mark.skipif(not FILE, reason="only for the figures of the README")
 def test_threads_change_a_language_model_little(smollm):
     """The same sentences with one thread and with two, in the embedded 135M model."""
     from palimpsest.engine.scoring import log_likelihoods

@@ -9,15 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.figures import record, times
-from tests.faults.runs import NOTHING, TARGET, kill, new_run
+from tests.faults.runs import NOTHING, SECRETS, TARGET, kill, new_run
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
-
-SECRETS = {
-    "HF_TOKEN": "hf_CANARYcanaryCANARYcanary000001",
-    "OPENAI_API_KEY": "sk-CANARYcanaryCANARYcanary000002",
-    "AWS_SECRET_ACCESS_KEY": "CANARYcanaryCANARYcanary/000003",
-}
 
 
 def test_of_two_runs_in_one_folder_one_does_the_work(undisturbed, tmp_path):
@@ -57,14 +51,12 @@ def test_a_run_whose_snakemake_alone_is_killed(undisturbed, tmp_path):
     record("kill -9 of Snakemake alone, jobs live on", tried=tries, lost=0)
 
 
-def test_no_secret_of_the_environment_is_in_any_file(tmp_path):
-    """Keys as they are used with hubs; everything that a run writes is searched, logs included."""
-    run = new_run(tmp_path / "run", **SECRETS)
-    said = run.snakemake("report_all")
-    files = [path for path in run.folder.rglob("*") if path.is_file()]
-    kinds = {path.relative_to(run.folder).parts[0] for path in files}
-    assert {"results", "reports", ".snakemake"} <= kinds
-    assert Path(run.folder / "reports/index.html") in files
+def test_no_secret_of_the_environment_is_in_any_file(copied):
+    """Everything that a run writes is searched, logs and pages included."""
+    copied.environment = SECRETS
+    said = copied.snakemake("report_all")
+    files = [path for path in Path().rglob("*") if path.is_file()]
+    assert {path.parts[0] for path in files} >= {"results", "reports", ".snakemake"}
     for secret in SECRETS.values():
         assert secret not in said
         for path in files:

@@ -27,6 +27,8 @@ from tests.faults.runs import ROOT
 pytestmark = pytest.mark.timeout(7200)
 
 EXAMPLES = times(1000, 10_000)
+#: What takes longer.
+FEWER = times(300, 10_000)
 many = settings(
     max_examples=EXAMPLES,
     deadline=20_000,
@@ -148,7 +150,7 @@ def test_configurations(workplace):
     for name in STUDIES:
         check(one_study(name), "config.yaml")
 
-    @many
+    @settings(many, max_examples=FEWER)
     @given(st.sampled_from(STUDIES).flatmap(lambda name: changed(one_study(name))))
     def each(raw: dict) -> None:
         try:
@@ -162,15 +164,15 @@ def test_configurations(workplace):
             json.dumps(manifest)
 
     each()
-    assert min(outcomes.values()) > EXAMPLES / 50
-    record("configuration, fuzzed", tried=EXAMPLES, lost=0)
+    assert min(outcomes.values()) > FEWER / 50
+    record("configuration, fuzzed", tried=FEWER, lost=0)
 
 
 def test_files_of_models(workplace):
     model = schema_models()[1]
     assert model
 
-    @many
+    @settings(many, max_examples=FEWER)
     @given(changed(MODELS))
     def each(raw: dict) -> None:
         whole = configuration()
@@ -186,13 +188,13 @@ def test_files_of_models(workplace):
             refused_clearly(error, "models.yaml")
 
     each()
-    record("models file, fuzzed", tried=EXAMPLES, lost=0)
+    record("models file, fuzzed", tried=FEWER, lost=0)
 
 
 def test_yaml(workplace):
     text = (ROOT / "config/smoke.yaml").read_bytes()
 
-    @many
+    @settings(many, max_examples=FEWER)
     @given(st.data())
     def each(data: st.DataObject) -> None:
         content = bytearray(text[: data.draw(st.integers(0, len(text)))])
@@ -209,7 +211,7 @@ def test_yaml(workplace):
             refused_clearly(error, "fuzzed.yaml")
 
     each()
-    record("YAML, fuzzed", tried=EXAMPLES, lost=0)
+    record("YAML, fuzzed", tried=FEWER, lost=0)
 
 
 ROWS = {

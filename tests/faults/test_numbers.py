@@ -137,23 +137,39 @@ def test_the_same_configuration_gives_the_same_bits(undisturbed, tmp_path):
     record("the same run in another order, byte for byte", tried=1, lost=0)
 
 
+#: What makes sums come out in another order. The last stands for other hardware: the instructions
+#: of a processor of 2008.
+ELSEWHERE = {
+    "with two threads": {"OMP_NUM_THREADS": "2"},
+    "with the instructions of an older processor": {
+        "ATEN_CPU_CAPABILITY": "default",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+    },
+}
+
+
 @pytest.mark.skipif(not FILE, reason="only for the figures of the README")
-def test_another_number_of_threads_changes_little(undisturbed, tmp_path):
-    """Sums are taken in another order; by how much numbers differ is written down."""
-    run = new_run(tmp_path / "threads")
+@pytest.mark.parametrize("how", ELSEWHERE)
+def test_elsewhere_numbers_change_little(undisturbed, tmp_path, how):
+    """A whole run, training included; by how much numbers differ is written down."""
+    run = new_run(tmp_path / "elsewhere", **ELSEWHERE[how])
     raw = run.config
-    raw["compute"] = {"threads": 2}
+    raw["compute"] = {"threads": int(ELSEWHERE[how].get("OMP_NUM_THREADS", 1))}
     run.configure(raw)
-    run.environment = {"OMP_NUM_THREADS": "2"}
     run.snakemake(TARGET)
     ours, theirs = observations(run), observations(undisturbed)
-    assert ours.drop("value", "text").equals(theirs.drop("value", "text"))
+    keys = ["cell", "item", "grp", "step", "metric"]
+    assert ours.select(keys).equals(theirs.select(keys))
     difference = (ours["value"] - theirs["value"]).abs().drop_nans()
-    other = int((difference > 0).sum())
-    note = f"{other} of {len(difference)} numbers differ, by at most {difference.max():.1e}"
-    print(note)
-    assert difference.max() < 1e-2, note
-    record("one thread and two, tiny weights", tried=len(difference), lost=0, note=note)
+    other = difference.filter(difference > 0)
+    note = f"{len(other):,} of {len(difference):,} numbers differ"
+    if len(other):
+        note += (
+            f", half of them by less than {other.median():.0e}, all by at most {other.max():.0e}"
+        )
+        assert other.median() < 1e-3, note
+    record(f"elsewhere: {how}", tried=len(difference), lost=0, note=note)
 
 
 @pytest.mark.model
@@ -182,4 +198,4 @@ def test_threads_change_a_language_model_little(smollm):
         f"{difference.max():.0e} nats"
     )
     assert difference.max() < 1e-4, note
-    record("one thread and two, 135M weights", tried=len(one), lost=0, note=note)
+    record("elsewhere: 135M weights with two threads", tried=len(one), lost=0, note=note)

@@ -8,13 +8,18 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Jobs start in a third of the time when modules have been compiled before.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test setup lint smoke calibrate schemas bench clean
+.PHONY: run test faults setup lint smoke calibrate schemas bench clean
 
 run: $(VENV)/.run
 	snakemake --cores all
 
 test: $(VENV)/.test
 	python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+# As often as the README states, with counts in tests/faults/results.json: an hour on two cores.
+faults: $(VENV)/.test
+	PALIMPSEST_FAULTS=tests/faults/results.json python -m pytest tests/faults
+	python -m tests.faults.figures
 
 setup: $(VENV)/.test
 

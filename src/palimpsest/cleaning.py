@@ -30,11 +30,13 @@ def clean(
                 doomed += [path, path.with_suffix(".parquet")]
     if orphans:
         doomed += _orphans(plan)
-    doomed = [path for path in dict.fromkeys(doomed) if path.exists()]
+    doomed = [path for path in dict.fromkeys(doomed) if path.exists() or path.is_symlink()]
     size = sum(_size(path) for path in doomed)
     if not dry_run:
         for path in doomed:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            # Of a link only the link: what it points to lies outside of the results.
+            inside = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path) if inside else path.unlink()
     verb = "would free" if dry_run else "freed"
     listed = "\n".join(f"  {path}" for path in doomed[:20])
     more = f"\n  ... and {len(doomed) - 20} more" if len(doomed) > 20 else ""
@@ -57,10 +59,14 @@ def _orphans(plan: Plan) -> list[Path]:
         if str(p.parent / (p.name.split(".")[0] + ".parquet")) not in used_shards
     ]
     found += [p for p in RESULTS.glob("manifests/*") if str(p) not in used_manifests]
+    # What a killed job was writing; see files.atomic.
+    found += RESULTS.rglob(".*.tmp*")
     return found
 
 
 def _size(path: Path) -> int:
+    if path.is_symlink():
+        return 0
     if path.is_file():
         return path.stat().st_size
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())

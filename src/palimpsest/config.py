@@ -28,6 +28,8 @@ from palimpsest.config_errors import ConfigError, explain, message, nearest, sho
 from palimpsest.models.entry import CAPABILITIES, ModelEntry, capabilities, kind
 
 SLUG = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
+#: Characters of a name that becomes part of the name of a file.
+LONGEST_NAME = 64
 DEFAULT_FILE = "config/config.yaml"
 
 
@@ -180,7 +182,7 @@ def schema_models() -> tuple[type[BaseModel], type[BaseModel]]:
                 __doc__=f"A study with the probe {name}.",
                 probe=(Literal[name], Field(description=first_line(settings))),
                 states=(
-                    dict[Annotated[str, Field(pattern=SLUG)], state],
+                    dict[Annotated[str, Field(pattern=SLUG, max_length=LONGEST_NAME)], state],
                     Field(min_length=1, description="What the probe reads: role -> state."),
                 ),
                 settings=(settings, Field(default=settings(), description="The probe's settings.")),
@@ -198,7 +200,9 @@ def schema_models() -> tuple[type[BaseModel], type[BaseModel]]:
         data=(Data, Field(default=Data(), description="Your own data and accepted licences.")),
         compute=(Compute, Field(default=Compute(), description="How jobs use the machine.")),
         studies=(
-            dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], study],
+            dict[
+                Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=LONGEST_NAME)], study
+            ],
             Field(min_length=1, description="The experiments: name -> study."),
         ),
     )
@@ -207,7 +211,7 @@ def schema_models() -> tuple[type[BaseModel], type[BaseModel]]:
         __base__=Block,
         __doc__="The models that studies may name.",
         models=(
-            dict[Annotated[str, Field(pattern=SLUG)], ModelEntry],
+            dict[Annotated[str, Field(pattern=SLUG, max_length=LONGEST_NAME)], ModelEntry],
             Field(min_length=1, description="name -> where the weights come from"),
         ),
     )

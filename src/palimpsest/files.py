@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import glob
+import hashlib
 import json
 import os
 import tempfile
@@ -28,24 +31,38 @@ def atomic(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        if durable:
-            _flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        if durable:
-            _flush(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno is not None and error.errno in (28, 122):
+        with naming_full_disk(path):
+            yield temporary
+            if durable:
+                _flush(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+            if durable:
+                _flush(path.parent)
+    except BaseException:
+        # With it what a library has put beside it, such as DuckDB's log.
+        for left in path.parent.glob(f"{glob.escape(temporary.name)}*"):
+            left.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Errors of a full disk, whoever raises them, as one that names ``path`` and the free space.
+
+    Raises:
+        OSError: the disk or a quota is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if number := _disk_full(error):
             free = os.statvfs(path.parent)
             raise OSError(
-                error.errno,
-                f"disk full while writing {path} ({free.f_bavail * free.f_frsize:,} bytes free)",
-            ) from error
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+                number,
+                f"disk full while writing {path} ({free.f_bavail * free.f_frsize:,} bytes free); "
+                "make room and run again",
+            ) from None
         raise
 
 
@@ -80,6 +97,51 @@ def ensure_text(path: str | Path, text: str) -> None:
         pass
     with atomic(path, durable=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_sealed(path: str | Path, value: dict[str, Any]) -> None:
+    """As :func:`write_json`, with the SHA-256 of the content in it under ``seal``."""
+    rest = {key: part for key, part in value.items() if key != "seal"}
+    write_json(path, rest | {"seal": _seal(rest)})
+
+
+def read_sealed(path: str | Path) -> dict[str, Any]:
+    """Read what :func:`write_sealed` has written; ``seal`` is left out.
+
+    Files of before there were seals have none and are read as they are.
+
+    Raises:
+        OSError: cannot be read.
+        ValueError: not a JSON object, or its content has changed; the message names the file.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not a JSON object")
+    seal = value.pop("seal", None)
+    if seal is not None and seal != _seal(value):
+        raise ValueError(f"{path}: content differs from its recorded SHA-256")
+    return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    # As it will be read: keys are text, tuples are lists.
+    text = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _disk_full(error: BaseException | None) -> int | None:
+    """The number of the error if it is, or comes from, a full disk or quota.
+
+    Libraries that write themselves (safetensors, DuckDB, polars) raise errors of their own, in
+    which only the system's words tell.
+    """
+    while error is not None:
+        number = getattr(error, "errno", None)
+        for kind in (errno.ENOSPC, errno.EDQUOT):
+            if number == kind or (number is None and os.strerror(kind) in str(error)):
+                return kind
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _flush(path: Path) -> None:

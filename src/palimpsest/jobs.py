@@ -6,6 +6,7 @@ The scripts parse paths and call these functions; nothing here reads the configu
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -15,12 +16,18 @@ from typing import TYPE_CHECKING, Any
 from palimpsest import discovery
 from palimpsest import threads as cpu
 from palimpsest.context import InterventionContext, ProbeContext, Progress
-from palimpsest.files import read_json
+from palimpsest.files import read_json, write_json
 
 if TYPE_CHECKING:
     from palimpsest.evidence.provenance import Provenance
 
 RESULTS = Path("results")
+#: File in the scratch folder of a state: step -> SHA-256 of its checkpoint.
+CHECKPOINTS = "checkpoints.json"
+#: Beginning of the reason of a cell whose training diverged: the name of the error.
+DIVERGED = "NonFiniteLossError: "
+#: And of one that a spending cap has left out.
+CAPPED = "SpendingCapError: "
 
 
 def prepare_model(manifest_path: str, output: str) -> None:
@@ -59,6 +66,7 @@ def intervene(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     module = discovery.intervention(manifest["intervention"])
     settings = module.Settings(**manifest["settings"])
     shares = getattr(module, "shares_devices", lambda settings: False)
+    _drop_damaged(Path(output).parent, RESULTS / "scratch" / manifest["state"])
     with devices.device(gpu, threads) as device:
         names = devices.names(device)
         if len(names) > 1 and shares(settings):
@@ -94,11 +102,12 @@ def _apply(
     )
     parent = StateReader(Path(manifest["parent"]), team.loads_on(device), verify=team.first)
     model = parent.at(parent.steps[-1])
-    hashes: dict[int, str] = {}
+    hashes = _kept(scratch)
 
     def save(step: int, changes: dict) -> None:
         if team.first:
             hashes[step] = save_step(folder, step, changes)
+            write_json(scratch / CHECKPOINTS, hashes)
 
     context = InterventionContext(
         seed=manifest["seed"],
@@ -120,26 +129,42 @@ def _apply(
     record.work_seconds = time.monotonic() - began
     record.tokens, record.notes = int(team.total(model.tokens)), context.notes
     if team.first:
-        missing = {step for step in manifest["steps"] if step} - set(hashes)
-        hashes |= _found(folder, missing)
+        if missing := sorted({step for step in manifest["steps"] if step} - set(hashes)):
+            raise RuntimeError(f"{folder}: no checkpoint was saved for the steps {missing}")
         facts = {k: manifest[k] for k in ("state", "intervention", "settings", "seed", "model")}
         write_state(output, manifest["parent"], hashes, facts)
         record.write(folder / "provenance.json")
 
 
-def _found(folder: Path, steps: set[int]) -> dict[int, str]:
-    """Checkpoints that an earlier, interrupted run of the same job has written."""
+def _kept(scratch: Path) -> dict[int, str]:
+    """SHA-256 of the checkpoints that an earlier, interrupted run of the same job has written."""
+    path = scratch / CHECKPOINTS
+    return {int(step): sha for step, sha in read_json(path).items()} if path.is_file() else {}
+
+
+def _drop_damaged(folder: Path, scratch: Path) -> None:
+    """Begin again where a checkpoint of an interrupted run has changed since; it is named."""
     from palimpsest.identity import file_sha256
     from palimpsest.models.states import step_file
 
-    return {step: file_sha256(step_file(folder, step)) for step in steps}
+    try:
+        kept = {step_file(folder, step): sha for step, sha in _kept(scratch).items()}
+        damaged = [p for p, sha in kept.items() if not p.is_file() or file_sha256(p) != sha]
+    except (ValueError, AttributeError):  # no JSON, or none of ours
+        damaged = [scratch / CHECKPOINTS]
+    for path in damaged:
+        print(
+            f"{path}: content differs from its recorded SHA-256; beginning again", file=sys.stderr
+        )
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     """Rule probe: measure the cells of one state; finished cells are taken from earlier runs.
 
-    A cell that raises is recorded as failed with its reason and the others go on; when every cell
-    has failed the job fails, unless a spending cap has ended it.
+    A cell that raises is recorded as failed with its reason and the others go on. When every cell
+    has failed the job fails, unless a spending cap has ended it, or training diverged in all of
+    them, which is a result.
 
     Raises:
         RuntimeError: no cell could be measured.
@@ -177,7 +202,7 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
             progress.close()
             shutil.rmtree(scratch, ignore_errors=True)
         record.cells_computed -= len(failures)
-    if len(failures) == len(cells) and not _capped(failures):
+    if len(failures) == len(cells) and not _explained(failures):
         raise RuntimeError(f"no cell of {job} could be measured: {next(iter(failures.values()))}")
     parts = [read_shard(cell_file(c["id"])) for c in cells if c["id"] not in failures]
     status = [{"cell": c["id"], "reason": failures.get(c["id"])} for c in cells]
@@ -187,9 +212,10 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     write_shard(output, frame, {"cells": status, "provenance": written})
 
 
-def _capped(failures: dict[str, str]) -> bool:
-    """Whether a spending cap is all that kept cells from being measured."""
-    return all(reason.startswith("SpendingCapError") for reason in failures.values())
+def _explained(failures: dict[str, str]) -> bool:
+    """Whether nothing but training that diverged, or a spending cap, kept cells from being
+    measured."""
+    return all(reason.startswith((DIVERGED, CAPPED)) for reason in failures.values())
 
 
 def cell_file(cell: str) -> Path:
@@ -290,7 +316,8 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     from palimpsest.evidence.gather import connect, frame_of, load
     from palimpsest.evidence.provenance import Provenance
     from palimpsest.evidence.shards import sidecar
-    from palimpsest.files import atomic, write_json
+    from palimpsest.files import atomic, write_sealed
+    from palimpsest.identity import file_sha256
     from palimpsest.statistics.headlines import headlines
     from palimpsest.statistics.multiplicity import holm
 
@@ -320,10 +347,12 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
         frame_of("statistics", [row | {"study": study} for row in statistics]).write_parquet(
             temporary
         )
+        hashed = file_sha256(temporary)
     done = loaded["cells"].filter(pl.col("status") == "done").height
     record.notes = {"cells_done": done, "cells": loaded["cells"].height}
     provenance = record.write(Path(output).with_suffix(".provenance.json"))
-    write_json(sidecar(output), {"claims": claims, "provenance": provenance})
+    facts = {"claims": claims, "provenance": provenance, "sha256": hashed}
+    write_sealed(sidecar(output), facts)
 
 
 def _corrected(claim: dict[str, Any], alpha: float = 0.05) -> dict[str, Any]:

@@ -212,6 +212,12 @@ class Plan:
     def jobs(self) -> list[ProbeJob]:
         return [job for study in self.studies.values() for job in study.jobs]
 
+    @property
+    def trusted(self) -> list[str]:
+        """Models whose own code is executed."""
+        models = self.models.items()
+        return sorted(name for name, each in models if each.entry.get("trust_remote_code"))
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What the database is gathered from."""

@@ -64,6 +64,10 @@ def describe(plan: Plan, settings: Any) -> str:
         + ("" if measured else " (partly a guess: no earlier run of this kind to go by)")
     )
     lines.append(f"  disk     {_disk(plan, to_make)}")
+    lines += [
+        f"  WARNING  {name}: runs the code that comes with its weights (trust_remote_code)"
+        for name in plan.trusted
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -18,7 +18,8 @@ from palimpsest.evidence.database import Database
 from palimpsest.evidence.gather import build, frame_of, load
 from palimpsest.evidence.schema import SCHEMA_VERSION, TABLES
 from palimpsest.evidence.shards import ShardError, observations, sidecar, write_shard
-from palimpsest.files import write_json
+from palimpsest.files import write_json, write_sealed
+from palimpsest.identity import file_sha256
 
 VIEW = {"toy": "SELECT c.role, o.* FROM observations o JOIN cells c USING (study, cell)"}
 DATABASE = "results/palimpsest.duckdb"
@@ -94,7 +95,8 @@ def manifest(tmp_path, monkeypatch):
     frame_of("statistics", made).write_parquet(statistics)
     claims = [{"study": "toy", "claim": "holds", "verdict": "supported", "n": 3}]
     analysed = record("toy/analyse", "analyse")
-    write_json(sidecar(statistics), {"claims": claims, "provenance": analysed})
+    facts = {"claims": claims, "provenance": analysed, "sha256": file_sha256(statistics)}
+    write_sealed(sidecar(statistics), facts)
     write_json("results/models/tiny-1/model.json", {"revision": "seed 0", "parameters": 9})
     write_json("results/models/tiny-1/provenance.json", record("model/tiny-1", "prepare_model"))
     entry = {"source": "tiny", "knowledge_cutoff": "2000-01-01"}
@@ -235,7 +237,7 @@ def test_a_partial_build_marks_what_is_missing(manifest):
 
 def test_a_missing_table_of_statistics_is_an_error(manifest):
     Path(manifest["studies"][0]["statistics"]).unlink()
-    with pytest.raises(OSError, match="statistics"):
+    with pytest.raises(ShardError, match=r"statistics.*missing"):
         build(manifest, DATABASE, VIEW)
 
 

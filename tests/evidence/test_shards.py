@@ -20,6 +20,8 @@ from palimpsest.evidence.shards import (
     sidecar,
     write_shard,
 )
+from palimpsest.files import write_sealed
+from palimpsest.identity import file_sha256
 
 TEXTS = ["<script>alert(1)</script>", "zwölf\n", "\0", "", None, "🙂"]
 
@@ -142,11 +144,9 @@ def test_another_schema_is_refused_when_written(tmp_path):
     ids=["lacks a column", "has one more", "another type", "another order"],
 )
 def test_another_schema_is_named_when_read(shard, other):
-    from palimpsest.identity import file_sha256
-
     other.write_parquet(shard)
     facts = json.loads(sidecar(shard).read_text()) | {"sha256": file_sha256(shard)}
-    sidecar(shard).write_text(json.dumps(facts))
+    write_sealed(sidecar(shard), facts)
     with pytest.raises(ShardError, match="columns") as caught:
         read_shard(shard)
     assert str(shard) in str(caught.value)

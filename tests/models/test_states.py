@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from palimpsest.engine.training import Trainer, TrainingSettings, example
+from palimpsest.files import write_sealed
 from palimpsest.identity import file_sha256
 from palimpsest.models.loading import ModelError, load
 from palimpsest.models.states import StateReader, save_step, step_file, write_state
@@ -176,7 +177,7 @@ def test_after_an_error_the_reader_still_tells_the_truth(damaged):
 def test_changes_of_another_model_are_refused(damaged):
     facts = json.loads(damaged.read_text())
     facts["hashes"]["1"] = save_step(damaged.parent, 1, {"no.such.weight": torch.ones(2)})
-    damaged.write_text(json.dumps(facts))
+    write_sealed(damaged, facts)
     with pytest.raises(ModelError, match=r"no\.such\.weight"):
         StateReader(damaged).at(1)
 

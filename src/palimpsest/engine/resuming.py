@@ -1,12 +1,19 @@
-"""The file from which an interrupted training goes on; one file however many processes train."""
+"""The file from which an interrupted training goes on; one file however many processes train.
+
+Behind what torch writes stand the 32 bytes of its SHA-256: neither torch nor the archive format
+notices a flipped bit, and a second file beside it could be of another moment.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
 from palimpsest.engine import sharded
+from palimpsest.files import atomic
 
 VERSION = 1
 
@@ -58,20 +65,41 @@ class Resume:
             return
         state = self.learner.state_dict()
         if self._team.first:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_suffix(".tmp")
-            torch.save({"learner": state, **facts}, partial)
-            partial.replace(self.path)
+            with atomic(self.path) as partial, open(partial, "w+b") as handle:
+                # Not by its name: torch then hides why it cannot write.
+                torch.save({"learner": state, **facts}, handle)
+                handle.seek(0)
+                sha = hashlib.file_digest(handle, "sha256").digest()
+                handle.write(sha)
         self._written = time.monotonic()
         self.every_s = max(self.every_s, (self._written - began) / _MOST_WRITING)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a file holds: ``learner`` and the facts beside it; empty where there is no file."""
+    """What a file holds: ``learner`` and the facts beside it; empty where there is no file.
+
+    A file whose content differs from its SHA-256 is named on standard error and not used: what it
+    would have saved is computed again.
+    """
     import torch
 
     if not path.is_file():
         return {}
+    if not _unchanged(path):
+        print(
+            f"{path}: content differs from its recorded SHA-256; beginning again", file=sys.stderr
+        )
+        return {}
     # Of several processes each reads only what it needs of the file.
     shared = sharded.team().size > 1
     return torch.load(path, map_location="cpu", weights_only=True, mmap=shared)
+
+
+def _unchanged(path: Path) -> bool:
+    hasher = hashlib.sha256()
+    with open(path, "rb") as handle:
+        left = path.stat().st_size - hasher.digest_size
+        while left > 0 and (piece := handle.read(min(left, 1 << 20))):
+            hasher.update(piece)
+            left -= len(piece)
+        return handle.read() == hasher.digest()

@@ -17,7 +17,7 @@ import polars as pl
 
 from palimpsest import __version__
 from palimpsest.evidence.schema import SCHEMA_VERSION, TABLES, columns, create_statement
-from palimpsest.evidence.shards import ShardError, read_facts, read_shard, sidecar
+from palimpsest.evidence.shards import ShardError, read_facts, read_shard
 from palimpsest.files import atomic, read_json
 from palimpsest.threads import granted
 
@@ -83,10 +83,10 @@ def build(
         provenance += loaded["provenance"]
         statistics = Path(study["statistics"])
         if statistics.is_file() or not allow_missing:
+            facts = read_facts(statistics)
             tables["statistics"].append(
                 pl.read_parquet(statistics).with_columns(study=pl.lit(study["study"]))
             )
-            facts = read_json(sidecar(statistics))
             tables["claims"].append(frame_of("claims", facts["claims"]))
             provenance.append(facts["provenance"])
     for path in manifest["model_files"] + manifest["state_files"]:
@@ -98,7 +98,7 @@ def build(
     with atomic(output) as temporary:
         temporary.unlink()
         _write(temporary, tables, views, manifest)
-    _verify(output, {name: sum(f.height for f in frames) for name, frames in tables.items()})
+        _verify(temporary, {name: sum(f.height for f in frames) for name, frames in tables.items()})
 
 
 def frame_of(table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -169,6 +169,9 @@ def _write(
             "content": content_hash(connection),
             "studies": json.dumps(described, sort_keys=True),
         }
+        trusted = [m["name"] for m in manifest["models"] if m["entry"].get("trust_remote_code")]
+        if trusted:
+            facts["code_of_models_run"] = ", ".join(trusted)
         connection.executemany("INSERT INTO run VALUES (?, ?)", list(facts.items()))
         connection.execute("CHECKPOINT")
     finally:

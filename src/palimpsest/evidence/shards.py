@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from palimpsest.evidence.schema import columns
-from palimpsest.files import atomic, read_json, write_json
+from palimpsest.files import atomic, read_sealed, write_sealed
 from palimpsest.identity import file_sha256
 
 POLARS = {
@@ -64,7 +64,7 @@ def write_shard(path: str | Path, frame: pl.DataFrame, facts: dict[str, Any]) ->
     with atomic(path) as temporary:
         frame.write_parquet(temporary, statistics=False)
         hashed = file_sha256(temporary)
-    write_json(sidecar(path), facts | {"sha256": hashed, "rows": frame.height})
+    write_sealed(sidecar(path), facts | {"sha256": hashed, "rows": frame.height})
 
 
 def is_whole(path: str | Path) -> bool:
@@ -86,10 +86,10 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     if not path.is_file() or not sidecar(path).is_file():
         raise ShardError(f"{path}: missing")
     try:
-        facts = read_json(sidecar(path))
+        facts = read_sealed(sidecar(path))
     except ValueError as error:
-        raise ShardError(str(error)) from None
-    if not isinstance(facts, dict) or file_sha256(path) != facts.get("sha256"):
+        raise ShardError(f"{error}; delete it and run again") from None
+    if file_sha256(path) != facts.get("sha256"):
         raise ShardError(
             f"{path}: content differs from its recorded SHA-256; delete it and run again"
         )

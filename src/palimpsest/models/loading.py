@@ -2,7 +2,8 @@
 
 ``prepare`` runs once per model: a GGUF of a package is converted to safetensors, a tiny model is
 made, a hub model is fetched, a directory is checked. ``load`` is fast and runs in every job.
-Weights are read from safetensors only; code that comes with weights is never executed.
+Weights are read from safetensors only. Code that comes with weights is executed only for an entry
+that says ``trust_remote_code``, and only as it was when the model was prepared.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from palimpsest.files import read_json, write_json
+from palimpsest.files import naming_full_disk, read_json, read_sealed, write_sealed
 from palimpsest.identity import file_sha256
 from palimpsest.models.language_model import LanguageModel
 
@@ -40,10 +41,11 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
 
     Raises:
         ModelError: the package, folder or hub does not give the weights.
+        OSError: the disk is full.
     """
     folder = Path(output).parent
     folder.mkdir(parents=True, exist_ok=True)
-    source = entry["source"]
+    source, trusted = entry["source"], entry.get("trust_remote_code", False)
     if source == "directory":
         place, revision = Path(entry["path"]).resolve(), "local"
         _require_safetensors(place)
@@ -53,7 +55,10 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
     else:
         place = folder
         make = {"package": _convert_gguf, "tiny": _make_tiny, "networks": _make_nothing}[source]
-        revision = make(entry, folder)
+        with naming_full_disk(folder):
+            revision = make(entry, folder)
+    if trusted:
+        _require_all_code_here(place)
     files = {p.name: file_sha256(p) for p in sorted(place.iterdir()) if p.is_file()}
     for record in ("model.json", "provenance.json"):  # an earlier try may have left them
         files.pop(record, None)
@@ -64,10 +69,11 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
         "folder": os.path.relpath(place, folder) if place == folder else str(place),
         "dtype": entry.get("dtype", "float32"),
         "format": entry.get("format", "plain"),
+        "trust_remote_code": trusted,
         "parameters": _count(place),
         "files": files,
     }
-    write_json(output, written)
+    write_sealed(output, written)
     return written
 
 
@@ -80,7 +86,8 @@ def load(
         manifest: its ``model.json``.
         device: such as ``cpu`` or ``cuda:0``; of several, joined by commas, each holds some of the
             layers; on ``meta`` there are names and shapes only.
-        verify: compare the SHA-256 of the weight files with ``model.json`` first.
+        verify: compare the SHA-256 of the files with ``model.json`` first; always done where code
+            that lies beside the weights is to be executed.
         for_training: keep gradients possible; otherwise parameters are frozen.
 
     Raises:
@@ -94,24 +101,30 @@ def load(
     from palimpsest.models import spreading
 
     _without_bars()
-    facts = read_json(manifest)
+    try:
+        facts = read_sealed(manifest)
+    except ValueError as error:
+        raise ModelError(f"{error}; delete it and run again") from None
     folder = Path(manifest).parent / facts["folder"]
     dtype = getattr(torch, facts["dtype"])
     names = list(dict.fromkeys(device.split(",")))
-    if verify:
+    trusted = facts.get("trust_remote_code", False)
+    if verify or trusted:
         # A folder of the user's own is never to be deleted, only what was made from it.
         own = Path(manifest).parent == folder
         verify_files(folder, facts["files"], folder if own else manifest)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trusted)
         if device == "meta":
-            module, found = spreading.on_no_device(folder, dtype), {"missing_keys": ()}
+            module, found = spreading.on_no_device(folder, dtype, trusted), {"missing_keys": ()}
         else:
-            spread = spreading.place(folder, dtype, spreading.room_on(names)) if names[1:] else None
+            spread = None
+            if names[1:]:
+                spread = spreading.place(folder, dtype, spreading.room_on(names), trusted)
             module, found = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
-                trust_remote_code=False,
+                trust_remote_code=trusted,
                 use_safetensors=True,
                 low_cpu_mem_usage=True,
                 output_loading_info=True,
@@ -161,15 +174,31 @@ def _require_safetensors(place: Path) -> None:
         )
 
 
+def _require_all_code_here(place: Path) -> None:
+    """What is executed must be what was hashed: no code of other repositories or inner folders.
+
+    Raises:
+        ModelError: names the file.
+    """
+    for path in sorted(place.glob("*.json")):
+        found = read_json(path)
+        sources = found.get("auto_map", {}) if isinstance(found, dict) else {}
+        if "--" in json.dumps(sources):
+            raise ModelError(f"{path}: auto_map takes code from another repository: {sources}")
+    if inner := sorted(place.glob("*/**/*.py")):
+        raise ModelError(f"{inner[0]}: code in an inner folder; allowed: beside config.json")
+
+
 def _from_hub(entry: dict[str, Any]) -> Path:
     from huggingface_hub import snapshot_download
 
+    code = ["*.py"] if entry.get("trust_remote_code") else []
     try:
         return Path(
             snapshot_download(
                 entry["name"],
                 revision=entry["revision"],
-                allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"],
+                allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", *code],
             )
         )
     except Exception as error:

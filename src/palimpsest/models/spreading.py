@@ -16,23 +16,27 @@ VERSION = 1
 SHARE_OF_MEMORY = 0.8
 
 
-def on_no_device(folder: Path, dtype: Any) -> Any:
-    """The module of a model without its weights: names and shapes only."""
+def on_no_device(folder: Path, dtype: Any, trusted: bool = False) -> Any:
+    """The module of a model without its weights: names and shapes only.
+
+    ``trusted``: the user lets the folder's own code run.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trusted)
 
 
-def place(folder: Path, dtype: Any, room: dict[Any, int]) -> dict[str, Any]:
+def place(folder: Path, dtype: Any, room: dict[Any, int], trusted: bool = False) -> dict[str, Any]:
     """Which part of a model lies on which device, so that all are filled about equally.
 
     Args:
         folder: where its configuration lies.
         dtype: precision of the weights.
         room: device -> bytes that weights may take there, in the order in which layers follow.
+        trusted: the user lets the folder's own code run.
 
     Returns:
         Name of a part -> device.
@@ -43,7 +47,7 @@ def place(folder: Path, dtype: Any, room: dict[Any, int]) -> dict[str, Any]:
     from accelerate import infer_auto_device_map
     from accelerate.utils import compute_module_sizes
 
-    module = on_no_device(folder, dtype)
+    module = on_no_device(folder, dtype, trusted)
     module.tie_weights()
     whole = [str(name) for name in module._no_split_modules or ()]
     sizes = compute_module_sizes(module, dtype=dtype)

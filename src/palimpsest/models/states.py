@@ -5,6 +5,8 @@ parent: either whole tensors under their names, or the two factors of a low-rank
 ``<name>::A`` (rank, in) and ``<name>::B`` (out, rank), which means weight = parent + B @ A. An
 adapter of a few megabytes thus stands for a model of any size. Step 0 is the parent itself.
 
+Other files beside it, such as what a state was taught, are named with their SHA-256 too.
+
 A step may have a guard too (``models.guards``), as ``guard::<part>``. Guards stay with a model
 through all later states of a chain.
 """
@@ -16,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palimpsest.files import atomic, read_json, write_json
+from palimpsest.files import atomic, read_sealed, write_sealed
 from palimpsest.identity import file_sha256
 from palimpsest.models.endpoint.model import Endpoint
 from palimpsest.models.guards import GUARD, Guard, unpacked
 from palimpsest.models.language_model import LanguageModel
-from palimpsest.models.loading import ModelError, load
+from palimpsest.models.loading import ModelError, load, verify_files
 from palimpsest.models.networks import Networks
 
 if TYPE_CHECKING:
@@ -50,7 +52,12 @@ def write_state(
 ) -> None:
     """Write ``state.json``, the file that says the state is complete."""
     steps = {str(step): sha for step, sha in sorted(hashes.items())}
-    write_json(output, facts | {"parent": parent, "hashes": steps})
+    beside = {
+        path.name: file_sha256(path)
+        for path in sorted(Path(output).parent.glob("*.json"))
+        if path.name not in (Path(output).name, "provenance.json")
+    }
+    write_sealed(output, facts | {"parent": parent, "hashes": steps, "files": beside})
 
 
 @dataclass
@@ -63,6 +70,9 @@ class StateReader:
             ``meta`` for a model without weights, which stands for any step.
         verify: check every file against its recorded SHA-256.
         access: how a model behind an endpoint is reached; nothing for others.
+
+    Raises:
+        ModelError: the file itself has changed.
     """
 
     path: Path
@@ -72,7 +82,10 @@ class StateReader:
 
     def __post_init__(self) -> None:
         self.path = Path(self.path)
-        self.facts = read_json(self.path)
+        try:
+            self.facts = read_sealed(self.path)
+        except ValueError as error:
+            raise ModelError(f"{error}; delete it and run again") from None
         self._model: LanguageModel | None = None
         self._base: dict[str, torch.Tensor] = {}
         self._inherited: tuple[Guard, ...] = ()
@@ -91,7 +104,7 @@ class StateReader:
         """The model at ``step``. The same module is changed in place by the next call.
 
         Raises:
-            ModelError: no such step, or a file is missing or has changed.
+            ModelError: no such step, or a file of the chain is missing or has changed.
         """
         if step not in self.steps:
             raise ModelError(f"{self.path}: has the steps {self.steps}, not {step}")
@@ -125,6 +138,8 @@ class StateReader:
             if self.is_base:
                 self._model = load(self.path, self.device, verify=self.verify)
             else:
+                if self.verify:
+                    verify_files(self.path.parent, self.facts.get("files", {}), self.path)
                 parent = StateReader(self.facts["parent"], self.device, self.verify)
                 self._model = parent.at(parent.steps[-1])
                 self._inherited = self._model.guards

@@ -1,0 +1,23 @@
+"""One finished small run that many tests share; those that change it take a copy."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.runs import SECRETS, TARGET, Run, new_run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> Run:
+    """A finished run that nothing has disturbed; tests must not change it."""
+    run = new_run(tmp_path_factory.mktemp("undisturbed") / "run", **SECRETS)
+    run.snakemake(TARGET)
+    return run
+
+
+@pytest.fixture
+def copied(undisturbed, tmp_path, monkeypatch) -> Run:
+    """A copy of the finished run; the working directory of the test."""
+    run = undisturbed.copy(tmp_path / "run")
+    monkeypatch.chdir(run.folder)
+    return run

@@ -1,0 +1,216 @@
+"""Single flipped bits and cut files: our own SHA-256 finds each, names it, and little is redone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from palimpsest.engine.resuming import Resume, read
+from palimpsest.evidence.shards import ShardError, is_whole, read_facts, read_shard, sidecar
+from palimpsest.jobs import cell_file, probe
+from palimpsest.models.loading import ModelError, load
+from palimpsest.models.states import StateReader
+from tests.faults.figures import record, times
+
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
+
+
+@contextmanager
+def damaged(path: Path, dice: random.Random) -> Iterator[None]:
+    """The file with one bit flipped, or in one case of four cut somewhere."""
+    whole = path.read_bytes()
+    place = dice.randrange(len(whole))
+    if dice.random() < 0.25:
+        path.write_bytes(whole[:place])
+    else:
+        content = bytearray(whole)
+        content[place] ^= 1 << dice.randrange(8)
+        path.write_bytes(content)
+    yield
+    path.write_bytes(whole)
+
+
+def every_damage_is_named(
+    paths: list[Path], reading: Callable[[Path], object], kind: type[Exception], tries: int
+) -> None:
+    """Reading raises our error with the name of the file, whatever bit it was."""
+    dice = random.Random(len(paths))
+    for _ in range(tries):
+        path = dice.choice(paths)
+        with damaged(path, dice), pytest.raises(kind) as caught:
+            reading(path)
+        assert str(path) in str(caught.value)
+        assert "differs from its recorded SHA-256" in str(caught.value)
+    for path in paths:
+        reading(path)
+
+
+def test_shards(copied):
+    tries = times(10, 100)
+    shards = sorted(Path("results").glob("observations/*/*/*.parquet"))
+    every_damage_is_named(shards, read_shard, ShardError, tries)
+    record("a bit or the end of a shard", tried=tries, lost=0)
+
+
+def test_cells_and_only_the_damaged_one_is_pending(copied):
+    dice, tries = random.Random(3), times(10, 100)
+    (study,) = copied.plan().studies.values()
+    files = [cell_file(cell.id) for cell in study.cells]
+    for _ in range(tries):
+        one = dice.choice(files)
+        with damaged(one, dice):
+            assert [path for path in files if not is_whole(path)] == [one]
+    assert all(is_whole(path) for path in files)
+    record("a bit or the end of a finished cell", tried=tries, lost=0)
+
+
+def test_records_of_shards_cells_states_and_models(copied):
+    """A flipped bit in the record beside a file is found, or changes nothing that is in it."""
+    dice, tries = random.Random(4), times(10, 100)
+
+    def facts(path: Path) -> object:
+        if path.name == "model.json":
+            model = load(path, "meta", verify=False)
+            return model.name, model.format, model.dtype
+        if path.name == "state.json":
+            return StateReader(path).facts
+        return read_facts(path.with_suffix(".parquet"))
+
+    files = [*Path("results").glob("cells/*/*.json"), *Path("results").glob("states/*/state.json")]
+    files += Path("results").glob("observations/*/*/000.json")
+    files += Path("results").glob("models/*/model.json")
+    for _ in range(tries):
+        path = dice.choice(files)
+        right = facts(path)
+        with damaged(path, dice):
+            try:
+                found = facts(path)
+            except (ShardError, ModelError) as error:
+                said = str(error)
+                assert str(path) in said
+            else:
+                assert found == right
+    record("a bit or the end of a record", tried=tries, lost=0)
+
+
+def test_only_the_damaged_cell_is_measured_again(copied, undisturbed):
+    dice, tries = random.Random(5), times(1, 10)
+    plan = copied.plan()
+    for _ in range(tries):
+        job = dice.choice(plan.jobs)
+        lost = cell_file(dice.choice(job.cells).id)
+        whole = lost.read_bytes()
+        lost.write_bytes(whole[: dice.randrange(len(whole))])
+        before = copied.files("results/cells/*/*")
+        job.output.unlink()
+        probe(str(plan.manifest_path(job.manifest)), str(job.output), 1, 0)
+        after = copied.files("results/cells/*/*")
+        changed = {Path(path) for path in after if after[path][0] != before[path][0]}
+        assert changed == {lost, sidecar(lost)}
+        assert lost.read_bytes() == whole
+        name = str(job.output)
+        theirs = undisturbed.files("results/observations/**/*.parquet")
+        assert job.output.read_bytes() == theirs[name][1]
+    record("measuring again after damage", tried=tries, lost=0)
+
+
+def test_checkpoints(copied):
+    tries = times(10, 100)
+    (state,) = Path("results/states").glob("*/state.json")
+
+    def reading(path: Path) -> object:
+        return StateReader(state).at(int(path.stem.split("-")[1]))
+
+    steps = sorted(state.parent.glob("step-*.safetensors"))
+    every_damage_is_named(steps, reading, ModelError, tries)
+    record("a bit or the end of a checkpoint", tried=tries, lost=0)
+
+
+def test_what_a_state_was_taught(copied):
+    (state,) = Path("results/states").glob("*/state.json")
+    beside = [state.with_name("facts.json"), state.with_name("items.json")]
+    every_damage_is_named(beside, lambda _: StateReader(state).at(0), ModelError, times(4, 20))
+
+
+def test_weights_of_a_model(copied):
+    tries = times(10, 200)
+    (model,) = Path("results/models").glob("*/model.json")
+    weights = model.with_name("model.safetensors")
+    every_damage_is_named([weights], lambda _: load(model), ModelError, tries)
+    record("a bit or the end of a weight file", tried=tries, lost=0)
+
+
+class Counter:
+    """Something that trains: a few numbers."""
+
+    def __init__(self) -> None:
+        self.values = torch.arange(500.0)
+
+    def state_dict(self) -> dict:
+        return {"values": self.values}
+
+    def load_state_dict(self, saved: dict) -> None:
+        self.values = saved["values"]
+
+
+def test_a_file_to_go_on_from(tmp_path, capsys):
+    """It is named and not used; training begins again, which gives the same bits."""
+    path, tries, dice = tmp_path / "resume.pt", times(50, 100), random.Random(6)
+    Resume(Counter(), path).save({"epochs": 3}, now=True)
+    for _ in range(tries):
+        with damaged(path, dice):
+            assert read(path) == {}
+        said = capsys.readouterr().err
+        assert str(path) in said
+        assert "differs from its recorded SHA-256" in said
+    assert read(path)["epochs"] == 3
+    assert Resume(Counter(), path).load() == {"epochs": 3}
+    record("a bit or the end of a file to go on from", tried=tries, lost=0)
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "list of checkpoints", "file to go on from"])
+def test_an_interrupted_state_begins_again_when_its_checkpoint_is_damaged(
+    copied, monkeypatch, capsys, what
+):
+    """The job is cut off after its second checkpoint, the file is damaged, the job runs again."""
+    from palimpsest import jobs
+    from palimpsest.engine.training import Trainer
+
+    (state,) = [s for s in copied.plan().states.values() if s.intervention]
+    plan, right = copied.plan(), copied.files(f"{state.output.parent}/*.safetensors")
+    for path in state.output.parent.iterdir():
+        path.unlink()
+    manifest, steps = str(plan.manifest_path(state.manifest)), []
+    whole = Trainer.run
+
+    def cut_off(trainer, batches):
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        steps.append(trainer.step)
+        whole(trainer, batches)
+
+    monkeypatch.setattr(Trainer, "run", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.intervene(manifest, str(state.output), 1, 0)
+    scratch = Path("results/scratch") / state.id
+    path = {
+        "checkpoint": state.output.parent / "step-000001.safetensors",
+        "list of checkpoints": scratch / "checkpoints.json",
+        "file to go on from": scratch / "resume.pt",
+    }[what]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    steps.clear()
+    monkeypatch.setattr(Trainer, "run", lambda t, b: (steps.append(t.step), whole(t, b))[1])
+    jobs.intervene(manifest, str(state.output), 1, 0)
+    assert steps[0] == 0, "it went on from what was damaged"
+    assert str(path) in capsys.readouterr().err or what == "list of checkpoints"
+    again = copied.files(f"{state.output.parent}/*.safetensors")
+    assert {k: v for k, (_, v) in again.items()} == {k: v for k, (_, v) in right.items()}
+    StateReader(state.output).at(4)

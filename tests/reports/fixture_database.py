@@ -198,7 +198,7 @@ def page(database: object, study: str) -> StudyPage:
                 "Every estimate",
                 lambda frame: f"All {len(frame)} estimates; intervals from a bootstrap over facts.",
                 "SELECT role, arm, step, estimate, low, high, n, unit, p, note FROM statistics\n"
-                "WHERE study = $study ORDER BY role, arm, step",
+                "WHERE study = $study AND analysis = 'curve' ORDER BY role, arm, step",
                 {
                     "role": Column("State"),
                     "arm": Column("Arm", help="what happened to the fact"),

@@ -31,6 +31,8 @@ ROWS = {
     "two runs in one folder": ("two runs", "one is refused, the other undisturbed", "together"),
     "a bit flipped, or the end missing: shards, cells, checkpoints, weights": (
         "a bit or the end", "found by SHA-256, the file named", "damage"),
+    "the same in the records beside them": (
+        "a record beside", "found, or nothing in it has changed", "damage"),
     "a damaged cell": ("measuring again", "that cell alone is measured again", "damage"),
     "disk full": ("disk full", "named with the bytes free; earlier results stay", "storage"),
     "read-only results": ("read-only", "can be read; else a clear error", "storage"),

@@ -95,7 +95,7 @@ def test_records_of_shards_cells_states_and_models(copied):
                 assert str(path) in said
             else:
                 assert found == right
-    record("a bit or the end of a record", tried=tries, lost=0)
+    record("a record beside a file", tried=tries, lost=0)
 
 
 def test_only_the_damaged_cell_is_measured_again(copied, undisturbed):

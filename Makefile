@@ -8,7 +8,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Jobs start in a third of the time when modules have been compiled before.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test faults setup lint smoke calibrate schemas bench clean
+.PHONY: run test faults slurm setup lint smoke calibrate schemas bench clean
 
 run: $(VENV)/.run
 	snakemake --cores all
@@ -20,6 +20,10 @@ test: $(VENV)/.test
 faults: $(VENV)/.test
 	PALIMPSEST_FAULTS=tests/faults/results.json python -m pytest tests/faults
 	python -m tests.faults.figures
+
+# The whole smoke run, and what can happen to it, on a SLURM started for it.
+slurm: $(VENV)/.test
+	PALIMPSEST_SLURM=whole python -m pytest tests/slurm
 
 setup: $(VENV)/.test
 

@@ -6,7 +6,6 @@ before any job starts, naming file, key path, what was given and what is allowed
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -24,8 +23,9 @@ from pydantic import (
 
 from palimpsest import discovery
 from palimpsest.blocks import Block, OneOf, first_line, one_of
+from palimpsest.capabilities import check_capabilities
 from palimpsest.config_errors import ConfigError, explain, message, nearest, shown
-from palimpsest.models.entry import CAPABILITIES, ModelEntry, capabilities, kind
+from palimpsest.models.entry import ModelEntry, kind
 
 SLUG = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
 #: Characters of a name that becomes part of the name of a file.
@@ -277,50 +277,12 @@ def _check_kind(
         allowed = "none: networks are made by the probe, there is nothing to change before"
         raise ConfigError(message(path, f"{where}.interventions", "interventions", allowed))
     if found == "language":
-        _check_capabilities(study, state, models, path, where)
+        check_capabilities(study, state, models, path, where)
     if hasattr(module, "check_kind"):
         try:
             module.check_kind(study.settings, found)
         except ValueError as error:
             raise ConfigError(f"{path}: {where}.model: {error}") from None
-
-
-def _check_capabilities(
-    study: Any, state: _State, models: dict[str, Any], path: str | Path, where: str
-) -> None:
-    """A model behind an endpoint can be asked, and that is all."""
-    module = discovery.probe(study.probe)
-    needs = getattr(module, "NEEDS", CAPABILITIES)
-    gives = _capabilities(models[state.model])
-    behind = f"{state.model} is behind an endpoint and gives {_words(gives)} alone"
-    if missing := [name for name in needs if name not in gives]:
-        fitting = sorted(
-            name
-            for name, entry in models.items()
-            if kind(entry) == "language" and not set(needs) - set(_capabilities(entry))
-        )
-        allowed = f"for the probe {study.probe}, which needs {_words(missing)}: "
-        allowed += f"{', '.join(fitting)} ({behind})"
-        raise ConfigError(message(path, f"{where}.model", shown(state.model), allowed))
-    if state.interventions and "gradients" not in gives:
-        given = ", ".join(step.name for step in state.interventions)
-        allowed = f"none, since interventions change weights ({behind})"
-        raise ConfigError(message(path, f"{where}.interventions", given, allowed))
-    if hasattr(module, "check_capabilities"):
-        try:
-            module.check_capabilities(study.settings, gives)
-        except ValueError as error:
-            raise ConfigError(f"{path}: {where}.model: {error} ({behind})") from None
-
-
-def _capabilities(entry: Any) -> tuple[str, ...]:
-    return capabilities(entry.model_dump(exclude_defaults=True))
-
-
-def _words(names: Collection[str]) -> str:
-    said = {"gradients": "gradients to train it"}
-    words = [said.get(name, name.replace("_", " ")) for name in names]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
 def _check_distinct(states: dict[str, _State], path: str | Path, where: str) -> None:

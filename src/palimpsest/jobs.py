@@ -213,8 +213,7 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
 
 
 def _explained(failures: dict[str, str]) -> bool:
-    """Whether nothing but training that diverged, or a spending cap, kept cells from being
-    measured."""
+    """Whether all cells failed by training that diverged, or by a spending cap."""
     return all(reason.startswith((DIVERGED, CAPPED)) for reason in failures.values())
 
 

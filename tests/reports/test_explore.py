@@ -18,7 +18,7 @@ from palimpsest.reports.build import build_study
 from palimpsest.reports.evidence import StudyEntry
 from palimpsest.reports.explore import explorer
 
-ENTRY = StudyEntry("s", "toy", "S", "?", {}, "s.html")
+ENTRY = StudyEntry("s", "toy", "S", "?", {}, "s.html", {})
 
 
 def write(path, rows, view=None):

@@ -1,7 +1,11 @@
-"""The whole smoke run through the profile, on a cluster without an accounting database."""
+"""The smoke run through the profile, on a cluster without an accounting database.
+
+`make slurm` takes all of its studies, `make test` two of them.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 
@@ -11,6 +15,8 @@ import yaml
 from tests.workflow.conftest import ROOT, jobs
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
+WHOLE = os.environ.get("PALIMPSEST_SLURM") == "whole"
+SOME = ("economic_recall", "few_shot_memory")
 COMPUTE = {
     "gpu": 1,
     "memory_mb": 3000,
@@ -24,7 +30,8 @@ COMPUTE = {
 @pytest.fixture(scope="module")
 def smoke(slurm, new_run):
     raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
-    run = new_run(slurm, raw | {"compute": COMPUTE})
+    chosen = {name: s for name, s in raw["studies"].items() if WHOLE or name in SOME}
+    run = new_run(slurm, raw | {"studies": chosen, "compute": COMPUTE})
     run.environment["PALIMPSEST_FAKE_DEVICES"] = "8"
     before = len(slurm.submitted())
     run.said = run.snakemake("report_all")
@@ -78,20 +85,22 @@ def test_every_job_asks_for_what_it_needs(smoke):
         )
         assert int(options["-t"]) in (10, 20, 30, 40)
     for options in (each for name in evidence for each in of_rule[name]):
-        # Six studies in lanes of four, the database, six pages, the overview.
-        assert (options["-p"], options["--mem"], options["-t"]) == ("main", "2800", "42")
+        assert options["-p"] == "main"
         assert "--gpus" not in options
+        if WHOLE:  # six studies in lanes of four, the database, six pages, the overview
+            assert (options["--mem"], options["-t"]) == ("2800", "42")
 
 
 def test_short_jobs_share_submissions(smoke):
-    """Nine read a model, six a state after one intervention, three a state after two."""
     made = jobs(smoke.said)
-    assert sum(made.values()) == 41
     probes = [call for call in smoke.submitted if "rule_short" in asked(call)["--comment"]]
-    assert (made["probe"], len(probes)) == (18, 6)
     pages = [call for call in smoke.submitted if "rule_evidence" in asked(call)["--comment"]]
     assert len(pages) == 1
-    assert len(smoke.submitted) == 2 + 6 + 6 + 1
+    assert len(probes) < made["probe"]
+    if WHOLE:  # nine read a model, six a state after one intervention, three a state after two
+        assert sum(made.values()) == 41
+        assert (made["probe"], len(probes)) == (18, 6)
+        assert len(smoke.submitted) == 2 + 6 + 6 + 1
 
 
 def test_the_executor_alone_would_wait_for_sacct(smoke, slurm, monkeypatch):

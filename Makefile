@@ -14,7 +14,7 @@ run: $(VENV)/.run
 	snakemake --cores all
 
 test: $(VENV)/.test
-	python -m pytest -n 2 --dist loadgroup $(TESTS)
+	python -m pytest -n 2 $(TESTS)
 
 # As often as the README states, with counts in tests/faults/results.json: an hour on two cores.
 faults: $(VENV)/.test
@@ -32,7 +32,7 @@ smoke: $(VENV)/.run
 
 # All simulations of the statistics with at least 2,000 studies each.
 calibrate: $(VENV)/.test
-	PALIMPSEST_CALIBRATE=1 python -m pytest tests/statistics -n 2 --dist load
+	PALIMPSEST_CALIBRATE=1 python -m pytest tests/statistics -n 2
 
 lint: $(VENV)/.test
 	ruff check .

@@ -25,12 +25,21 @@ _FLAGS = (
 )
 
 
-def pytest_collection_modifyitems(items):
-    """With several workers (``-n``), tests that share something costly stay together: a finished
-    run of the workflow, the 135M model, a browser, or the fixtures of their file."""
-    for item in items:
-        marks = [m for m in ("workflow", "slurm", "model", "browser") if item.get_closest_marker(m)]
-        item.add_marker(pytest.mark.xdist_group((marks or [item.path.name])[0]))
+#: Folders whose tests share something costly: a finished run, a cluster, a browser with its pages.
+TOGETHER = ("workflow", "slurm", "browser")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With several workers (``-n``), tests of one file stay together, and those of some folders."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::", 1)[0]
+            return next((name for name in TOGETHER if file.startswith(f"tests/{name}/")), file)
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def prepare_model(manifest_path: str, output: str) -> None:
     """Rule prepare_model: convert, fetch or check a model once."""
     cpu.limit(1)
     from palimpsest.evidence.provenance import Provenance
-    from palimpsest.files import write_json
+    from palimpsest.files import write_sealed
     from palimpsest.models.endpoint.model import prepared
     from palimpsest.models.loading import prepare
 
@@ -43,7 +43,7 @@ def prepare_model(manifest_path: str, output: str) -> None:
     record.settings = manifest["entry"]
     if manifest["entry"]["source"] == "endpoint":
         written = prepared(manifest["model"], manifest["entry"])
-        write_json(output, written)
+        write_sealed(output, written)
     else:
         written = prepare(manifest["model"], manifest["entry"], output)
     record.notes = {"parameters": written["parameters"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.runs import SECRETS, TARGET, Run, new_run
+from tests.workflow.conftest import in_a_copy
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,4 @@ def undisturbed(tmp_path_factory) -> Run:
 @pytest.fixture
 def copied(undisturbed, tmp_path, monkeypatch) -> Run:
     """A copy of the finished run; the working directory of the test."""
-    run = undisturbed.copy(tmp_path / "run")
-    monkeypatch.chdir(run.folder)
-    return run
+    return in_a_copy(undisturbed, tmp_path, monkeypatch)

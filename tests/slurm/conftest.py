@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import DAEMONS, DATABASE, Cluster, missing
-from tests.workflow.conftest import BIN, ROOT, Run
+from tests.workflow.conftest import BIN, ROOT, Run, with_models
 
 
 @dataclass
@@ -21,8 +20,7 @@ class SlurmRun(Run):
     cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
-        (self.folder / "config").mkdir(parents=True)
-        shutil.copy(ROOT / "config/models.yaml", self.folder / "config")
+        with_models(self.folder)
         environment = self.cluster.environment
         path = os.pathsep.join((str(self.cluster.bin), str(BIN), environment["PATH"]))
         self.environment = environment | {"PATH": path}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster, until
-from tests.workflow.conftest import ROOT, Run
+from tests.workflow.conftest import Run, with_models
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 EXPOSURES = [1, 50, 200]
@@ -117,9 +116,7 @@ FATES = (preempt, cancel, lose_node, run_out_of_time)
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Run:
     """The same configuration on this machine, without a cluster."""
-    run = Run(tmp_path_factory.mktemp("undisturbed"))
-    (run.folder / "config").mkdir()
-    shutil.copy(ROOT / "config/models.yaml", run.folder / "config")
+    run = Run(with_models(tmp_path_factory.mktemp("undisturbed")))
     run.configure(CONFIG)
     run.snakemake(TARGET)
     return run

@@ -111,12 +111,24 @@ def jobs(said: str) -> Counter[str]:
     return found
 
 
+def with_models(folder: Path) -> Path:
+    """The folder of a run, with the models file of the repository in it."""
+    (folder / "config").mkdir(parents=True)
+    shutil.copy(ROOT / "config/models.yaml", folder / "config")
+    return folder
+
+
+def in_a_copy(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A copy of a run that a test may change; the working directory of the test."""
+    run = run.copy(tmp_path / "run")
+    monkeypatch.chdir(run.folder)
+    return run
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Run:
     """A finished smoke run; tests must not change it."""
-    run = Run(tmp_path_factory.mktemp("finished"))
-    (run.folder / "config").mkdir()
-    shutil.copy(ROOT / "config/models.yaml", run.folder / "config")
+    run = Run(with_models(tmp_path_factory.mktemp("finished")))
     shutil.copy(ROOT / "config/smoke.yaml", run.folder / "config.yaml")
     run.said = run.snakemake("report_all")
     return run
@@ -125,6 +137,4 @@ def finished(tmp_path_factory) -> Run:
 @pytest.fixture
 def copied(finished, tmp_path, monkeypatch) -> Run:
     """A copy of the finished run; the working directory of the test."""
-    run = finished.copy(tmp_path / "run")
-    monkeypatch.chdir(run.folder)
-    return run
+    return in_a_copy(finished, tmp_path, monkeypatch)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import time
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from palimpsest.config import ConfigError, check, json_schemas, load, read_yaml
+from tests.configurations import FILE, ROOT, SMOKE, E, changed, message_of
 
-ROOT = Path(__file__).parent.parent
-SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
-FILE = "config/mine.yaml"
 STUDY = "studies.economic_recall"
 
 
@@ -26,29 +20,6 @@ def in_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def changed(place: str, value: object = ..., rename: str | None = None) -> dict:
-    """The smoke configuration with one place set, renamed, or (with neither) left out."""
-    raw = copy.deepcopy(SMOKE)
-    *parents, last = [int(part) if part.isdigit() else part for part in place.split("/")]
-    node = raw
-    for part in parents:
-        node = node[part]
-    if rename is not None:
-        node[rename] = node.pop(last)
-    elif value is ...:
-        del node[last]
-    else:
-        node[last] = value
-    return raw
-
-
-def message_of(raw: dict) -> str:
-    with pytest.raises(ConfigError) as caught:
-        check(raw, FILE)
-    return str(caught.value)
-
-
-E = "studies/economic_recall"
 PLANTED = f"{E}/states/planted"
 PLANTING = f"{PLANTED}/interventions/0/planting"
 PLANTING_KEY = f"{STUDY}.states.planted.interventions[0].planting"
@@ -367,46 +338,6 @@ def test_merge_keys_and_anchors_are_no_repetition(tmp_path):
     assert read_yaml(path)["other"] == {"x": 1, "y": 3}
 
 
-def _bomb() -> str:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    for level in range(1, 12):
-        lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]")
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize(
-    "place", ["models_file: *a11", "studies: *a11", "compute: *a11", "studies: {s: *a11}"]
-)
-def test_a_bomb_of_anchors_does_not_go_off(tmp_path, place):
-    path = tmp_path / "config.yaml"
-    path.write_text(f"{_bomb()}\n{place}\n")
-    start = time.monotonic()
-    with pytest.raises(ConfigError) as caught:
-        load(path)
-    assert time.monotonic() - start < 5
-    assert len(str(caught.value)) < 5000
-
-
-@pytest.mark.parametrize("kind", ["wide", "deep", "endless", "long", "digits"])
-def test_monstrous_values_do_not_hang(kind):
-    deep: list = []
-    for _ in range(50_000):
-        deep = [deep]
-    endless: list = []
-    endless.append(endless)
-    value = {
-        "wide": list(range(200_000)),
-        "deep": deep,
-        "endless": endless,
-        "long": "x" * 10_000_000,
-        "digits": [10**5000],
-    }[kind]
-    start = time.monotonic()
-    message = message_of(changed(f"{E}/settings/series", value))
-    assert time.monotonic() - start < 5
-    assert len(message) < 3000
-
-
 def test_overrides_are_merged_into_the_file():
     config, _ = load("config/smoke.yaml", {"compute": {"threads": "2"}})
     assert config.compute.threads == 2
@@ -441,75 +372,3 @@ def test_the_schemas_for_editors_are_those_of_the_models(name):
 def test_the_schemas_refuse_unknown_keys(place):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"nonsense": 1}, json_schemas()[place])
-
-
-def _paths(node: object, path: tuple = ()) -> list[tuple]:
-    children: list = []
-    if isinstance(node, dict):
-        children = list(node.items())
-    elif isinstance(node, list):
-        children = list(enumerate(node))
-    return [path] + [p for key, child in children for p in _paths(child, (*path, key))]
-
-
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(10**20), 10**20),
-    st.floats(),
-    st.text(st.characters(), max_size=8),
-    st.dates(),
-    st.binary(max_size=4),
-)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.one_of(SCALARS, st.sampled_from(["model", "probe"])), inner, max_size=3),
-    ),
-    max_leaves=6,
-)
-
-
-@settings(
-    max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
-@given(data=st.data())
-def test_mutated_configurations_are_valid_or_explained(data):
-    raw = copy.deepcopy(SMOKE)
-    for _ in range(data.draw(st.integers(1, 2))):
-        path = data.draw(st.sampled_from(_paths(raw)[1:]))
-        node = raw
-        for part in path[:-1]:
-            node = node[part]
-        action = data.draw(st.sampled_from(["set", "drop", "add", "rename"]))
-        if action == "set":
-            node[path[-1]] = data.draw(VALUES)
-        elif action == "drop" or isinstance(node, list):
-            del node[path[-1]]
-        elif action == "add":
-            node[data.draw(SCALARS)] = data.draw(VALUES)
-        else:
-            node[data.draw(SCALARS)] = node.pop(path[-1])
-        if not _paths(raw)[1:]:
-            break
-    try:
-        check(raw, FILE)
-    except ConfigError as error:
-        str(error).encode()
-
-
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(
-    start=st.integers(0, 2000),
-    length=st.integers(0, 40),
-    patch=st.text(st.sampled_from("{}[]:,-&*!?|>%@`'\"#\n\t abz01~<"), max_size=12),
-)
-def test_mutated_yaml_is_valid_or_explained(tmp_path_factory, start, length, patch):
-    text = (ROOT / "config/smoke.yaml").read_text()
-    path = tmp_path_factory.getbasetemp() / "mutated.yaml"
-    path.write_text(text[:start] + patch + text[start + length :])
-    try:
-        load(path)
-    except ConfigError as error:
-        str(error).encode()

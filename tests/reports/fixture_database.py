@@ -338,6 +338,8 @@ def _tables(
     claims = [
         _row("claims", study=study, claim=claim, source="Carlini et al. 2023, section 4",
              detectable=0.18 if p else None,
+             direction="within" if "equivalence" in test else "above",
+             level=0.9 if "equivalence" in test else 0.95,
              statement=statement, test=test, estimate=estimate, low=low, high=high, n=n, unit=unit,
              p=p, p_adjusted=adjusted, verdict=verdict, note=note)
         for claim, statement, test, estimate, low, high, n, unit, p, adjusted, verdict, note

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from palimpsest.evidence.schema import TABLES, create_statement
+from palimpsest.evidence.schema import SCHEMA_VERSION, TABLES, create_statement
 from palimpsest.reports import build
 from palimpsest.reports.blocks import Column, Gallery, StudyPage, Table
 from palimpsest.reports.build import build_index, build_study
@@ -116,7 +116,7 @@ def large(tmp_path_factory):
             "INSERT INTO provenance (job, rule, study, seconds, threads, device, command) SELECT "
             "'job' || i, 'probe', 'economic_recall', i, 1, 'cpu', 'python x' FROM range(1000) r(i)"
         )
-        connection.execute("INSERT INTO run VALUES ('schema_version', '2')")
+        connection.execute("INSERT INTO run VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
     return path
 
 

@@ -201,7 +201,7 @@ def _claim(name, estimate, half, verdict, n=40, test="95% interval above 0"):
     return {
         "study": "recall", "claim": name, "statement": f"Statement {name}.", "test": test,
         "estimate": estimate, "low": estimate - half, "high": estimate + half, "n": n,
-        "unit": "items", "verdict": verdict,
+        "unit": "items", "verdict": verdict, "direction": "above", "level": 0.95,
     }  # fmt: skip
 
 

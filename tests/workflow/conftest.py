@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 #: What a run makes; the whole of the default target where the report is not of interest.
 TARGET = os.environ.get("PALIMPSEST_TEST_TARGET", "results/palimpsest.duckdb")
 STUDY = "economic_recall"
+NOTHING = "Nothing to be done"
 BIN = Path(sys.executable).parent
 
 

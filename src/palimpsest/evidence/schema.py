@@ -6,7 +6,7 @@ here, and the documentation table in the README is printed from :data:`TABLES`.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: table -> {column: (DuckDB type, meaning)}; the order is the order of the columns.
 TABLES: dict[str, dict[str, tuple[str, str]]] = {
@@ -66,6 +66,8 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "source": ("VARCHAR", "paper or design that makes the claim"),
         "statement": ("VARCHAR", "the claim, in a sentence, fixed before the run"),
         "test": ("VARCHAR", "the test and its threshold, fixed before the run"),
+        "direction": ("VARCHAR", "above, below or within: where the interval must lie"),
+        "level": ("DOUBLE", "level of the interval: 0.95, or 0.90 of a test of equivalence"),
         "estimate": ("DOUBLE", "estimate of the estimand"),
         "low": ("DOUBLE", "lower end of the interval"),
         "high": ("DOUBLE", "upper end of the interval"),

@@ -165,7 +165,7 @@ def _power_words(claim: dict[str, Any]) -> str:
     size = claim["detectable"]
     if size is None:
         return ""
-    if "within plus or minus" in (claim["test"] or ""):
+    if claim["direction"] == "within":
         return (
             f"a study of this size shows no difference to lie within {formatting.number(size, 2)} "
             "with power 80%"

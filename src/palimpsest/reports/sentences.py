@@ -49,13 +49,12 @@ def verdicts(claims: Claims) -> list[str]:
 
 def interval_and_n(claim: dict[str, Any], digits: int = 2, remark: str = "") -> str:
     """Estimate, interval and n of a claim, in words."""
-    level = 90 if "90% interval" in claim["test"] else 95
     estimate = rounded(claim["estimate"], digits)
     n = f"n = {claim['n']} {claim['unit']}{remark}"
     if claim["low"] is None:
         return f"{estimate} (no interval, {n})"
     ends = f"{rounded(claim['low'], digits)} to {rounded(claim['high'], digits)}"
-    return f"{estimate} ({level}% interval {ends}, {n})"
+    return f"{estimate} ({claim['level']:.0%} interval {ends}, {n})"
 
 
 def settings_used(database: Database, study: str, settings: type[AnyBlock]) -> AnyBlock:

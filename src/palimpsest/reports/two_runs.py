@@ -133,7 +133,7 @@ def claims(database: TwoRuns, alpha: float = 0.05) -> pl.DataFrame:
           n.estimate AS new, n.low AS new_low, n.high AS new_high, n.n AS new_n, n.unit,
           coalesce(same_observations, false) AS same_observations,
           o.test IS DISTINCT FROM n.test AS other_test,
-          CASE WHEN contains(o.test, '90% interval') THEN 0.9 ELSE 0.95 END AS level
+          coalesce(o.level, n.level) AS level
         FROM old.claims o FULL JOIN new.claims n USING (study, claim)
         LEFT JOIN same USING (study) ORDER BY study, claim
         """

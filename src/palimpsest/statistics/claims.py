@@ -23,14 +23,15 @@ class Claim:
     estimand: str
 
     @property
+    def level(self) -> float:
+        """Level of the interval that decides: two one-sided tests at 5% make one of 90%."""
+        return 0.9 if self.direction == "within" else 0.95
+
+    @property
     def test(self) -> str:
         """The test in words."""
-        meaning = {
-            "above": "95% interval above",
-            "below": "95% interval below",
-            "within": "90% interval within plus or minus",
-        }[self.direction]
-        return f"{self.estimand}: {meaning} {self.threshold:g}"
+        side = "within plus or minus" if self.direction == "within" else self.direction
+        return f"{self.estimand}: {self.level:.0%} interval {side} {self.threshold:g}"
 
     def verdict(self, estimate: Estimate) -> str:
         """supported, contradicted, inconclusive, or not tested where there is no interval."""
@@ -56,6 +57,8 @@ def judged(
             "source": claim.source,
             "statement": claim.statement,
             "test": claim.test,
+            "direction": claim.direction,
+            "level": claim.level,
         }
         estimate = evidence.get(claim.name)
         if estimate is None:

@@ -119,3 +119,14 @@ def killed_and_continued(model, module, settings, scratch, monkeypatch):
     again = module.method(copy.deepcopy(model), sets(), settings, seed=3, scratch=scratch)
     again.run()
     return straight, again
+
+
+def run(model, module, seed=0, chosen=None, **settings):
+    method = module.method(model, chosen or sets(), module.Settings(**settings), seed)
+    model.module.requires_grad_(True)
+    method.run()
+    return method
+
+
+def weights(model):
+    return {name: p.detach().clone() for name, p in model.module.named_parameters()}

@@ -14,6 +14,7 @@
     const [tools, chart, legend, table, count, csv] = ["tools", "chart", "legend", "table", "count", "csv"].map(find);
     const dimension = (name) => dims.findIndex((d) => d.name === name);
     const name = (d, row) => String(dims[d].values[row[d + 1]] ?? "–");
+    const said = (text) => text.replaceAll("_", " ");
     const state = { metric: "", x: "", colour: "", replicate: "", unit: "", order: "", is: {} };
 
     const start = () => {
@@ -55,8 +56,8 @@
       return [rows, open];
     };
 
-    const options = (select, values, chosen, first, said = (value) => value.replaceAll("_", " ")) => {
-      const made = values.map((value) => new Option(said(value), value, false, value === chosen));
+    const options = (select, values, chosen, first, shown = said) => {
+      const made = values.map((value) => new Option(shown(value), value, false, value === chosen));
       if (first !== undefined) made.unshift(new Option(first, "", false, chosen === ""));
       select.replaceChildren(...made);
     };
@@ -93,9 +94,9 @@
       const [rows, open] = view();
       options(controls.metric, data.metrics, state.metric);
       const names = dims.map((d) => d.name);
-      const said = (value) => dims[dimension(value)].label;
-      options(controls.x, names, state.x, state.x ? undefined : "nothing", said);
-      options(controls.colour, names, state.colour, "none", said);
+      const label = (value) => dims[dimension(value)].label;
+      options(controls.x, names, state.x, state.x ? undefined : "nothing", label);
+      options(controls.colour, names, state.colour, "none", label);
       dims.forEach((d, i) => {
         options(filters[i], open[d.name], state.is[d.name], "all");
         filters[i].parentElement.hidden = open[d.name].length < 2 || d.name === state.x;
@@ -138,10 +139,10 @@
       };
       const numbers = (i) => i >= columns.length && i < columns.length + 2;
       const right = (i) => numbers(i) || (i < columns.length && dims[columns[i]].numeric);
-      const head = [...columns.map((d) => dims[d].label), `${state.metric} [95%]`, "n", "unit"];
+      const head = [...columns.map((d) => dims[d].label), `${said(state.metric)} [95%]`, "n", "unit"];
       table.tHead.replaceChildren(line("th", head, right));
       table.tBodies[0].replaceChildren(...rows.slice(0, ROWS).map((row) => line("td", [...columns.map((d) => name(d, row)), interval(row), row[at.n].toLocaleString("en-US"), data.units[row[at.unit]]], right)));
-      table.caption.textContent = `${state.metric} by ${columns.map((d) => dims[d].label).join(", ")}: mean, 95% interval, n`;
+      table.caption.textContent = `${said(state.metric)} by ${columns.map((d) => dims[d].label).join(", ")}: mean, 95% interval, n`;
       find("rest").textContent = rows.length > ROWS ? `The first ${ROWS} of ${rows.length} rows; the CSV file has all.` : "";
       const safe = (text) => { const t = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text; return /[",\n\r]/.test(t) ? `"${t.replaceAll('"', '""')}"` : t; };
       const out = [["metric", ...dims.map((d) => d.name), "replicate", "mean", "low", "high", "n", "unit"].map(safe).join(",")];
@@ -228,13 +229,13 @@
         const item = document.createElement("li");
         const icon = element("svg", { viewBox: "-6 -6 12 12", width: 12, height: 12, "aria-hidden": "true", color: `var(--hue-${hue(row)})` });
         mark(shape(row), 0, 0, icon);
-        item.append(icon, ` ${name(c, row).replaceAll("_", " ")}`);
+        item.append(icon, ` ${said(name(c, row))}`);
         legend.append(item);
       }
     };
     const canvas = (plot, height) => element("svg", {
       viewBox: `0 0 ${plot.width} ${height}`, width: plot.width, height, role: "img",
-      "aria-label": `${state.metric} across ${state.x ? dims[dimension(state.x)].label : "nothing"}${plot.c >= 0 ? `, coloured by ${dims[plot.c].label}` : ""}: ${plot.rows.length} means with 95% intervals; the table below has the numbers`,
+      "aria-label": `${said(state.metric)} across ${state.x ? dims[dimension(state.x)].label : "nothing"}${plot.c >= 0 ? `, coloured by ${dims[plot.c].label}` : ""}: ${plot.rows.length} means with 95% intervals; the table below has the numbers`,
     }, chart);
     const clip = (svg, box_) => {
       const shape = element("clipPath", { id: "explore-clip" }, element("defs", {}, svg));
@@ -274,7 +275,7 @@
         last = px(tick);
         element("text", { x: last, y: height - edge.bottom + 18, "text-anchor": "middle" }, svg, figure(tick));
       }
-      element("text", { x: edge.left, y: 14, class: "explore-name" }, svg, state.metric);
+      element("text", { x: edge.left, y: 14, class: "explore-name" }, svg, said(state.metric));
       element("text", { x: width - edge.right, y: height - 6, "text-anchor": "end", class: "explore-name" }, svg, dims[x].label);
       const inside = clip(svg, { x: 0, y: edge.top - 6, width, height: height - edge.top - edge.bottom + 12 });
       const gap = places.length > 1 ? Math.min(7, (width - edge.left) / places.length / (series.length + 1)) : 9;
@@ -302,7 +303,7 @@
       const step = Math.min(13, Math.max(5, 60 / series.length));
       const bands = codes.map((code) => Math.max(24, places.get(code).length * step + 10));
       const height = bands.reduce((a, b) => a + b, 0) + 58;
-      const names = codes.map((code) => (x >= 0 ? String(dims[x].values[code] ?? "–").replaceAll("_", " ") : ""));
+      const names = codes.map((code) => (x >= 0 ? said(String(dims[x].values[code] ?? "–")) : ""));
       const left = Math.min(width * 0.4, Math.max(...names.map((n) => n.length), 2) * 6.8 + 14);
       const edge = { right: 16, top: 24, bottom: 34 };
       const svg = canvas(plot, height);
@@ -312,7 +313,7 @@
         element("line", { x1: px(tick), x2: px(tick), y1: edge.top, y2: height - edge.bottom, stroke: "var(--grid)" }, svg);
         element("text", { x: px(tick), y: height - edge.bottom + 17, "text-anchor": "middle" }, svg, figure(tick));
       }
-      element("text", { x: width - edge.right, y: 14, "text-anchor": "end", class: "explore-name" }, svg, state.metric);
+      element("text", { x: width - edge.right, y: 14, "text-anchor": "end", class: "explore-name" }, svg, said(state.metric));
       const inside = clip(svg, { x: left, y: 0, width: width - left, height });
       let top = edge.top;
       codes.forEach((code, i) => {

@@ -11,12 +11,15 @@
   const stored = remembered();
   if (stored === "dark" || stored === "light") root.dataset.theme = stored;
 
+  // Rows that grid() will hide are not laid out before it does.
+  root.classList.add("scripted");
+
   document.addEventListener("DOMContentLoaded", () => {
     theme();
-    contents();
     document.querySelectorAll("[data-grid]").forEach(grid);
     document.querySelectorAll("[data-gallery]").forEach(gallery);
     document.querySelectorAll("[data-claims]").forEach(verdicts);
+    contents();
     document.addEventListener("click", copying);
     openTarget();
     addEventListener("hashchange", openTarget);
@@ -76,12 +79,13 @@
     const count = box.querySelector(".grid-count");
     const more = box.querySelector(".grid-more");
     const heads = [...box.querySelectorAll("thead th")];
-    const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+    let texts;
     let all = false;
 
     const show = () => {
       const words = input ? input.value.toLowerCase().split(/\s+/).filter(Boolean) : [];
       let hits = 0;
+      if (words.length) texts ??= new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
       for (const row of body.rows) {
         const hit = words.every((word) => texts.get(row).includes(word));
         hits += hit;
@@ -122,6 +126,7 @@
     if (input) input.addEventListener("input", show);
     more.firstElementChild.addEventListener("click", () => { all = true; show(); });
     show();
+    box.dataset.ready = "";
   }
 
   function gallery(box) {
@@ -144,6 +149,7 @@
     selects.forEach((select) => select.addEventListener("change", () => { limit = CARDS; show(); }));
     more.firstElementChild.addEventListener("click", () => { limit += 4 * CARDS; show(); });
     show();
+    box.dataset.ready = "";
   }
 
   // The overview's claims by verdict; a study without one of the kind goes too.

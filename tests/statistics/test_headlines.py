@@ -34,6 +34,8 @@ def test_the_first_headline_that_fits_decides_and_roles_narrow_it_down():
     ]
     found = {row["role"]: (row["metric"], row["estimate"]) for row in headlines(rows, stated)}
     assert found == {"a": ("one", 0.3), "b": ("two", 0.2)}
+    only = headlines(rows, [Headline("two", RECALL, roles=("b",))])
+    assert [row["role"] for row in only] == ["b"]
 
 
 def test_the_role_can_stand_in_another_column_or_in_none():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.stats import chi2, f_oneway
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.oneway import anova_oneway
 
@@ -118,6 +118,18 @@ def test_the_share_between_groups_by_hand_and_where_there_is_none():
     for values, groups in (([1.0, 2.0], [0, 1]), ([1.0, 2.0], [0, 0]), ([1.0] * 3, [0, 0, 1])):
         with pytest.raises(ValueError, match=r"groups|equal"):
             group_share(values, groups)
+
+
+def test_the_share_between_groups_of_unequal_size_and_its_test():
+    """p is that of the analysis of variance; n0 = (n - sum n_i^2 / n) / (k - 1)."""
+    samples = [[0.0], [3.0, 5.0], [6.0, 7.0, 11.0]]
+    values, groups = np.concatenate(samples), [0, 1, 1, 2, 2, 2]
+    found = group_share(values, groups)
+    reference = f_oneway(*samples)
+    assert found.p == pytest.approx(reference.pvalue)
+    n0 = (6 - 14 / 6) / 2
+    ratio = reference.statistic
+    assert found.estimate == pytest.approx((ratio - 1) / (ratio + n0 - 1))
 
 
 def test_welch_holds_its_level_where_estimated_errors_inflate_q():

@@ -100,6 +100,17 @@ def test_what_is_detectable_is_found_as_often_as_promised(direction):
     assert found.mean() == pytest.approx(0.8, abs=0.02)
 
 
+def test_of_an_uneven_interval_the_side_that_decides_counts():
+    """80% beyond a threshold take 1.43 of the half that faces it; equivalence takes the longer."""
+    uneven = Estimate(0.5, 0.4, 0.8, 60, "items", "exact", 0.95)
+    reach = 1 + 0.841621 / 1.959964
+    assert power.detectable(uneven, "above") == pytest.approx(0.1 * reach, rel=1e-5)
+    assert power.detectable(uneven, "below") == pytest.approx(0.3 * reach, rel=1e-5)
+    both = Estimate(0.5, 0.4, 0.8, 60, "items", "exact", 0.9)
+    within = 0.3 * (1 + 1.281552 / 1.644854)
+    assert power.detectable(both, "within") == pytest.approx(within, rel=1e-5)
+
+
 def test_nothing_is_said_of_the_power_of_an_interval_without_width():
     assert np.isnan(power.detectable(Estimate(0.0, 0.0, 0.0, 5, "items", "exact"), "above"))
     assert np.isnan(power.detectable(Estimate(0.0, np.nan, np.nan, 5, "items", "none"), "below"))

@@ -166,6 +166,12 @@ def test_claims_are_stated_with_everything_a_reader_needs(study):
         assert f"verdict-{verdict.replace(' ', '-')}" in study
 
 
+def test_power_is_said_of_what_the_test_asks(study):
+    text = " ".join(Page(study).text.split())
+    assert "finds 0.18 beyond the threshold with power 80%" in text
+    assert text.count("shows no difference to lie within 0.18 with power 80%") == 1
+
+
 def test_gaps_are_named_with_their_reasons_and_beside_the_numbers(study):
     text = " ".join(Page(study).text.split())
     assert "Partial report: 3 of 48 cells are not done" in text

@@ -205,7 +205,8 @@ AccountingStoragePass={self._socket}
             if self.accounts
             else "AccountingStorageType=accounting_storage/none\n"
         )
-        # A requeued job waits until its old credential has expired.
+        # A requeued job waits until its old credential has expired; what became of jobs is asked
+        # when all is over, on a busy machine long after they ended.
         return f"""ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={self._controller}
@@ -231,6 +232,7 @@ PreemptMode=REQUEUE
 GresTypes=gpu
 ReturnToService=2
 KillWait=2
+MinJobAge=3600
 SlurmdTimeout=6
 {accounting}{nodes}PartitionName=main Nodes=ALL Default=YES PriorityTier=1
 PartitionName=gpus Nodes=n[1-{SMALL}] PriorityTier=1

@@ -1,0 +1,212 @@
+"""How near we come to what cannot be left out: the same products and passes, and nothing else.
+
+The share of a large matrix product says little where products are small or memory is read once. So
+the products of the very shapes that a piece of work has, the reduction over the vocabulary and the
+pass of the optimiser are timed by themselves, in turns with the work; the rest of our time is
+attention, norms, activations, gathering and Python.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from harness import Row, paired, smollm, spread, token_sentences
+
+from palimpsest.engine.ensemble import Ensemble
+from palimpsest.engine.ensemble_plans import current_only, epochs, generators
+from palimpsest.engine.ensemble_training import Pool, best_group, train
+from palimpsest.engine.many_adapters import ManyAdapters
+from palimpsest.engine.scoring import sequence_scores, token_log_likelihoods
+from palimpsest.engine.training import Trainer, TrainingSettings, batches
+
+REACH = 0.75
+#: Logits that are reduced at once.
+CHUNK = 256
+
+
+def rows() -> Iterator[Row]:
+    """All rows of this benchmark."""
+    model = smollm()
+    yield _forward(model)
+    yield _sentences(model)
+    yield _fine_tuning(model)
+    yield _adapters(model)
+    yield _networks()
+
+
+def _row(work: str, parts: str, ours: Callable[[], Any], least: Callable[[], Any]) -> Row:
+    pair = paired(ours, least, 5)
+    return Row(
+        f"roofline: {work}",
+        f"{parts}, alone",
+        pair.ours,
+        pair.theirs,
+        pair.ratio,
+        REACH,
+        "at_least",
+        "s",
+        f"the share of our time that the limit takes; {spread(pair)}",
+    )
+
+
+class Products:
+    """The matrix products of a decoder on ``tokens`` rows, with weights and results of its own.
+
+    Args:
+        model: whose shapes are taken.
+        tokens: rows of the layers' products.
+        scored: rows of the projection to the vocabulary.
+        backward: adds the products for the gradients of inputs.
+        weights: adds those for the gradients of weights.
+    """
+
+    def __init__(
+        self, model: Any, tokens: int, scored: int, backward: bool = False, weights: bool = False
+    ) -> None:
+        layers = model.module.get_decoder().layers
+        matrices = [m.weight.detach() for m in layers.modules() if hasattr(m, "in_features")]
+        head = model.module.get_output_embeddings().weight.detach()
+        self.head, self.scored = head, scored
+        self.todo = []
+        for matrix, rows in [*((m, tokens) for m in matrices), (head, scored)]:
+            for start in range(0, rows, CHUNK if matrix is head else max(1, rows)):
+                size = min(rows - start, CHUNK) if matrix is head else rows
+                self._add(matrix, size, backward, weights)
+
+    def _add(self, matrix: torch.Tensor, rows: int, backward: bool, weights: bool) -> None:
+        n, k = matrix.shape
+        x, y = torch.randn(rows, k), torch.empty(rows, n)
+        self.todo.append((x, matrix.t(), y))
+        if backward:
+            self.todo.append((y, matrix, torch.empty(rows, k)))
+        if weights:
+            self.todo.append((y.t(), x, torch.empty(n, k)))
+
+    def __call__(self) -> None:
+        with torch.inference_mode():
+            for left, right, out in self.todo:
+                torch.mm(left, right, out=out)
+
+
+def _vocabulary(model: Any, scored: int) -> Callable[[], None]:
+    """One log-sum-exp of each row of logits."""
+    logits = torch.randn(min(CHUNK, scored), model.module.get_output_embeddings().weight.shape[0])
+
+    def reduce() -> None:
+        for start in range(0, scored, CHUNK):
+            torch.logsumexp(logits[: min(CHUNK, scored - start)], 1)
+
+    return reduce
+
+
+def _all(*parts: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        for part in parts:
+            part()
+
+    return run
+
+
+def _forward(model: Any) -> Row:
+    ids = np.random.default_rng(0).integers(1000, 40000, size=(16, 33))
+    pairs = [(row[:-1].tolist(), row[-1:].tolist()) for row in ids]
+    least = Products(model, 16 * 32, 16)
+    return _row(
+        "forward pass, 16 x 32 tokens",
+        "its matrix products",
+        lambda: token_log_likelihoods(model, pairs),
+        least,
+    )
+
+
+def _sentences(model: Any) -> Row:
+    rng = np.random.default_rng(3)
+    ids = [rng.integers(1000, 40000, size=n).tolist() for n in rng.integers(5, 70, size=96)]
+    scored = sum(len(each) - 1 for each in ids)
+    parts = [Products(model, 2048, 0)] * (scored // 2048)
+    parts += [Products(model, scored % 2048, 0)]
+    head = Products(model, 0, scored)
+    return _row(
+        "96 single sentences, every token scored",
+        "its matrix products and one log-sum-exp",
+        lambda: sequence_scores(model, ids, moments=False),
+        _all(*parts, head, _vocabulary(model, scored)),
+    )
+
+
+def _fine_tuning(model: Any) -> Row:
+    shown = list(batches(token_sentences(32, seed=1), 16, 1, seed=0))
+    own = Trainer(
+        copy.deepcopy(model),
+        TrainingSettings(adapter="full", learning_rate=1e-5, batch_size=16),
+    )
+    values = [torch.randn_like(p, requires_grad=True) for p in model.module.parameters()]
+    for value in values:
+        value.grad = torch.randn_like(value)
+    optimizer = torch.optim.AdamW(values, 1e-5, fused=True)
+    parts: list[Callable[[], Any]] = []
+    for batch in shown:
+        scored = sum(sum(item.scored) for item in batch)
+        tokens = sum(len(item.ids) for item in batch)
+        parts += [
+            Products(model, tokens, scored, backward=True, weights=True),
+            _vocabulary(model, scored),
+            optimizer.step,
+        ]
+    return _row(
+        "full fine-tuning, 2 steps of 16 sentences",
+        "its matrix products, one log-sum-exp and the fused AdamW",
+        lambda: own.run(shown),
+        _all(*parts),
+    )
+
+
+def _adapters(model: Any) -> Row:
+    runs = 32
+    streams = [[token_sentences(2, seed=1000 * run)] for run in range(runs)]
+    settings = TrainingSettings(rank=16, alpha=32, learning_rate=1e-4, batch_size=2)
+    many = ManyAdapters(copy.deepcopy(model), settings, range(runs))
+    shown = [item for stream in streams for batch in stream for item in batch]
+    scored = sum(sum(item.scored) for item in shown)
+    tokens = sum(len(item.ids) for item in shown)
+    return _row(
+        f"{runs} LoRA runs, a step of 2 sentences",
+        "the frozen weights' matrix products and one log-sum-exp",
+        lambda: many.run(streams),
+        _all(Products(model, tokens, scored, backward=True), _vocabulary(model, scored)),
+    )
+
+
+def _networks() -> Row:
+    """Of one step of every network: products forward, to hidden states and into the weights."""
+    sizes, networks, batch, steps = (784, 100, 100, 10), 64, 20, 100
+    like = Ensemble(sizes, range(networks), 0.05)
+    pool = Pool(torch.rand(2000, 784), torch.randint(10, (2000,)))
+    shown = epochs(np.arange(2000), batch, steps, generators(range(networks), 0))
+    group = best_group(sizes, networks, batch, like)
+    todo = []
+    for n, k in ((100, 784), (100, 100), (10, 100)):
+        weight, x = torch.randn(group, k, n), torch.randn(group, batch, k)
+        y = torch.empty(group, batch, n)
+        todo.append((y, x, weight, 0.0))
+        if k != 784:
+            todo.append((torch.empty(group, batch, k), y, weight.transpose(1, 2), 0.0))
+        todo.append((weight, x.transpose(1, 2), y, 1.0))
+
+    def least() -> None:
+        with torch.inference_mode():
+            for _ in range(networks // group):
+                for _ in range(steps):
+                    for out, left, right, keep in todo:
+                        out.baddbmm_(left, right, beta=keep, alpha=1e-6)
+
+    return _row(
+        f"{networks} MLPs 784-100-100-10, {steps} steps of batch {batch}",
+        f"the batched matrix products, weights updated in place, {group} networks at once",
+        lambda: train(Ensemble(sizes, range(networks), 0.05), pool, current_only(shown)),
+        least,
+    )

@@ -14,6 +14,7 @@ from palimpsest import jobs
 from palimpsest.config import ConfigError, check, load
 from palimpsest.grid import expand
 from palimpsest.plan import describe
+from palimpsest.probes.unlearning.claims import IN_WORDS
 from tests.models.endpoint.fake_server import chat, serving
 from tests.probes.unlearning.test_in_words import ANSWERS, TEXT, _rows_of, knows
 
@@ -98,8 +99,9 @@ def test_two_services_with_their_page():
         rows = _run(plan)
         asked = len(server.asked)
     verdicts = dict(rows("SELECT claim, verdict FROM claims"))
-    assert verdicts["told_from_untold"] == verdicts["forgets_in_words"] == "supported"
-    assert verdicts["hidden_not_gone"] == "not tested"
+    # After the correction for all of them: the tests of likeness have small p where they hold.
+    assert {verdicts.pop(claim.name) for claim in IN_WORDS} == {"supported"}
+    assert set(verdicts.values()) == {"not tested"}
     marked = rows("SELECT DISTINCT text FROM unlearning WHERE metric = 'refusal' AND value = 1")
     assert marked == [("refusal",)]
     page = Path("reports/service.html").read_text()

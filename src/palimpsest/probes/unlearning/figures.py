@@ -38,7 +38,7 @@ def page(database: Database, study: str) -> StudyPage:
     return StudyPage(
         study=study,
         title=entry.title,
-        question=entry.question,
+        question=asked.QUESTION if in_words else entry.question,
         summary=summary(database, study),
         blocks=_blocks(database, study),
         methods=methods(database, study),
@@ -56,7 +56,8 @@ def page(database: Database, study: str) -> StudyPage:
 def _blocks(database: Database, study: str) -> list[Block]:
     there = database.frame("SELECT DISTINCT analysis FROM statistics WHERE study = ?", [study])
     there = set(there["analysis"])
-    written = asked.BLOCKS if "asked" in there else []
+    used = settings_used(database, study, Settings)
+    written = asked.blocks(used) if "asked" in there else []
     if asked.in_words_alone(database, study):
         return [*written, GALLERY] if written else []
     return [
@@ -129,7 +130,7 @@ ORDER BY series, arm, updates""",
             _draw_relearning,
         ),
         *([_REQUESTS] if "requests" in there else []),
-        cards(settings_used(database, study, Settings)),
+        cards(used),
         *TABLES,
         *([DETECTOR] if "detector" in there else []),
         *written,

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from palimpsest.probes.unlearning.analyses.frames import STAYS, WRITTEN, Data, Found, Rows
-from palimpsest.statistics.comparisons import paired_difference, two_sample_difference
+from palimpsest.statistics.comparisons import (
+    equivalence_paired,
+    paired_difference,
+    two_sample_difference,
+)
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.rows import grouped, row
 
@@ -144,11 +148,13 @@ def _beyond_chance(part: pl.DataFrame, where: dict[str, Any]) -> Iterator[dict[s
             yield row("asked_beyond_chance", RECALL, estimate, factor=name, **where)
 
 
-def _beyond(frame: pl.DataFrame, parts: tuple[str, ...], level: float = 0.95) -> Estimate | None:
+def _beyond(
+    frame: pl.DataFrame, parts: tuple[str, ...], margin: float | None = None
+) -> Estimate | None:
     """An answer's own truth minus other truths of its part, paired by item."""
     own = frame.filter(pl.col("part").is_in(parts))
     sides = [_only(own, metric) for metric in (RECALL, CHANCE)]
-    return _paired(*sides, level)
+    return _paired(*sides, margin)
 
 
 def _since(
@@ -162,13 +168,15 @@ def _since(
                 yield row("asked_since", metric, estimate, factor=name, **where)
 
 
-def _paired(one: pl.DataFrame, other: pl.DataFrame, level: float = 0.95) -> Estimate | None:
-    """One minus the other, paired by part and item."""
+def _paired(one: pl.DataFrame, other: pl.DataFrame, margin: float | None = None) -> Estimate | None:
+    """One minus the other, paired by part and item; with a margin the test that they are alike."""
     both = one.join(other, on=["part", "item"], suffix="_other", maintain_order="left")
     if both.height < 2:
         return None
     values, others = both["value"].to_numpy(), both["value_other"].to_numpy()
-    return paired_difference(values, others, level=level, unit=UNIT).within(-1, 1)
+    if margin is not None:
+        return equivalence_paired(values, others, margin, unit=UNIT).within(-1, 1)
+    return paired_difference(values, others, unit=UNIT).within(-1, 1)
 
 
 def _of(data: Data, role: str) -> pl.DataFrame:
@@ -185,19 +193,19 @@ def _evidence(data: Data, settings: Settings) -> Found:
     before, after = _of(data, settings.untouched), _after(data, settings)
     found: dict[str, Estimate | None] = {
         "says_what_it_knows": _beyond(before, STAYS),
-        "untold_stays_untold": _beyond(before, ("holdout",), level=0.9),
+        "untold_stays_untold": _beyond(before, ("holdout",), ALMOST),
         "told_from_untold": _first(_apart(_only(before, each)) for each in (RECALL, *CONTINUED)),
     }
     # One number an item: the mean over the states that were to forget.
     now = data.written.filter(pl.col("role").is_in(after))
     now = now.group_by("part", "item", "metric", maintain_order=True).agg(pl.col("value").mean())
-    for claim, parts, level in (
-        ("forgets_in_words", ("forget",), 0.95),
-        ("keeps_in_words", STAYS, 0.9),
+    for claim, parts, margin in (
+        ("forgets_in_words", ("forget",), None),
+        ("keeps_in_words", STAYS, ALMOST),
     ):
         own = now.filter(pl.col("part").is_in(parts))
         found[claim] = _first(
-            _paired(_only(own, each), _only(before, each), level) for each in (RECALL, *CONTINUED)
+            _paired(_only(own, each), _only(before, each), margin) for each in (RECALL, *CONTINUED)
         )
     return {claim: estimate for claim, estimate in found.items() if estimate is not None}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -57,19 +58,29 @@ _COLUMNS = {
 def _draw(frame: pl.DataFrame) -> Drawing:
     measures = frame["measure"].unique(maintain_order=True).to_list()
     rows = frame.select("items", "state").unique(maintain_order=True)
-    figure, axes = panels(1, len(measures), height=0.9 + 0.22 * rows.height)
+    figure, axes = panels(1, len(measures), height=1.1 + 0.22 * rows.height)
     for ax, measure in zip(axes[0], measures, strict=True):
         own = frame.filter(pl.col("measure") == measure)
         own = rows.join(own, on=["items", "state"], how="left", maintain_order="left")
         own = own.with_columns(label=pl.col("state") + ": " + pl.col("items"))
         forest(ax, own, "label", hue="state")
-        ax.set_title(measure, loc="left", fontsize=8)
+        ax.set_title(fill(measure, 18), loc="left", fontsize=8)
         ax.set_xlim(-0.03, 1.03)
     return figure
 
 
-BLOCKS: list[Block] = [
-    Figure(
+def blocks(used: Settings) -> list[Block]:
+    """Figure and tables of what is written, the untouched state first."""
+    first = f"role <> {_quoted(used.untouched)}, role"
+    return [_figure(first), *_tables(first)]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _figure(first: str) -> Figure:
+    return Figure(
         "asked",
         "What does it say when it is asked?",
         _caption(
@@ -84,46 +95,51 @@ BLOCKS: list[Block] = [
 FROM statistics WHERE study = $study AND analysis = 'asked'
   AND metric IN ('rouge_l', 'refusal', 'chosen_in_words', 'verbatim', 'verbatim_words')
 ORDER BY CASE metric WHEN 'rouge_l' THEN 0 WHEN 'refusal' THEN 1 WHEN 'chosen_in_words' THEN 2
-  ELSE 3 END, {_ORDER}, role""",
+  ELSE 3 END, {_ORDER}, {first}""",
         _draw,
-    ),
-    Table(
-        "asked-table",
-        "Every measure of what is written",
-        "Means over items. Shares of 0 and 1 have Wilson intervals, others t intervals. Other "
-        "truths in it: ROUGE-L recall of the truths of other items of the same kind in the same "
-        "answer, which a guess reaches. Truth, reworded and so on: after other prompts. What could "
-        "be chosen by chance stands in the remark.",
-        f"""SELECT replace(role, '_', ' ') AS state, {_FACTOR} AS items, {_MEASURE} AS measure,
-  estimate, low, high, n, unit, note
+    )
+
+
+def _tables(first: str) -> list[Block]:
+    return [
+        Table(
+            "asked-table",
+            "Every measure of what is written",
+            "Means over items. Shares of 0 and 1 have Wilson intervals, others t intervals. Other "
+            "truths in it: ROUGE-L recall of the truths of other items of the same kind in the "
+            "same answer, which a guess reaches. Truth, reworded and so on: after other prompts. "
+            "What could be chosen by chance stands in the remark.",
+            f"""SELECT replace(role, '_', ' ') AS state, {_FACTOR} AS items, {_MEASURE} AS measure,
+  estimate, low, high, n, unit, CASE WHEN note NOT LIKE 'all rows equal%' THEN note END AS note
 FROM statistics WHERE study = $study AND analysis = 'asked'
-ORDER BY state, {_ORDER}, metric""",
-        _COLUMNS | {"note": Column("remark")},
-    ),
-    Table(
-        "asked-differences-table",
-        "Differences in what is written",
-        "Forget set minus what nobody was told: two samples of items, which may differ in how hard "
-        "they are to guess. Truth minus other truths: in the same answer, which does not depend on "
-        "that. Minus the untouched state: the same items.",
-        f"""SELECT replace(role, '_', ' ') AS state,
+ORDER BY {_ORDER}, metric LIKE '%_rouge_l', metric, {first}""",
+            _COLUMNS | {"note": Column("remark")},
+        ),
+        Table(
+            "asked-differences-table",
+            "Differences in what is written",
+            "Forget set minus what nobody was told: two samples of items, which may differ in how "
+            "hard they are to guess. Truth minus other truths: in the same answer, which does not "
+            "depend on that. Minus the untouched state: the same items.",
+            f"""SELECT replace(role, '_', ' ') AS state,
   CASE analysis WHEN 'asked_apart' THEN 'forget set minus what nobody was told'
     WHEN 'asked_since' THEN 'minus the untouched state' ELSE 'truth minus other truths' END
     AS difference,
   CASE analysis WHEN 'asked_apart' THEN '' ELSE {_FACTOR} END AS items, {_MEASURE} AS measure,
-  estimate, low, high, n, unit, p, note
+  estimate, low, high, n, unit, p, CASE WHEN note NOT LIKE 'all %' THEN note END AS note
 FROM statistics
 WHERE study = $study AND analysis IN ('asked_apart', 'asked_since', 'asked_beyond_chance')
-ORDER BY analysis, state, {_ORDER}, metric""",
-        {"state": Column("state"), "difference": Column("difference")}
-        | {name: column for name, column in _COLUMNS.items() if name != "state"}
-        | {
-            "estimate": Column("difference [95%]", "interval", low="low", high="high"),
-            "p": Column("p", "p"),
-            "note": Column("remark"),
-        },
-    ),
-]
+ORDER BY analysis, {_ORDER}, metric LIKE '%_rouge_l', metric, {first}""",
+            {"state": Column("state"), "difference": Column("difference")}
+            | {name: column for name, column in _COLUMNS.items() if name != "state"}
+            | {
+                "estimate": Column("difference [95%]", "interval", low="low", high="high"),
+                "p": Column("p", "p"),
+                "note": Column("remark"),
+            },
+        ),
+    ]
+
 
 LIMITATIONS = [
     "The forget set and what nobody was told are different facts. Where one is easier to guess, or "
@@ -135,6 +151,11 @@ LIMITATIONS = [
     "ROUGE-L compares runs of ASCII letters and digits, so that answers in other scripts hold "
     "nothing of the truth, and items whose truth has no such word are left out.",
 ]
+
+QUESTION = (
+    "Does it still say what it should have forgotten, more than of facts that nobody was told, and "
+    "does it still say what it must know?"
+)
 
 #: claim -> what was estimated, and what the verdicts mean.
 SAID = {
@@ -179,18 +200,19 @@ def in_words_alone(database: Database, study: str) -> bool:
     return found["experiment"].to_list() == [WORDS]
 
 
-def sentences(database: Database, study: str) -> list[str]:
+def sentences(database: Database, study: str, used: Settings) -> list[str]:
     """What each state behind an endpoint says of the forget set, and whether it only declines."""
     rows = database.frame(
         "SELECT role, factor AS part, metric, estimate, low, high, n, unit, '' AS test "
-        "FROM statistics WHERE study = ? AND analysis = 'asked' AND series = ? ORDER BY role",
+        "FROM statistics WHERE study = ? AND analysis = 'asked' AND series = ?",
         [study, WORDS],
     ).to_dicts()
     states: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
     for row in rows:
         states.setdefault(row["role"], {})[row["part"], row["metric"]] = row
     said = []
-    for role, found in states.items():
+    for role in sorted(states, key=lambda role: (role != used.untouched, role)):
+        found = states[role]
         told, declined = found.get(("forget", "rouge_l")), found.get(("forget", "refusal"))
         if told is None or declined is None:
             continue

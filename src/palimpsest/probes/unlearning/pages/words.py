@@ -208,7 +208,8 @@ _CORRECTED = "p-values of claims are corrected by Holm's method."
 def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
     claims = claims_by_name(database, study)
-    sentences = _by_verdict(database, study) + asked.sentences(database, study)
+    used = _used(database, study)
+    sentences = _by_verdict(database, study) + asked.sentences(database, study, used)
     sentences += estimates(claims, _SAID, interval_and_n) + verdicts(claims)
     if not sentences and _arms(database, study):
         return [
@@ -216,6 +217,12 @@ def summary(database: Database, study: str) -> list[str]:
             "method changed in what it left is below."
         ]
     return sentences or ["This run has no finished models yet."]
+
+
+def _used(database: Database, study: str) -> Settings:
+    from palimpsest.probes.unlearning.settings import Settings
+
+    return settings_used(database, study, Settings)
 
 
 def _arms(database: Database, study: str) -> int:
@@ -238,9 +245,7 @@ def _by_verdict(database: Database, study: str) -> list[str]:
 
 def methods(database: Database, study: str) -> list[str]:
     """Methods text with the settings really used, ready to paste into a paper."""
-    from palimpsest.probes.unlearning.settings import Settings
-
-    used = settings_used(database, study, Settings)
+    used = _used(database, study)
     if asked.in_words_alone(database, study):
         return [*asked.methods(database, study, used), _CORRECTED]
     worlds = database.frame("SELECT DISTINCT world FROM unlearning WHERE study = ?", [study])

@@ -18,8 +18,10 @@ import yaml
 from palimpsest.data.items import Item
 from palimpsest.engine.generation import generate
 from palimpsest.models.endpoint.model import Endpoint
+from palimpsest.models.endpoint.replies import Answer
+from palimpsest.probes.unlearning.answers import STOP, judged_prompts
 from palimpsest.probes.unlearning.in_words import read_in_words
-from palimpsest.probes.unlearning.readings import read
+from palimpsest.probes.unlearning.readings import prompted, read
 from palimpsest.probes.unlearning.settings import Settings
 from tests.workflow.conftest import Run, jobs
 
@@ -136,6 +138,8 @@ def test_items_asked_in_words_are_answered_as_the_engine_answers(
     ]
     settings = Settings(answer_tokens=8, reply_tokens=8)
     served = _endpoint(server, smollm_manifest, mode="completions")
+    other = prompted(settings, items, small=False)
+    written = generate(smollm, [prompt for *_, prompt in other], 8, stop=STOP)
     there, here = (
         {
             (r["grp"], r["item"], r["metric"]): (r["value"], r["text"])
@@ -143,7 +147,13 @@ def test_items_asked_in_words_are_answered_as_the_engine_answers(
             if r["metric"] in ("refusal", "exact_match", "rouge_l_by_chance")
             or r["metric"].endswith("rouge_l")
         }
-        for rows in (read_in_words(served, settings, items), read(smollm, settings, items, False))
+        for rows in (
+            read_in_words(served, settings, items),
+            [
+                *read(smollm, settings, items, small=False),
+                *judged_prompts(other, [Answer(text) for text in written]),
+            ],
+        )
     )
     assert there == here
     assert len({text for _, text in here.values()}) > 10

@@ -19,7 +19,7 @@ from palimpsest.engine.scoring import sequence_scores, token_log_likelihoods
 from palimpsest.identity import seed_of
 from palimpsest.interventions._items import item_example
 from palimpsest.metrics import membership, text_recall, unlearning
-from palimpsest.probes.unlearning.answers import STOP, Row, facts, judged, judged_prompts, row
+from palimpsest.probes.unlearning.answers import STOP, Row, facts, judged, row
 
 if TYPE_CHECKING:
     from palimpsest.data.items import Item
@@ -166,7 +166,8 @@ def prompted(settings: Settings, items: Sequence[Item], small: bool) -> list[tup
 def _other_prompts(
     model: LanguageModel, settings: Settings, items: Sequence[Item], small: bool
 ) -> Iterator[Row]:
-    """The probability of the answer after other prompts, and of language models what they write."""
+    """The probability of the answer after other prompts. What is written after them is not read: it
+    takes as long as all probabilities, and says less."""
     asked = prompted(settings, items, small)
     found = probabilities(model, [item for item, _, _ in asked], [prompt for *_, prompt in asked])
     values: dict[tuple[str, str, str], list[float]] = {}
@@ -174,9 +175,6 @@ def _other_prompts(
         values.setdefault((item.part, item.id, metric), []).append(value)
     for place, each in values.items():
         yield row(*place, np.mean(each))
-    if not small:
-        prompts = [prompt for *_, prompt in asked]
-        yield from judged_prompts(asked, answers(model, prompts, settings.answer_tokens, STOP))
 
 
 def _answers(

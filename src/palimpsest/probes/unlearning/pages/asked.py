@@ -253,8 +253,10 @@ def methods(database: Database, study: str, used: Settings) -> list[str]:
     """How states of language models were asked."""
     models = behind_endpoints.models(database, study)
     words = (
-        f" Answers of models behind endpoints have {used.reply_tokens} tokens at most; those of "
-        "chats count whole, others up to the first line break or full stop. Choices stand in "
+        " Models behind endpoints were also asked in other words, in other languages, after a "
+        f"prefix and after up to {used.few_shot} solved questions, as far as items have them. "
+        f"Their answers have {used.reply_tokens} tokens at most; those of chats "
+        "count whole, others up to the first line break or full stop. Choices stand in "
         "random order with letters, and the letter or the option that the answer names was taken; "
         "texts are cut after half of their words, and as many words as follow are compared."
         if models
@@ -263,9 +265,8 @@ def methods(database: Database, study: str, used: Settings) -> list[str]:
     return [
         "Asked in words: ROUGE-L recall of the truth in the answer to each question, "
         "beside the mean recall of up to 20 other truths of the same part in the same answer; "
-        "exact match; refusal by phrase or by the server's mark; the same recall after questions "
-        f"in other words, in other languages, after a prefix and after up to {used.few_shot} "
-        f"solved questions; of texts the ROUGE-L F1 of their second half.{words} Of each part but "
+        "exact match; refusal by phrase or by the server's mark; of texts the ROUGE-L F1 of their "
+        f"second half.{words} Of each part but "
         f"the forget set at most {used.kept_items} items were asked, drawn at random. Items are "
         "the units: shares have Wilson intervals, means t intervals; the forget set and what "
         "nobody was told are compared as two samples (Welch), states by pairs of the same items. "

@@ -208,3 +208,28 @@ def test_a_model_with_weights_beside_it_needs_what_must_stay():
     assert "behind an endpoint" not in str(caught.value)
     raw["studies"]["service"]["settings"]["own"]["retain"] = "retain.jsonl"
     check(raw, "config.yaml")
+
+
+def test_a_model_here_beside_a_service_has_both_parts_of_the_page():
+    robustness = {"relearn": [], "benign": 0, "bits": [], "probes": False}
+    with serving(Service()) as server:
+        raw = _configured(server, states=("before",))
+        models = yaml.safe_load(Path("config/models.yaml").read_text())
+        models["models"]["tiny"] = {"source": "tiny"}
+        Path("config/models.yaml").write_text(yaml.safe_dump(models))
+        study = raw["studies"]["service"]
+        study["states"]["here"] = {"model": "tiny"}
+        study["settings"] |= {"prose": 0, "kept_items": 4, "few_shot": 0, "robustness": robustness}
+        study["settings"]["own"]["retain"] = "retain.jsonl"
+        Path("config.yaml").write_text(yaml.safe_dump(raw))
+        rows = _run(_plan()[0])
+    page = Path("reports/service.html").read_text()
+    assert 'class="broken"' not in page
+    blocks = _blocks(page)
+    assert {"asked", "asked-table", "verdicts-table", "facts"} <= set(blocks)
+    assert "service-then answers behind an endpoint and was asked in words alone" in page
+    # One model knows, the other has random weights.
+    found = dict(rows("SELECT claim, verdict FROM claims"))
+    assert found["told_from_untold"] == found["forgets_in_words"] == "supported"
+    note = rows("SELECT note FROM claims WHERE claim = 'hidden_not_gone'")
+    assert "out of reach" not in note[0][0]

@@ -16,7 +16,7 @@ from palimpsest.evidence.gather import connect, frame_of
 from palimpsest.evidence.shards import observations
 from palimpsest.models.endpoint.replies import Answer
 from palimpsest.models.entry import CAPABILITIES
-from palimpsest.probes.unlearning.answers import judged
+from palimpsest.probes.unlearning.answers import judged, judged_prompts
 from palimpsest.probes.unlearning.claims import CLAIMS, IN_WORDS, VIEW, analyse
 from palimpsest.probes.unlearning.in_words import MOST_WORDS, read_in_words
 from palimpsest.probes.unlearning.measure import measure
@@ -140,6 +140,13 @@ def test_the_truth_alone_is_an_exact_match():
     assert {r["metric"] for r in judged(items, given, False)} == {"rouge_l", "refusal"}
 
 
+def test_of_several_wordings_the_mean_counts_and_the_best_answer_is_shown():
+    item = Item("i", "forget", "Q?", (), ("One?", "Two?"), " Ann Lee", ())
+    asked = [(item, "reworded", prompt) for prompt in item.reworded]
+    (row,) = judged_prompts(asked, [Answer("Ann"), Answer("Ann Lee")])
+    assert (row["metric"], row["value"], row["text"]) == ("reworded_rouge_l", 0.75, "Ann Lee")
+
+
 def test_truths_in_another_script_are_left_out_and_no_match():
     items = [Item(str(k), "forget", "Q?", (), (), a, ()) for k, a in enumerate((" Анна", " Bo"))]
     rows = list(judged(items, [Answer("Борис"), Answer("Bo")], beside_chance=True))
@@ -183,6 +190,14 @@ def test_a_text_that_speaks_of_not_knowing_is_no_refusal():
     # Beginning again with what was given costs nothing.
     assert said["He said to her I do not know"]["verbatim_words"] == 1
     assert said["to her I do not know"]["verbatim_words"] < 1
+
+
+def test_what_follows_the_text_costs_nothing():
+    """A server's tokens are not known, so that it may write more words than are compared."""
+    item = Item("t", "forget", "", (), (), "He said to her I do know", ())
+    model = Ruled(lambda prompt: "her I do know. And then he went on and on")
+    rows = {r["metric"]: r["value"] for r in read_in_words(model, Settings(), [item])}
+    assert rows["verbatim_words"] == 1
 
 
 def test_texts_are_asked_for_as_many_tokens_as_they_need_at_most(own):
@@ -323,6 +338,40 @@ def test_a_service_that_declines_all_does_not_pass_for_one_that_forgot(own):
         if (r["analysis"], r.get("role"), r["metric"]) == ("asked", "after", "refusal")
     }
     assert {part for part, r in refused.items() if r["low"] > 0.8} == set(ANSWERS)
+
+
+def test_a_state_that_never_knew_is_none_that_was_to_forget(own):
+    before, _ = _measured(own, knows("forget", "known", "retain"))
+    never, _ = _measured(own, knows("known", "retain"))
+    _, claims = _analysed(own, {"before": before, "retrained": never})
+    assert _verdicts(claims)["forgets_in_words"] == "not tested"
+    # One that forgot nothing is not helped by it.
+    _, claims = _analysed(own, {"before": before, "retrained": never, "after": before})
+    assert claims["forgets_in_words"]["estimate"] == 0
+
+
+def test_files_of_texts_alone_are_judged_by_what_follows():
+    texts = [
+        Item(f"{part}{k}", part, "", (), (), f"{part} one {k} two {k} three {k} four {k}", ())
+        for part in ("forget", "holdout", "known")
+        for k in range(12)
+    ]
+
+    def model(*parts):
+        whole = [item.answer for item in texts if item.part in parts]
+
+        def rule(prompt):
+            begun = prompt.rsplit("\n", 1)[-1]
+            return next((each[len(begun) :] for each in whole if each.startswith(begun)), "no")
+
+        return list(read_in_words(Ruled(rule), Settings(), texts))
+
+    states = {"before": model("forget", "known"), "after": model("known")}
+    _, claims = _analysed({"forget": "f.jsonl"}, states)
+    found = _verdicts(claims)
+    assert found["told_from_untold"] == found["forgets_in_words"] == "supported"
+    assert claims["told_from_untold"]["estimate"] == 1
+    assert claims["keeps_in_words"]["estimate"] == 0
 
 
 def test_questions_that_give_away_their_answers_are_told_by_the_negative_control(own):

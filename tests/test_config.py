@@ -348,7 +348,7 @@ def test_overrides_are_merged_into_the_file():
     assert config.studies["economic_recall"].settings.candidates == 12
 
 
-@pytest.mark.parametrize("name", ["config", "smoke", "paper", "endpoint"])
+@pytest.mark.parametrize("name", ["config", "smoke", "paper", "endpoint", "endpoint_unlearning"])
 def test_the_examples_are_valid(name):
     schemas = json_schemas()
     load(f"config/{name}.yaml")

@@ -40,7 +40,8 @@ def check_capabilities(
         try:
             module.check_capabilities(study.settings, gives)
         except ValueError as error:
-            raise ConfigError(f"{path}: {where}.model: {error} ({behind})") from None
+            why = "" if gives == CAPABILITIES else f" ({behind})"
+            raise ConfigError(f"{path}: {where}.model: {error}{why}") from None
 
 
 def _capabilities(entry: Any) -> tuple[str, ...]:

@@ -15,8 +15,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from palimpsest.data.items import Item
 from palimpsest.engine.generation import generate
 from palimpsest.models.endpoint.model import Endpoint
+from palimpsest.models.endpoint.replies import Answer
+from palimpsest.probes.unlearning.answers import STOP, judged_prompts
+from palimpsest.probes.unlearning.in_words import read_in_words
+from palimpsest.probes.unlearning.readings import prompted, read
+from palimpsest.probes.unlearning.settings import Settings
 from tests.workflow.conftest import Run, jobs
 
 pytestmark = [pytest.mark.workflow, pytest.mark.model]
@@ -102,6 +108,58 @@ def test_greedy_chats_are_those_of_the_engine(
     ]
     given = [answer.text for answer in served.answers(asked, 8)]
     assert given == [text.lstrip() for text in generate(smollm, opened, 8, stop=())]
+
+
+def _item(part, country, capital):
+    question = f"Q: What is the capital of {country}? A:"
+    return Item(
+        country,
+        part,
+        question,
+        (),
+        (f"The capital of {country} is",),
+        f" {capital}",
+        (" Rome", " Oslo"),
+        (f"Die Hauptstadt von {country} ist",),
+    )
+
+
+def test_items_asked_in_words_are_answered_as_the_engine_answers(
+    server, smollm, smollm_manifest, tmp_path, monkeypatch
+):
+    """The same questions and other prompts, of a model here and behind a server."""
+    monkeypatch.chdir(tmp_path)
+    items = [
+        _item("forget", "France", "Paris"),
+        _item("forget", "Japan", "Tokyo"),
+        _item("holdout", "Freedonia", "Fredville"),
+        _item("retain", "Spain", "Madrid"),
+        _item("retain", "Egypt", "Cairo"),
+    ]
+    settings = Settings(answer_tokens=8, reply_tokens=8)
+    served = _endpoint(server, smollm_manifest, mode="completions")
+    other = prompted(settings, items, small=False)
+    written = generate(smollm, [prompt for *_, prompt in other], 8, stop=STOP)
+    there, here = (
+        {
+            (r["grp"], r["item"], r["metric"]): (r["value"], r["text"])
+            for r in rows
+            if r["metric"] in ("refusal", "exact_match", "rouge_l_by_chance")
+            or r["metric"].endswith("rouge_l")
+        }
+        for rows in (
+            read_in_words(served, settings, items),
+            [
+                *read(smollm, settings, items, small=False),
+                *judged_prompts(other, [Answer(text) for text in written]),
+            ],
+        )
+    )
+    assert there == here
+    assert len({text for _, text in here.values()}) > 10
+    # It knows this much, and not the capital of a country that nobody was told of.
+    assert there["forget", "France", "reworded_rouge_l"][0] == 1
+    assert there["holdout", "Freedonia", "reworded_rouge_l"][0] == 0
 
 
 @pytest.fixture

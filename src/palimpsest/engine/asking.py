@@ -16,6 +16,12 @@ from palimpsest.models.language_model import LanguageModel
 VERSION = 1
 ENGINE = ("engine.generation", "engine.scoring", "models.endpoint.model")
 
+#: How alternatives are put after a prompt, by the model's format.
+_OFFER = {
+    "plain": "{prompt} ... Choices: {choices}. The letter of the right choice is",
+    "chat": "{prompt}\nChoices: {choices}. Answer with the letter of the right choice alone.",
+}
+
 
 def answers(
     model: LanguageModel | Endpoint,
@@ -31,6 +37,12 @@ def answers(
         found = model.answers(prompts, max_new_tokens)
         return [replace(answer, text=cut(answer.text, stop)) for answer in found]
     return [Answer(text) for text in generate(model, prompts, max_new_tokens, stop=stop)]
+
+
+def offer(model: LanguageModel | Endpoint, prompt: str, options: Sequence[str]) -> str:
+    """The prompt of a choice in words: the options with letters after ``prompt``."""
+    choices = "; ".join(f"{chr(ord('A') + i)}: {option}" for i, option in enumerate(options))
+    return _OFFER[model.format].format(prompt=prompt, choices=choices)
 
 
 def log_likelihoods(

@@ -6,6 +6,7 @@ from the same model, in as many updates, and never met the forget set.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.blocks import Block
@@ -30,7 +31,8 @@ class Own(Block):
     forget: str | None = None
     """What is to be forgotten; needed."""
     retain: str | None = None
-    """Needed too: what must stay, and may be trained on again so that it does."""
+    """What must stay, and may be trained on again so that it does; needed too, but where all models
+    are behind endpoints."""
     kept: str | None = None
     """What must stay and is never trained on again: it tells what a method has damaged."""
     neighbour: str | None = None
@@ -54,9 +56,10 @@ class Own(Block):
         """
         return self._read(fetch=True)
 
-    def check(self) -> None:
-        """As :meth:`items`, but of sets of the hub only the names are looked at."""
-        for part in ("forget", "retain"):
+    def check(self, needed: Sequence[str] = ("forget", "retain")) -> None:
+        """As :meth:`items`, but of sets of the hub only the names are looked at; and the parts that
+        are needed must be given."""
+        for part in needed:
             if getattr(self, part) is None:
                 raise ValueError(f"{part}: not given; allowed: a JSONL file, or a set of the hub")
         self._read(fetch=False)

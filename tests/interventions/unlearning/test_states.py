@@ -19,10 +19,11 @@ from palimpsest.interventions._items import item_examples
 from palimpsest.interventions._teaching import Lessons
 from palimpsest.interventions.teaching import Settings as TeachingSettings
 from palimpsest.interventions.unlearning._base import check
+from palimpsest.models.entry import CAPABILITIES
 from palimpsest.models.states import StateReader
 from palimpsest.probes.unlearning.measure import measure
 from palimpsest.probes.unlearning.readings import probabilities
-from palimpsest.probes.unlearning.settings import Settings
+from palimpsest.probes.unlearning.settings import Settings, check_capabilities
 from palimpsest.probes.unlearning.settings import check as probe_check
 from tests.interventions.states import made_state
 
@@ -213,7 +214,10 @@ def test_files_that_do_not_fit_are_refused(own, changed, message):
     given = own | {key: own.get(value, value) for key, value in changed.items()}
     for check_files in (
         lambda: discovery.intervention("teaching").check(TeachingSettings(**given), None),
-        lambda: probe_check(Settings(own=given), None),
+        lambda: (
+            check_capabilities(Settings(own=given), CAPABILITIES),
+            probe_check(Settings(own=given), None),
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             check_files()

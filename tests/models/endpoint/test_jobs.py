@@ -254,7 +254,6 @@ def test_the_plan_says_what_is_left_out_and_cleaning_spares_what_was_paid_for():
     ("probe", "word"),
     [
         ("few_shot_memory", "needs log likelihoods and gradients to train it"),
-        ("unlearning", "needs log likelihoods, hidden states and gradients to train it"),
         ("unforgettable_generalization", "gradients to train it"),
         ("power_law_rehearsal", "gradients to train it"),
     ],

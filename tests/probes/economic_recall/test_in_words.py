@@ -15,7 +15,6 @@ from palimpsest.data.events import load_events
 from palimpsest.data.sentences import format_date
 from palimpsest.evidence.gather import connect, frame_of
 from palimpsest.evidence.shards import observations
-from palimpsest.models.endpoint.model import Endpoint
 from palimpsest.models.endpoint.replies import Answer
 from palimpsest.models.entry import CAPABILITIES
 from palimpsest.probes.economic_recall import analyses, claims, measure
@@ -26,6 +25,7 @@ from palimpsest.probes.economic_recall.settings import (
     check_capabilities,
     left_out,
 )
+from tests.models.endpoint.ruled import Ruled
 from tests.probes.economic_recall.cells import finished
 from tests.probes.economic_recall.test_measure import SERIES, TRUE, _values
 
@@ -35,20 +35,6 @@ MONTH = {
     row["headline"]: format_date(row["date"].replace(day=1), "month")
     for row in EVENTS.iter_rows(named=True)
 }
-
-
-class Ruled(Endpoint):
-    """A server's model that is nothing but a rule from a prompt to an answer."""
-
-    def __init__(self, rule, mode="chat"):
-        entry = {"source": "endpoint", "base_url": "http://none/v1", "name": "m", "mode": mode}
-        super().__init__(entry, {})
-        self.rule, self.asked = rule, []
-
-    def answers(self, prompts, max_tokens):
-        self.asked += prompts
-        given = [self.rule(prompt) for prompt in prompts]
-        return [g if isinstance(g, Answer) else Answer(g) for g in given]
 
 
 def _rows(rule, experiment="value", mode="chat", **more):

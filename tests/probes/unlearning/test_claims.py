@@ -289,6 +289,8 @@ def test_a_guard_is_judged_by_what_is_written(study):
     notes = {row["arm"]: row["note"] for row in study[0] if row["analysis"] == "verdict"}
     said = "gone from written answers alone: probabilities are as before"
     assert notes["guard"] == said
+    # The p of the test of likeness, and not that of a difference.
+    assert study[1]["guard_keeps"]["p"] < 0.05
     for runs, never in ((RUNS, NEVER), (2, 3)):
         statistics, claims = _study({"guard": "careless guard"}, runs=runs, never=never)
         (note,) = (

@@ -16,6 +16,8 @@ _LABEL = r"(?:(?:the\s+)?(?:option|answer|choice)(?:\s+is)?\s*:?\s*)?[(\[]?(?P<l
 _LABEL_ALONE = re.compile(rf"{_LABEL}[.:]?", re.IGNORECASE | re.ASCII)
 # A letter before text needs punctuation, or the article of "A fall in prices" would be a label.
 _LABEL_LEADS = re.compile(rf"{_LABEL}(?:(?<=[)\]])|[.:])\s+\S", re.IGNORECASE | re.ASCII)
+#: Options that :func:`parse_choice` can tell apart at once: each has a letter.
+MOST_CHOICES = 26
 _ARTICLE = re.compile(r"^(?:the|an|a)\s+(?=\S)")
 
 
@@ -75,6 +77,25 @@ def parse_choice(text: str, options: Sequence[str]) -> ParsedChoice:
         return ParsedChoice(None, "refusal" if is_refusal(text) else "unparsable")
     (index,) = chosen
     return ParsedChoice(index, "choice", names[index] if named else chr(ord("a") + index))
+
+
+def read_choice(text: str, options: Sequence[str], refused: bool = False) -> ParsedChoice:
+    """As :func:`parse_choice`; what a server marks as refused names no option, whatever it says."""
+    return ParsedChoice(None, "refusal") if refused else parse_choice(text, options)
+
+
+def distinct(options: Sequence[str], most: int = MOST_CHOICES) -> list[str]:
+    """The first ``most`` options that :func:`parse_choice` can tell apart, in their order.
+
+    Left out are those without a word, and those that differ from one before them by what is free
+    alone.
+    """
+    found: dict[str, str] = {}
+    for option in options:
+        name = _name(option)
+        if name:
+            found.setdefault(name, option)
+    return list(found.values())[:most]
 
 
 def _plain(text: str) -> str:

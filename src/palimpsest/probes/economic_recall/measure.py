@@ -16,9 +16,10 @@ from palimpsest.data.selection import kinds, load_events_for, phrases
 from palimpsest.data.sentences import format_date, format_period, format_value
 from palimpsest.engine.asking import answers, log_likelihoods
 from palimpsest.engine.scoring import hidden_states
+from palimpsest.metrics.parsing import read_choice
 from palimpsest.probes.economic_recall.answering import answer
 from palimpsest.probes.economic_recall.choosing import choose, neutral_lead, unseen_leads
-from palimpsest.probes.economic_recall.choosing_in_words import choose_in_words, read_choice, said
+from palimpsest.probes.economic_recall.choosing_in_words import choose_in_words, said
 from palimpsest.probes.economic_recall.questions import (
     dated_headlines,
     facts_of,
@@ -299,7 +300,8 @@ def _orders_in_words(
         options, rows, right = [early[1], late[1]], [], 0.0
         for place in (0, 1):
             at = 2 * number + place
-            read = read_choice(given[at], options[::-1] if place else options)
+            shown, refused = options[::-1] if place else options, bool(given[at].refusal)
+            read = read_choice(given[at].text, shown, refused)
             right += 0.5 * (read.index == place)
             rows += said(prompts[at], given[at], read)
         yield [{"metric": "correct", "value": right}, *rows]

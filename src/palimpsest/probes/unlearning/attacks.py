@@ -17,7 +17,8 @@ from palimpsest.engine.scoring import hidden_states
 from palimpsest.engine.training import NonFiniteLossError, TrainingSettings
 from palimpsest.identity import seed_of
 from palimpsest.interventions._items import item_example
-from palimpsest.probes.unlearning.readings import Row, probabilities, row
+from palimpsest.probes.unlearning.answers import Row, row
+from palimpsest.probes.unlearning.readings import probabilities
 
 if TYPE_CHECKING:
     from palimpsest.data.items import Item

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.unlearning import analyses
+from palimpsest.probes.unlearning.analyses.asked import ALMOST as SLIGHT
 from palimpsest.probes.unlearning.analyses.fronts import COMPETITIVE
 from palimpsest.probes.unlearning.analyses.guards import ALMOST
 from palimpsest.statistics.claims import Claim, analysed
@@ -30,7 +31,7 @@ FROM observations o JOIN cells c USING (study, cell)
 WHERE c.probe = 'unlearning' AND c.status = 'done'
 """
 
-CLAIMS = (
+STANDING = (
     Claim(
         "taught_is_told",
         DESIGN,
@@ -130,6 +131,62 @@ CLAIMS = (
     ),
 )
 
+#: Of what states of language models write, the only ones that models behind endpoints can be held
+#: to; stated where there are such states.
+IN_WORDS = (
+    Claim(
+        "says_what_it_knows",
+        DESIGN,
+        "The untouched state writes what it must know: more of the truth about what must stay than "
+        "of another such truth (positive control).",
+        "above",
+        0.0,
+        "ROUGE-L recall of the truth minus that of other truths of the same part in an answer, "
+        "untouched state, items that must stay",
+    ),
+    Claim(
+        "untold_stays_untold",
+        DESIGN,
+        "Of facts that nobody was told the untouched state writes no more than of another such "
+        "fact (negative control).",
+        "within",
+        SLIGHT,
+        "ROUGE-L recall of the truth minus that of other truths of the same part in an answer, "
+        "untouched state, holdout",
+    ),
+    Claim(
+        "told_from_untold",
+        DESIGN,
+        "The untouched state writes more of the truth about the forget set than about facts that "
+        "nobody was told.",
+        "above",
+        0.0,
+        "ROUGE-L recall of answers to the forget set minus the holdout (of texts: of their second "
+        "half), untouched state",
+    ),
+    Claim(
+        "forgets_in_words",
+        DESIGN,
+        "States that were to forget write less of the truth about the forget set than the "
+        "untouched state does.",
+        "below",
+        0.0,
+        "ROUGE-L recall of answers to the forget set (of texts: of their second half), mean over "
+        "states minus untouched state, paired by item",
+    ),
+    Claim(
+        "keeps_in_words",
+        DESIGN,
+        "States that were to forget write as much of the truth about what must stay as the "
+        "untouched state does.",
+        "within",
+        SLIGHT,
+        "ROUGE-L recall of answers to what must stay (of texts: of their second half), mean over "
+        "states minus untouched state, paired by item",
+    ),
+)
+CLAIMS = (*STANDING, *IN_WORDS)
+
 #: What the overview shows of a state.
 HEADLINES = (
     Headline(
@@ -141,6 +198,10 @@ HEADLINES = (
         "probability of facts to be forgotten",
         {"analysis": "level", "metric": "forget probability", "series": "language"},
         role_in="arm",
+    ),
+    Headline(
+        "truth in answers to the forget set, ROUGE-L recall",
+        {"analysis": "asked", "metric": "rouge_l", "factor": "forget", "series": "words"},
     ),
     Headline("{metric}", {"analysis": "judged", "series": "scratch"}, role_in=None),
 )
@@ -160,4 +221,6 @@ def analyse(
         Rows of the tables ``statistics`` and ``claims``, without the study.
     """
     data = analyses.read(connection, study, settings)
-    return analysed(analyses.ALL, data, settings, CLAIMS)
+    stated = STANDING if data.written.is_empty() else CLAIMS
+    why = analyses.reasons(data, settings) | analyses.out_of_reach(data)
+    return analysed(analyses.ALL, data, settings, stated, why)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from palimpsest.probes.unlearning.pages import asked
 from palimpsest.probes.unlearning.pages.cards import cards
 from palimpsest.probes.unlearning.pages.tables import DETECTOR, GALLERY, TABLES, VERDICTS
 from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, methods, summary
@@ -33,22 +34,32 @@ _MAP, _DARK = "RdYlBu", 0.16
 def page(database: Database, study: str) -> StudyPage:
     """The page of one study."""
     entry = study_entry(database, study)
+    in_words = asked.in_words_alone(database, study)
     return StudyPage(
         study=study,
         title=entry.title,
-        question=entry.question,
+        question=asked.QUESTION if in_words else entry.question,
         summary=summary(database, study),
         blocks=_blocks(database, study),
         methods=methods(database, study),
-        limitations=LIMITATIONS,
+        limitations=_limitations(database, study, in_words),
         references=REFERENCES,
-        explore=Explore("probability", x="arm", colour="part", fixed={"how": "–", "requests": "0"}),
+        explore=Explore(
+            "rouge_l" if in_words else "probability",
+            x="arm",
+            colour="part",
+            fixed={"how": "–", "requests": "0"},
+        ),
     )
 
 
 def _blocks(database: Database, study: str) -> list[Block]:
     there = database.frame("SELECT DISTINCT analysis FROM statistics WHERE study = ?", [study])
     there = set(there["analysis"])
+    used = settings_used(database, study, Settings)
+    written = asked.blocks(used) if "asked" in there else []
+    if asked.in_words_alone(database, study):
+        return [*written, GALLERY] if written else []
     return [
         *VERDICTS,
         Figure(
@@ -119,11 +130,21 @@ ORDER BY series, arm, updates""",
             _draw_relearning,
         ),
         *([_REQUESTS] if "requests" in there else []),
-        cards(settings_used(database, study, Settings)),
+        cards(used),
         *TABLES,
         *([DETECTOR] if "detector" in there else []),
+        *written,
         GALLERY,
     ]
+
+
+def _limitations(database: Database, study: str, in_words: bool) -> list[str]:
+    of_models = asked.limitations(database, study)
+    if in_words:
+        return [*of_models, *asked.LIMITATIONS]
+    worlds = database.frame("SELECT DISTINCT world FROM unlearning WHERE study = ?", [study])
+    written = set(worlds["world"]) - {"scratch"}
+    return [*of_models, *LIMITATIONS, *(asked.LIMITATIONS if written else [])]
 
 
 def _draw_front(frame: pl.DataFrame) -> Drawing:

@@ -13,16 +13,21 @@ from palimpsest.engine.scoring import sequence_scores
 from palimpsest.identity import seed_of
 from palimpsest.metrics import text_recall, unlearning
 from palimpsest.probes.unlearning import scratch
+from palimpsest.probes.unlearning.answers import Row, row
 from palimpsest.probes.unlearning.attacks import attacked
-from palimpsest.probes.unlearning.readings import Row, chosen, read, read_probabilities, row
+from palimpsest.probes.unlearning.in_words import read_in_words
+from palimpsest.probes.unlearning.readings import chosen, read, read_probabilities
+from palimpsest.probes.unlearning.settings import WORDS
 
 if TYPE_CHECKING:
     from palimpsest.context import ProbeContext
+    from palimpsest.models.endpoint.model import Endpoint
     from palimpsest.models.language_model import LanguageModel
     from palimpsest.models.networks import Networks
     from palimpsest.probes.unlearning.settings import Settings
 
 ENGINE = (
+    "engine.asking",
     "engine.scoring",
     "engine.generation",
     "engine.gradient_norms",
@@ -49,7 +54,7 @@ BEGINNING, CONTINUATION = 10, 32
 
 
 def measure(
-    model: LanguageModel | Networks,
+    model: LanguageModel | Networks | Endpoint,
     settings: Settings,
     cell: dict[str, Any],
     context: ProbeContext,
@@ -65,6 +70,9 @@ def measure(
     """
     if cell["experiment"] == "scratch":
         yield from _scratch(model, settings, cell["parameters"])
+        return
+    if cell["experiment"] == WORDS:
+        yield from read_in_words(model, settings, chosen(settings, settings.own.items()))
         return
     items = settings.own.items() if settings.own else taught_items(context.state_folder)
     yield from _read(model, settings, items, small=False)

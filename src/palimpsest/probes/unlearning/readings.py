@@ -8,31 +8,26 @@ was trained on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from palimpsest.engine.generation import generate, of_tokens
+from palimpsest.engine.asking import answers
+from palimpsest.engine.generation import of_tokens
 from palimpsest.engine.gradient_norms import gradient_norms
 from palimpsest.engine.scoring import sequence_scores, token_log_likelihoods
 from palimpsest.identity import seed_of
 from palimpsest.interventions._items import item_example
 from palimpsest.metrics import membership, text_recall, unlearning
+from palimpsest.probes.unlearning.answers import STOP, Row, facts, judged, row
 
 if TYPE_CHECKING:
     from palimpsest.data.items import Item
     from palimpsest.models.language_model import LanguageModel
     from palimpsest.probes.unlearning.settings import Settings
 
-Row = dict[str, Any]
-
 #: Parts that membership is read on: members, or once so, and facts that nobody was told.
 MEMBERS = ("forget", "holdout")
-
-
-def row(grp: str, item: str, metric: str, value: float, text: str | None = None) -> Row:
-    """One observation."""
-    return {"grp": grp, "item": item, "metric": metric, "value": float(value), "text": text}
 
 
 def chosen(settings: Settings, items: Sequence[Item]) -> list[Item]:
@@ -62,21 +57,13 @@ def read(
         items: what is asked.
         small: whether it is a transformer that knows the words of the world alone.
     """
-    yield from _facts(items)
+    yield from facts([item for item in items if item.part in ("forget", "neighbour", "kept")])
     yield from _from_one_pass(model, items)
     yield from _gradient_norms(model, items)
     yield from _candidates(model, items)
     yield from _other_prompts(model, settings, items, small)
-    yield from _answers(model, settings, items)
+    yield from _answers(model, settings, items, small)
     yield from _continued(model, items)
-
-
-def _facts(items: Sequence[Item]) -> Iterator[Row]:
-    """Question and true answer, for whoever looks at what a model said."""
-    for item in items:
-        if item.part in ("forget", "neighbour", "kept"):
-            yield row("fact", item.id, "question", 1.0, item.question or item.answer)
-            yield row("fact", item.id, "truth", 1.0, item.answer)
 
 
 def probabilities(
@@ -153,11 +140,9 @@ def _gradient_norms(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row
         yield row(item.part, item.id, "gradient_norm", -norm)
 
 
-def _other_prompts(
-    model: LanguageModel, settings: Settings, items: Sequence[Item], small: bool
-) -> Iterator[Row]:
-    """The question in other words; what is to be forgotten is also asked for in other languages,
-    after a prefix, and after solved questions of others."""
+def prompted(settings: Settings, items: Sequence[Item], small: bool) -> list[tuple[Item, str, str]]:
+    """Other prompts, as (item, how, prompt): the question in other words; what is to be forgotten
+    is also asked for in other languages, after a prefix, and after solved questions of others."""
     asked = [(i, "reworded", prompt) for i in items if i.part != "retain" for prompt in i.reworded]
     solved = [item for item in items if item.part == "retain" and item.question]
     for item in items:
@@ -175,6 +160,15 @@ def _other_prompts(
             shots = [solved[place] for place in draw.permutation(len(solved))[: settings.few_shot]]
             before = " ".join(f"{s.question}{s.answer}." for s in shots)
             asked.append((item, "few_shot", f"{before} {item.question}"))
+    return asked
+
+
+def _other_prompts(
+    model: LanguageModel, settings: Settings, items: Sequence[Item], small: bool
+) -> Iterator[Row]:
+    """The probability of the answer after other prompts. What is written after them is not read: it
+    takes as long as all probabilities, and says less."""
+    asked = prompted(settings, items, small)
     found = probabilities(model, [item for item, _, _ in asked], [prompt for *_, prompt in asked])
     values: dict[tuple[str, str, str], list[float]] = {}
     for (item, metric, _), value in zip(asked, found, strict=True):
@@ -183,15 +177,14 @@ def _other_prompts(
         yield row(*place, np.mean(each))
 
 
-def _answers(model: LanguageModel, settings: Settings, items: Sequence[Item]) -> Iterator[Row]:
+def _answers(
+    model: LanguageModel, settings: Settings, items: Sequence[Item], small: bool
+) -> Iterator[Row]:
     """What is written after the question, and how much of the truth is in it."""
     asked = [item for item in items if item.question]
     prompts = [item.question for item in asked]
-    texts = generate(model, prompts, settings.answer_tokens, stop=("\n", "."))
-    for item, text, refusal in zip(asked, texts, unlearning.refusals(texts), strict=True):
-        said, truth = text_recall.words(text), text_recall.words(item.answer)
-        yield row(item.part, item.id, "rouge_l", text_recall.rouge_l(said, truth).recall, text)
-        yield row(item.part, item.id, "refusal", float(refusal))
+    given = answers(model, prompts, settings.answer_tokens, STOP)
+    yield from judged(asked, given, beside_chance=not small)
 
 
 def _continued(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:

@@ -11,8 +11,11 @@ from palimpsest import discovery
 from palimpsest.blocks import Block, OneOf, one_of
 from palimpsest.interventions.biographies import World
 from palimpsest.interventions.teaching import Own
+from palimpsest.models.entry import capabilities
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from palimpsest.manifests import State
 
 TITLE = "Unlearning"
@@ -21,8 +24,8 @@ QUESTION = (
     "held against models that were trained without the forget set."
 )
 VERSION = 3
-#: Of a language model; parts could be asked in words, but verdicts rest on all.
-NEEDS = ("generation", "log_likelihoods", "hidden_states", "gradients")
+#: Verdicts need weights; what a model says of the user's own items needs only to be asked.
+NEEDS = ("generation",)
 #: Networks: small transformers that the probe trains itself; language: states of the configuration.
 READS = ("networks", "language")
 #: Two cores are kept busy.
@@ -30,6 +33,8 @@ LEAST_JOBS = 2
 
 #: Arms that every study has: the model before unlearning, and models that never knew.
 TAUGHT, RETRAINED = "taught", "retrained"
+#: Experiment of a state behind an endpoint: asked in words alone.
+WORDS = "words"
 #: How the requests of a forget set were met: see ``Scratch.stages``.
 SUCCESSIVE, AT_ONCE = "successive", "at once"
 
@@ -189,6 +194,8 @@ class Settings(Block):
     """Solved questions before the question, as an attempt to bring an answer back."""
     answer_tokens: int = Field(default=8, ge=1, le=256)
     """Tokens that a model may answer with."""
+    reply_tokens: int = Field(default=64, ge=1, le=4096)
+    """The same for a model behind an endpoint, which seldom begins with the answer."""
     robustness: Robustness = Robustness()
     """Attempts to bring back what was forgotten."""
     judged_by: Literal["auto", "models", "facts"] = "auto"
@@ -218,16 +225,10 @@ class Settings(Block):
 def cells(settings: Settings, state: State) -> list[dict[str, Any]]:
     """A small transformer each, all arms of one seed together; or the last step of a state."""
     if state.model.entry["source"] != "networks":
-        return [
-            {
-                "step": state.steps[-1],
-                "experiment": "language",
-                "arm": None,
-                "model_seed": None,
-                "how": None,
-                "requests": 0,
-            }
-        ]
+        common = {"arm": None, "model_seed": None, "how": None, "requests": 0}
+        if "gradients" in capabilities(state.model.entry):
+            return [common | {"step": state.steps[-1], "experiment": "language"}]
+        return [common | {"step": state.steps[-1], "experiment": WORDS, "endpoint": "words"}]
     own = settings.scratch
     found = [_scratch(RETRAINED, seed) for seed in own.seeds(RETRAINED)]
     for seed in own.seeds(TAUGHT):
@@ -268,11 +269,16 @@ _LEFT_OUT = (
     "nothing",
     "prose",
     "fluency",
+    "reply_tokens",
 )
+#: All that decides what a model behind an endpoint is asked, besides the user's items.
+_IN_WORDS = ("kept_items", "few_shot", "reply_tokens")
 
 
 def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, Any]:
     """The settings on which the numbers of a cell depend; others may change without a rerun."""
+    if factors["experiment"] == WORDS:
+        return settings.model_dump(mode="json", include=set(_IN_WORDS))
     reading = settings.model_dump(mode="json", exclude=set(_LEFT_OUT))
     if factors["experiment"] == "language":
         return reading | {"prose": settings.prose, "fluency": settings.fluency}
@@ -302,7 +308,7 @@ def _method_code(name: str) -> str:
 
 def cost(settings: Settings, factors: dict[str, Any]) -> float:
     """Expected seconds of a cell on one CPU thread, for cutting cells into jobs."""
-    if factors["experiment"] == "language":
+    if factors["experiment"] in ("language", WORDS):
         return 60.0
     own = settings.scratch
     # Measured: 6.4 s for 40 people, 14 passes, two layers of 128.
@@ -310,6 +316,31 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
     if factors["requests"]:
         return 1.2
     return 3.0 + (training if factors["arm"] in (TAUGHT, RETRAINED) else 2.0)
+
+
+def left_out(settings: Settings, gives: Collection[str]) -> list[str]:
+    """What a model that gives only so much is not asked, or asked in another way, and why."""
+    if "gradients" in gives:
+        return []
+    return [
+        "is asked in words alone: probabilities, membership, truth ratios, hidden states, "
+        "relearning and rounded weights are left out, and with them all verdicts",
+        f"its answers are cut after {settings.reply_tokens} tokens (settings.reply_tokens)",
+    ]
+
+
+def check_capabilities(settings: Settings, gives: Collection[str]) -> None:
+    """Raise ValueError where a model cannot be taught what it is asked, and nothing else is given;
+    or where its weights are here and what must stay is not given."""
+    if "gradients" not in gives and settings.own is None:
+        raise ValueError(
+            "settings.own: not given; allowed: files of your own items (forget, holdout, known, "
+            "...), since nothing is taught to this model here"
+        )
+    if "gradients" in gives and settings.own and settings.own.retain is None:
+        raise ValueError(
+            "settings.own.retain: not given; allowed: a JSONL file, or a set of the hub"
+        )
 
 
 def sources(settings: Settings, data: Any) -> list[str]:
@@ -322,7 +353,7 @@ def check(settings: Settings, data: Any) -> None:
     cannot work in it."""
     if settings.own:
         try:
-            settings.own.check()
+            settings.own.check(needed=("forget",))
         except ValueError as error:
             raise ValueError(f"own: {error}") from None
     forget = [item for item in settings.scratch.items() if item.part == "forget"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from palimpsest.probes.economic_recall.pages import behind_endpoints, unlearned
+from palimpsest.probes.economic_recall.pages import unlearned
+from palimpsest.probes.economic_recall.pages.behind_endpoints import IN_WORDS
+from palimpsest.reports import behind_endpoints
 from palimpsest.reports.blocks import Reference
 from palimpsest.reports.sentences import claims_by_name
 from palimpsest.reports.sentences import verdicts as of_verdicts
@@ -235,4 +237,4 @@ def methods(database: Database, study: str) -> list[str]:
         )
     if unlearned.has_any(database, study):
         paragraphs.append(unlearned.METHODS)
-    return paragraphs + behind_endpoints.methods(database, study)
+    return paragraphs + behind_endpoints.methods(database, study, IN_WORDS)

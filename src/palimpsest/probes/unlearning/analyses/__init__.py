@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from palimpsest.probes.unlearning.analyses.asked import asked, out_of_reach, reasons
 from palimpsest.probes.unlearning.analyses.changes import changes
 from palimpsest.probes.unlearning.analyses.frames import Data, read
 from palimpsest.probes.unlearning.analyses.fronts import fronts
@@ -13,6 +14,6 @@ from palimpsest.probes.unlearning.analyses.requests import requests
 from palimpsest.probes.unlearning.analyses.verdicts import verdicts
 
 #: In the order of the page.
-ALL = (verdicts, populations, changes, fronts, membership, relearning, requests, guards)
+ALL = (verdicts, populations, changes, fronts, membership, relearning, requests, guards, asked)
 
-__all__ = ["ALL", "Data", "read"]
+__all__ = ["ALL", "Data", "out_of_reach", "read", "reasons"]

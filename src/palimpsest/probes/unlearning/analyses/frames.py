@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from palimpsest.metrics import unlearning
+from palimpsest.probes.unlearning.settings import RETRAINED, TAUGHT, WORDS
 from palimpsest.statistics import Estimate
 from palimpsest.statistics.recognition import placements
 
@@ -57,6 +58,18 @@ MEMBERSHIP = {
 STAYS = ("kept", "neighbour", "known", "retain")
 #: What is read of them; ``chosen`` is multiple choice, the truth against wrong answers.
 UTILITY = ("probability", "rouge_l", "refusal", "chosen", "verbatim")
+#: What is written where a state is asked in words, or continued: shares, one number an item.
+WRITTEN = (
+    "rouge_l",
+    "rouge_l_by_chance",
+    "exact_match",
+    "refusal",
+    "chosen",
+    "chosen_in_words",
+    "verbatim",
+    "verbatim_words",
+    *(f"{how}_rouge_l" for how in ("reworded", "translated", "prefixed", "few_shot")),
+)
 #: Groups of observations that are no items.
 NO_ITEMS = ("relearn", "model", "prose", "fact")
 
@@ -79,6 +92,9 @@ class Data:
         detectors: world, model, arm, run, metric and value: how well prompts are told apart.
         probabilities: world, model, arm, run, how, requests, part, item and value: of all answers
             to questions that were taught, also where only some requests were met.
+        written: world, role, model, part, item, metric and value of what states of language models
+            write (:data:`WRITTEN`, and ``choices``, the number of options): the mean over the
+            replicates of a role.
         arms: the methods, in the order of the settings or of their names.
         taught: the arm that knows.
         retrained: the arm that never knew.
@@ -90,6 +106,7 @@ class Data:
     relearned: pl.DataFrame
     detectors: pl.DataFrame
     probabilities: pl.DataFrame
+    written: pl.DataFrame
     arms: list[str]
     taught: str
     retrained: str
@@ -137,9 +154,10 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
     scratch = bool((every["world"] == "scratch").any())
     taught, retrained = settings.untouched, settings.retrained
     if scratch:
-        from palimpsest.probes.unlearning.settings import RETRAINED, TAUGHT
-
         taught, retrained = TAUGHT, RETRAINED
+    written = _written(every)
+    # Models behind endpoints have no probabilities: nothing else is read from them.
+    every = every.filter(pl.col("world") != WORDS)
     # States of one study may be of several models, one that knows and one retrained elsewhere.
     knows = every.filter(pl.col("arm") == taught)["model"]
     if len(knows):
@@ -175,6 +193,7 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
             *KEYS, "metric", "value"
         ),
         _probabilities(every),
+        written,
         arms,
         taught,
         retrained,
@@ -187,6 +206,17 @@ def _probabilities(every: pl.DataFrame) -> pl.DataFrame:
         (pl.col("metric") == "probability") & pl.col("part").is_in(["forget", "kept", "neighbour"])
     )
     return chosen.select(*KEYS, "how", "requests", "part", "item", "value")
+
+
+def _written(every: pl.DataFrame) -> pl.DataFrame:
+    chosen = every.filter(
+        pl.col("world").is_in(["language", WORDS])
+        & pl.col("metric").is_in([*WRITTEN, "choices"])
+        & ~pl.col("part").is_in(NO_ITEMS)
+        & pl.col("value").is_finite()
+    )
+    keys = ["world", "role", "model", "part", "item", "metric"]
+    return chosen.group_by(keys, maintain_order=True).agg(pl.col("value").mean())
 
 
 def _columns(frame: pl.DataFrame, metric: pl.Expr, group: str) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.fronts import method_of
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
 from palimpsest.probes.unlearning.analyses.verdicts import DAMAGED, WRITTEN
-from palimpsest.statistics.comparisons import paired_difference
+from palimpsest.statistics.comparisons import equivalence_paired
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.rows import grouped, row
 
@@ -51,7 +51,7 @@ def _kept(units: Units, arm: str) -> Estimate | None:
     if len(sides[0]) != len(sides[1]) or len(sides[0]) < 2:
         return None
     unit = "taught models" if isinstance(units, Models) else units.unit
-    return paired_difference(*sides, level=0.9, unit=unit)
+    return equivalence_paired(*sides, ALMOST, unit=unit)
 
 
 def _answers(units: Units, arm: str) -> np.ndarray:

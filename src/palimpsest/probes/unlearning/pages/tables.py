@@ -186,9 +186,10 @@ SELECT a.prompt, a.truth, o.text AS answer,
   CASE WHEN o.value = 1 THEN 'right' WHEN o.value = 0 THEN 'wrong'
     ELSE 'ROUGE-L ' || round(o.value, 2) END AS verdict,
   CASE o.part WHEN 'forget' THEN 'to be forgotten' WHEN 'neighbour' THEN 'a relative''s, must stay'
-    ELSE 'must stay' END AS arm, replace(o.arm, '_', ' ') AS model
-FROM unlearning o JOIN asked a USING (item)
-WHERE o.study = $study AND o.metric = 'rouge_l' AND o.part IN ('forget', 'neighbour', 'kept')
+    WHEN 'holdout' THEN 'nobody was told' ELSE 'must stay' END AS arm,
+  replace(o.arm, '_', ' ') AS model
+FROM unlearning o JOIN asked a ON a.item = o.part || '/' || o.item
+WHERE o.study = $study AND o.metric IN ('rouge_l', 'verbatim_words')
   AND o.run = (SELECT min(run) FROM unlearning WHERE study = $study)
 ORDER BY o.part, o.item, o.arm LIMIT 240""",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from palimpsest.probes.unlearning.pages import asked
 from palimpsest.reports.blocks import Reference
 from palimpsest.reports.sentences import (
     claims_by_name,
@@ -197,13 +198,18 @@ _SAID = {
         "whether facts are hidden this run cannot tell",
         "nothing is hidden",
     ),
+    **asked.SAID,
 }
+
+
+_CORRECTED = "p-values of claims are corrected by Holm's method."
 
 
 def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
     claims = claims_by_name(database, study)
-    sentences = _by_verdict(database, study)
+    used = _used(database, study)
+    sentences = _by_verdict(database, study) + asked.sentences(database, study, used)
     sentences += estimates(claims, _SAID, interval_and_n) + verdicts(claims)
     if not sentences and _arms(database, study):
         return [
@@ -211,6 +217,12 @@ def summary(database: Database, study: str) -> list[str]:
             "method changed in what it left is below."
         ]
     return sentences or ["This run has no finished models yet."]
+
+
+def _used(database: Database, study: str) -> Settings:
+    from palimpsest.probes.unlearning.settings import Settings
+
+    return settings_used(database, study, Settings)
 
 
 def _arms(database: Database, study: str) -> int:
@@ -233,9 +245,9 @@ def _by_verdict(database: Database, study: str) -> list[str]:
 
 def methods(database: Database, study: str) -> list[str]:
     """Methods text with the settings really used, ready to paste into a paper."""
-    from palimpsest.probes.unlearning.settings import Settings
-
-    used = settings_used(database, study, Settings)
+    used = _used(database, study)
+    if asked.in_words_alone(database, study):
+        return [*asked.methods(database, study, used), _CORRECTED]
     worlds = database.frame("SELECT DISTINCT world FROM unlearning WHERE study = ?", [study])
     said = []
     if "scratch" in worlds["world"].to_list():
@@ -245,6 +257,7 @@ def methods(database: Database, study: str) -> list[str]:
             f"States of the configuration were read; the state {used.untouched} knows the forget "
             f"set, the state {used.retrained} was made in the same way and never met it."
         )
+        said += asked.methods(database, study, used)
     hard = used.robustness
     return [
         *said,
@@ -269,8 +282,8 @@ def methods(database: Database, study: str) -> list[str]:
         "Where an arm has fewer than three models, or fewer than five were retrained, verdicts are "
         "read from pairs of answers to the same facts (areas under the curve by DeLong's test).",
         f"Verdicts: did nothing below {used.nothing:.0%} of the way, forgot from "
-        f"{used.enough:.0%}, damaged from {used.utility_margin:g} of lost probability. p-values of "
-        "claims are corrected by Holm's method.",
+        f"{used.enough:.0%}, damaged from {used.utility_margin:g} of lost probability. "
+        f"{_CORRECTED}",
     ]
 
 

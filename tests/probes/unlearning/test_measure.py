@@ -139,10 +139,11 @@ def test_requests_come_one_after_another_or_at_once():
     }
     for key, value in first.items():
         if key[0] == "forget":
-            assert again[key] == pytest.approx(value, abs=1e-6)
+            # Other questions stood beside it: equal to float32 rounding, which is the hardware's.
+            assert again[key] == pytest.approx(value, abs=1e-5)
     for key, value in second.items():
         if key[0] == "forget" and key[1] in asked[0]:
-            assert value != pytest.approx(first[key], abs=1e-9)
+            assert value != pytest.approx(first[key], abs=1e-4)
 
 
 def test_attacks_leave_the_model_as_it_was():

@@ -184,4 +184,5 @@ def _unsure(units: Units, settings: Settings, arm: str) -> list[str]:
 
 
 def _words(metric: str) -> str:
-    return metric.removeprefix("forget ").replace("_", " ")
+    words = metric.removeprefix("forget ").replace("min_k_plus_plus", "min-k++")
+    return words.replace("min_k", "min-k").replace("_", " ")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from palimpsest.statistics.claims import Claim, judged
 from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.headlines import Headline
-from palimpsest.statistics.verdicts import verdict_above
+from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,6 +32,17 @@ FROM "_template" WHERE study = ? AND metric = 'log_p' GROUP BY ALL ORDER BY ALL
 """
 
 
+CLAIMS = (
+    Claim(
+        "order_counts",
+        "design of this study",
+        "Sentences are likelier than the same words in random order.",
+        "above",
+        0.0,
+        "mean log-probability a token, ordered minus shuffled",
+    ),
+)
+
 #: What the overview shows of a state.
 HEADLINES = (Headline("{metric}", {"analysis": "order"}),)
 
@@ -39,14 +52,7 @@ def analyse(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the tables ``statistics`` and ``claims``; the unit is the sentence."""
     frame = pl.from_arrow(connection.sql(QUERY, params=[study]).to_arrow_table())
-    claim: dict[str, Any] = {
-        "claim": "order_counts",
-        "source": "design of this study",
-        "statement": "Sentences are likelier than the same words in random order.",
-        "test": "mean log-probability a token, ordered minus shuffled: 95% interval above 0",
-        "verdict": "not tested",
-    }
-    statistics = []
+    statistics, evidence = [], {}
     for (role, model, step), part in frame.group_by(["role", "model", "step"], maintain_order=True):
         estimate = paired_difference(
             part["ordered"].to_numpy(),
@@ -54,25 +60,8 @@ def analyse(
             part["sentence"].to_numpy(),
             unit="sentences",
         )
-        numbers = {
-            "estimate": estimate.estimate,
-            "low": estimate.low,
-            "high": estimate.high,
-            "n": estimate.n,
-            "unit": estimate.unit,
-            "p": estimate.p,
-        }
-        statistics.append(
-            {
-                "analysis": "order",
-                "role": role,
-                "model": model,
-                "step": step,
-                "metric": "ordered - shuffled (nats a token)",
-                "method": estimate.method,
-                **numbers,
-            }
-        )
-        if claim["verdict"] == "not tested":
-            claim |= numbers | {"verdict": verdict_above(estimate, 0.0), "note": f"{role}"}
-    return statistics, [claim]
+        where = {"role": role, "model": model, "step": step}
+        statistics.append(row("order", "ordered - shuffled (nats a token)", estimate, **where))
+        # The first state decides.
+        evidence.setdefault("order_counts", replace(estimate, note=role))
+    return statistics, judged(CLAIMS, evidence)

@@ -203,7 +203,7 @@ def in_words_alone(database: Database, study: str) -> bool:
 def sentences(database: Database, study: str, used: Settings) -> list[str]:
     """What each state behind an endpoint says of the forget set, and whether it only declines."""
     rows = database.frame(
-        "SELECT role, factor AS part, metric, estimate, low, high, n, unit, '' AS test "
+        "SELECT role, factor AS part, metric, estimate, low, high, n, unit, 0.95 AS level "
         "FROM statistics WHERE study = ? AND analysis = 'asked' AND series = ?",
         [study, WORDS],
     ).to_dicts()

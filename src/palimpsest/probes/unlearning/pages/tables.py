@@ -134,10 +134,11 @@ ORDER BY method, score""",
         "large q alone shows nothing. Membership measures are areas under the curve that tells "
         "the forget set from people nobody was told about.",
         """WITH cut AS (
-  SELECT model, arm, metric, factor, analysis, estimate, low, high, n, p, q
+  SELECT model, arm, metric, factor, analysis, estimate, low, high, n, unit, p, q
   FROM statistics WHERE study = $study AND analysis IN ('level', 'distance', 'equivalence'))
-SELECT replace(l.arm, '_', ' ') AS method, replace(l.metric, '_', ' ') AS measure,
-  l.factor AS kind, l.estimate AS level, d.estimate, d.low, d.high, l.n, d.q, e.p AS equivalent
+SELECT replace(l.arm, '_', ' ') AS method,
+  replace(replace(l.metric, 'min_k_plus_plus', 'min-k++'), '_', ' ') AS measure, l.factor AS kind,
+  l.estimate AS level, d.estimate, d.low, d.high, l.n, l.unit, d.q, e.p AS equivalent
 FROM (SELECT * FROM cut WHERE analysis = 'level') l
 LEFT JOIN (SELECT * FROM cut WHERE analysis = 'distance') d USING (model, arm, metric)
 LEFT JOIN (SELECT * FROM cut WHERE analysis = 'equivalence') e USING (model, arm, metric)
@@ -148,7 +149,8 @@ ORDER BY method, kind, measure""",
             "kind": Column("kind"),
             "level": Column("mean", "number", digits=3),
             "estimate": Column("minus retrained [95%]", "interval", low="low", high="high"),
-            "n": Column("models", "number", digits=0),
+            "n": Column("n", "number", digits=0),
+            "unit": Column("of"),
             "q": Column("q (differs)", "p"),
             "equivalent": Column("p (equivalent)", "p"),
         },

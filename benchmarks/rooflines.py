@@ -70,12 +70,11 @@ class Products:
         layers = model.module.get_decoder().layers
         matrices = [m.weight.detach() for m in layers.modules() if hasattr(m, "in_features")]
         head = model.module.get_output_embeddings().weight.detach()
-        self.head, self.scored = head, scored
         self.todo = []
-        for matrix, rows in [*((m, tokens) for m in matrices), (head, scored)]:
-            for start in range(0, rows, CHUNK if matrix is head else max(1, rows)):
-                size = min(rows - start, CHUNK) if matrix is head else rows
-                self._add(matrix, size, backward, weights)
+        for matrix in matrices if tokens else ():
+            self._add(matrix, tokens, backward, weights)
+        for start in range(0, scored, CHUNK):
+            self._add(head, min(CHUNK, scored - start), backward, weights)
 
     def _add(self, matrix: torch.Tensor, rows: int, backward: bool, weights: bool) -> None:
         n, k = matrix.shape

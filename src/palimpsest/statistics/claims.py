@@ -81,6 +81,20 @@ def judged(
     return rows
 
 
+def out_of_reach(models: Iterable[str], needs: Mapping[str, str]) -> dict[str, str]:
+    """Why claims cannot be tested where all models are behind endpoints: claim -> reason.
+
+    Args:
+        models: names of the models; may repeat.
+        needs: claim -> what it needs of a model's weights.
+    """
+    names = " and ".join(sorted(set(models)))
+    return {
+        claim: f"needs {needed}: out of reach, since {names} answers behind an endpoint"
+        for claim, needed in needs.items()
+    }
+
+
 def analysed(
     analyses: Iterable[Callable[[Any, Any], tuple[list[dict[str, Any]], dict[str, Estimate]]]],
     data: Any,

@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const root = document.documentElement;
+  // page.css leaves out the same rows and cards until grid() and gallery() have run.
   const PAGE = 50;
   const CARDS = 12;
 

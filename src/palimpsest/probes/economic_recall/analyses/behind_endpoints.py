@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from palimpsest.probes.economic_recall.analyses.grouping import Found, Rows
+from palimpsest.statistics import claims
 from palimpsest.statistics.intervals import proportion
 from palimpsest.statistics.rows import grouped, row
 
@@ -38,11 +39,7 @@ def out_of_reach(frame: pl.DataFrame) -> dict[str, str]:
     """Why claims cannot be tested where all models are behind endpoints: claim -> reason."""
     if frame.is_empty() or frame["endpoint"].null_count():
         return {}
-    models = " and ".join(sorted(frame["model"].unique()))
-    return {
-        claim: f"needs {needed}: out of reach, since {models} answers behind an endpoint"
-        for claim, needed in _NEEDS.items()
-    }
+    return claims.out_of_reach(frame["model"], _NEEDS)
 
 
 def choices_in_words(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:

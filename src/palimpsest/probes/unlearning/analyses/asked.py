@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from palimpsest.probes.unlearning.analyses.frames import STAYS, WRITTEN, Data, Found, Rows
+from palimpsest.statistics import claims
 from palimpsest.statistics.comparisons import (
     equivalence_paired,
     paired_difference,
@@ -75,11 +76,7 @@ def out_of_reach(data: Data) -> dict[str, str]:
     """Why claims cannot be tested where all models are behind endpoints: claim -> reason."""
     if data.written.is_empty() or not data.values.is_empty():
         return {}
-    models = " and ".join(sorted(data.written["model"].unique()))
-    return {
-        claim: f"needs {needed}: out of reach, since {models} answers behind an endpoint"
-        for claim, needed in _NEEDS.items()
-    }
+    return claims.out_of_reach(data.written["model"], _NEEDS)
 
 
 _NEEDS = {

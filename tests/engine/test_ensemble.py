@@ -40,6 +40,31 @@ def test_initial_values_are_those_of_linear_layers():
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("shape", [(11, 12, 10), (7, 5, 3), (64, 31, 17)], ids=str)
+def test_a_sum_does_not_depend_on_where_arrays_begin(shape):
+    """To the bit at every offset of a float from an aligned address."""
+    examples, width, out = shape
+    generator = torch.Generator().manual_seed(0)
+    inputs, weight, bias, delta = (
+        torch.randn(size, generator=generator)
+        for size in ((2, examples, width), (2, width, out), (2, 1, out), (2, examples, out))
+    )
+
+    def at(offset, values):
+        held = torch.empty(values.numel() + 16)[offset : offset + values.numel()]
+        return held.view(values.shape).copy_(values)
+
+    found = []
+    for offset in range(16):
+        moved = [at(offset, part) for part in (inputs, weight, bias, delta)]
+        update = moved[1].baddbmm_(moved[0].mT, moved[3], alpha=-0.1)
+        scores = at(offset, moved[2].expand_as(delta)).baddbmm_(moved[0], weight)
+        below = at(offset, inputs).baddbmm_(moved[3], weight.mT, beta=0)
+        found.append((update, scores, below))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("group", [1, 3, 4])
 def test_equals_separate_networks(pool, name, group):

@@ -137,8 +137,10 @@ ORDER BY method, score""",
   SELECT model, arm, metric, factor, analysis, estimate, low, high, n, unit, p, q
   FROM statistics WHERE study = $study AND analysis IN ('level', 'distance', 'equivalence'))
 SELECT replace(l.arm, '_', ' ') AS method,
-  replace(replace(l.metric, 'min_k_plus_plus', 'min-k++'), '_', ' ') AS measure, l.factor AS kind,
-  l.estimate AS level, d.estimate, d.low, d.high, l.n, l.unit, d.q, e.p AS equivalent
+  replace(replace(replace(l.metric, 'min_k_plus_plus', 'min-k++'), 'min_k', 'min-k'), '_', ' ')
+    AS measure,
+  l.factor AS kind, l.estimate AS level, d.estimate, d.low, d.high, l.n, l.unit, d.q,
+  e.p AS equivalent
 FROM (SELECT * FROM cut WHERE analysis = 'level') l
 LEFT JOIN (SELECT * FROM cut WHERE analysis = 'distance') d USING (model, arm, metric)
 LEFT JOIN (SELECT * FROM cut WHERE analysis = 'equivalence') e USING (model, arm, metric)

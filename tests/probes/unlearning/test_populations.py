@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import duckdb
 import polars as pl
 import pytest
 
-from palimpsest.probes.unlearning.analyses.frames import Data
+from palimpsest.probes.unlearning.analyses.frames import Data, in_words, in_words_sql
 from palimpsest.probes.unlearning.analyses.populations import populations
 from palimpsest.probes.unlearning.settings import Settings
 
@@ -34,3 +35,18 @@ def test_retrained_models_that_differ_by_rounding_give_no_margin_and_no_calibrat
         ("npo", "distance"),
     }
     assert "calibrated" not in found
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("membership min_k_plus_plus", "membership, min-k++"),
+        ("membership loss", "membership, loss"),
+        ("forget rouge_l", "forget rouge l"),
+        ("min_k_plus_plus", "min k plus plus"),
+    ],
+)
+def test_tables_call_a_measure_what_sentences_call_it(metric, words):
+    query = f"SELECT {in_words_sql('metric')} FROM (SELECT $1 AS metric)"
+    assert in_words(metric) == words
+    assert duckdb.execute(query, [metric]).fetchone() == (words,)

@@ -78,6 +78,21 @@ KEYS = ["world", "model", "arm", "run"]
 OTHERS = "others after relearning "
 
 
+def in_words(metric: str) -> str:
+    """How a measure is called on pages."""
+    if metric.startswith("membership "):
+        return f"membership, {MEMBERSHIP[metric.removeprefix('membership ')]}"
+    return metric.replace("_", " ")
+
+
+def in_words_sql(column: str) -> str:
+    """Expression that calls measures what :func:`in_words` does."""
+    attacks = " ".join(
+        f"WHEN 'membership {name}' THEN 'membership, {words}'" for name, words in MEMBERSHIP.items()
+    )
+    return f"CASE {column} {attacks} ELSE replace({column}, '_', ' ') END"
+
+
 @dataclass(frozen=True)
 class Data:
     """Frames of one study.

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, in_words
 from palimpsest.probes.unlearning.analyses.units import Units, units_of
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.multiplicity import holm
@@ -167,7 +167,8 @@ def _told(units: Units, settings: Settings, arm: str) -> list[str]:
         way = units.way(arm, metric)
         hidden = group == "hidden" and way is not None and way.mean() < settings.enough
         if hidden or (group == "membership" and units.far(metric, estimate, settings.width)):
-            found.append(f"{_words(metric)} {estimate.estimate:+.2f}")
+            words = in_words(metric.removeprefix("forget "))
+            found.append(f"{words} {estimate.estimate:+.2f}")
     return found
 
 
@@ -179,10 +180,7 @@ def _unsure(units: Units, settings: Settings, arm: str) -> list[str]:
         if way is not None and len(way) > 1:
             estimate = clustered_mean(way, unit=units.unit)
             if not estimate.low >= settings.enough:
-                found.append(f"{_words(metric)} {estimate.estimate:.0%} of the way")
+                found.append(
+                    f"{in_words(metric.removeprefix('forget '))} {estimate.estimate:.0%} of the way"
+                )
     return found
-
-
-def _words(metric: str) -> str:
-    words = metric.removeprefix("forget ").replace("min_k_plus_plus", "min-k++")
-    return words.replace("min_k", "min-k").replace("_", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from palimpsest.probes.unlearning.analyses.frames import in_words_sql
 from palimpsest.reports.blocks import Block, Column, Gallery, Table
 
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
@@ -133,12 +134,10 @@ ORDER BY method, score""",
         "test: its p is small where the arm is shown to lie within the margin of the population. A "
         "large q alone shows nothing. Membership measures are areas under the curve that tells "
         "the forget set from people nobody was told about.",
-        """WITH cut AS (
+        f"""WITH cut AS (
   SELECT model, arm, metric, factor, analysis, estimate, low, high, n, unit, p, q
   FROM statistics WHERE study = $study AND analysis IN ('level', 'distance', 'equivalence'))
-SELECT replace(l.arm, '_', ' ') AS method,
-  replace(replace(replace(l.metric, 'min_k_plus_plus', 'min-k++'), 'min_k', 'min-k'), '_', ' ')
-    AS measure,
+SELECT replace(l.arm, '_', ' ') AS method, {in_words_sql("l.metric")} AS measure,
   l.factor AS kind, l.estimate AS level, d.estimate, d.low, d.high, l.n, l.unit, d.q,
   e.p AS equivalent
 FROM (SELECT * FROM cut WHERE analysis = 'level') l

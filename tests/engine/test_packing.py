@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palimpsest.engine import packing, scoring
+from palimpsest.engine.examples import Example, scored_tokens
+from palimpsest.engine.many_adapters import ManyAdapters
 from palimpsest.engine.packing import Layout, Row, chains, plan
+from palimpsest.engine.training import Trainer, TrainingSettings
 from palimpsest.models.language_model import LanguageModel
 
 SMALL = {
@@ -113,6 +117,50 @@ def test_soft_caps_are_refused_and_scored_plainly():
     (values,) = scoring.token_log_likelihoods(model, [([5, 6], [7, 8])])
     assert model.packs is False
     np.testing.assert_allclose(values, scoring._plain(model, [5, 6], [7, 8]).log_p)
+
+
+#: What their scores are beyond last hidden states times the projection.
+OWN_SCORES = [
+    ("Granite", GROUPED | {"logits_scaling": 4.0}),
+    ("Cohere", GROUPED | {"logit_scale": 0.25, "pad_token_id": 0}),
+    ("Gemma2", GROUPED | {"head_dim": 8, "pad_token_id": 0, "final_logit_softcapping": 3.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), OWN_SCORES, ids=[name for name, _ in OWN_SCORES])
+def test_training_heeds_how_a_model_makes_its_scores(name, config):
+    """Equal to a plain loop over the model's own loss; what needs packed rows says that it does."""
+    model = _model(name, **config)
+    model.encode = lambda text: [5, 6, 7, 8, 9]
+    with torch.no_grad():
+        # Scores large enough that a factor changes the loss.
+        model.module.get_output_embeddings().weight.mul_(40)
+    twin = copy.deepcopy(model)
+    rng = np.random.default_rng(0)
+    ids = [tuple(rng.integers(3, 97, size=n).tolist()) for n in (9, 5)]
+    batch = [Example(each, (False, *[True] * (len(each) - 1))) for each in ids]
+    trainer = Trainer(model, TrainingSettings(adapter="full", learning_rate=1e-3, batch_size=2))
+    trainer.run([batch] * 3)
+    assert model.packs is False
+
+    twin.module.requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(twin.module.parameters(), lr=1e-3, weight_decay=0.0)
+    for expected in trainer.losses:
+        found = [twin.module(input_ids=torch.tensor([each])).logits[0] for each in ids]
+        loss = torch.nn.functional.cross_entropy(
+            torch.cat([scores[:-1] for scores in found]),
+            torch.cat([torch.tensor(each[1:]) for each in ids]),
+        )
+        assert expected == pytest.approx(float(loss.detach()), abs=2e-5)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(twin.module.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    lora = TrainingSettings(adapter="lora", rank=2)
+    with pytest.raises(packing.NotPackableError, match=f"{name}ForCausalLM"):
+        ManyAdapters(model, lora, [0, 1])
+    with pytest.raises(packing.NotPackableError, match=f"{name}ForCausalLM"):
+        scored_tokens(model, batch)
 
 
 def test_the_model_is_left_as_it_was():

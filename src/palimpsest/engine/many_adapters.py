@@ -18,6 +18,7 @@ from torch import nn
 
 from palimpsest.engine.adapters import adaptable, initial_values, replace
 from palimpsest.engine.examples import Example, parts, token_losses
+from palimpsest.engine.scoring import out_of_memory, require_packing
 from palimpsest.engine.segments import Segments
 from palimpsest.engine.training import (
     LEAST_BUDGET,
@@ -109,6 +110,7 @@ class ManyAdapters:
     Raises:
         ValueError: settings for another number of runs, that do not ask for lora, or that differ
             where they must agree.
+        NotPackableError: the model's scores are not what packed rows give.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class ManyAdapters:
         single = isinstance(settings, TrainingSettings)
         self.settings = [settings] * self.n if single else list(settings)
         _check(self.settings, self.n)
+        require_packing(model)
         self.failures: dict[int, NonFiniteLossError] = {}
         self.losses: list[list[float]] = [[] for _ in range(self.n)]
         module = model.module
@@ -176,8 +179,6 @@ class ManyAdapters:
         self, batches: Sequence[Batch | None], active: Sequence[int]
     ) -> dict[int, float]:
         """Gradients of all runs and their losses; fewer tokens at once when memory runs out."""
-        from palimpsest.engine.scoring import out_of_memory
-
         while True:
             try:
                 return self._backward(batches, active)

@@ -149,8 +149,12 @@ class Trainer:
     def __post_init__(self) -> None:
         import torch
 
+        from palimpsest.engine.scoring import packs
+
         settings, module = self.settings, self.model.module
         settings.rate(0, self.steps)
+        # Known before precision and processes change what the model computes.
+        packs(self.model)
         self.adapters: dict[str, LowRankLinear] = {}
         self._computes_twice = False
         if self.hooks.wrap_adapters:

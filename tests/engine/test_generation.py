@@ -9,8 +9,9 @@ from scipy.stats import chisquare
 
 from palimpsest.engine import generation, packing
 from palimpsest.engine.generation import Sampling, continuations, cut, generate
+from palimpsest.engine.plain import packs
 from palimpsest.engine.sampling import drawn
-from palimpsest.engine.scoring import log_likelihoods, packs
+from palimpsest.engine.scoring import log_likelihoods
 
 PROMPTS = [
     "a",

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from palimpsest.engine import devices, scoring
+from palimpsest.engine import devices
 from palimpsest.engine.ensemble import Ensemble
 from palimpsest.engine.ensemble_training import Pool, accuracy, train
 from palimpsest.engine.generation import generate
 from palimpsest.engine.many_adapters import ManyAdapters
+from palimpsest.engine.plain import plain_scores
 from palimpsest.engine.scoring import log_likelihoods, sequence_scores
 from palimpsest.engine.training import Example, Trainer, TrainingSettings
 from palimpsest.models.loading import load
@@ -60,7 +61,7 @@ def test_scores(tiny, on_gpu, budget):
     expected = log_likelihoods(tiny, PROMPTS, CONTINUATIONS)
     for prompt, texts, row, row_expected in zip(PROMPTS, CONTINUATIONS, got, expected, strict=True):
         for text, values, others in zip(texts, row, row_expected, strict=True):
-            plain = scoring._plain(on_gpu, *on_gpu.encode_pair(prompt, text)).log_p
+            plain = plain_scores(on_gpu, *on_gpu.encode_pair(prompt, text)).log_p
             np.testing.assert_allclose(values, plain, atol=1e-4)
             np.testing.assert_allclose(values, others, atol=1e-4)
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palimpsest.engine import packing, scoring
+from palimpsest.engine.plain import plain_scores
 from palimpsest.engine.scoring import (
     hidden_states,
     log_likelihoods,
@@ -23,7 +24,7 @@ CONTINUATIONS = [[" 5.3", " 5.4", " 12.75 percent"], [" 5.3"], [" fell", " rose"
 
 def _slow(model, prompts, continuations):
     return [
-        [scoring._plain(model, *model.encode_pair(prompt, text)).log_p for text in texts]
+        [plain_scores(model, *model.encode_pair(prompt, text)).log_p for text in texts]
         for prompt, texts in zip(prompts, continuations, strict=True)
     ]
 
@@ -58,7 +59,7 @@ def test_any_set_of_sequences(tiny, data):
     budget = data.draw(st.integers(4, 40))
     got = token_log_likelihoods(tiny, pairs, budget)
     for values, (head, tail) in zip(got, pairs, strict=True):
-        np.testing.assert_allclose(values, scoring._plain(tiny, head, tail).log_p, atol=1e-5)
+        np.testing.assert_allclose(values, plain_scores(tiny, head, tail).log_p, atol=1e-5)
 
 
 def test_hand_computed_uniform_model(tiny):
@@ -130,7 +131,7 @@ def test_hidden_states_equal_the_library_s(tiny, pooling):
 def test_sequence_scores_equal_the_plain_computation(tiny):
     sequences = [tiny.encode(text) for text in ("US GDP in 2008 fell", "US GDP rose", "Oil at 90")]
     for scores, ids in zip(sequence_scores(tiny, sequences, 16), sequences, strict=True):
-        expected = scoring._plain(tiny, ids[:1], ids[1:])
+        expected = plain_scores(tiny, ids[:1], ids[1:])
         np.testing.assert_allclose(scores.log_p, expected.log_p, atol=1e-5)
         np.testing.assert_allclose(scores.mean, expected.mean, atol=1e-5)
         np.testing.assert_allclose(scores.deviation, expected.deviation, atol=1e-5)
@@ -142,7 +143,7 @@ def test_sequence_scores_equal_the_plain_computation(tiny):
 def test_sequence_scores_of_the_135m_model(smollm):
     ids = smollm.encode("The capital of France is Paris, and the capital of Italy is Rome.")
     (scores,) = sequence_scores(smollm, [ids])
-    expected = scoring._plain(smollm, ids[:1], ids[1:])
+    expected = plain_scores(smollm, ids[:1], ids[1:])
     np.testing.assert_allclose(scores.log_p, expected.log_p, atol=1e-4)
     np.testing.assert_allclose(scores.mean, expected.mean, atol=1e-4)
     np.testing.assert_allclose(scores.deviation, expected.deviation, atol=1e-4)

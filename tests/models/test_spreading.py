@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from palimpsest.engine.generation import continuations
-from palimpsest.engine.scoring import hidden_states, log_likelihoods, packs, sequence_scores
+from palimpsest.engine.plain import packs
+from palimpsest.engine.scoring import hidden_states, log_likelihoods, sequence_scores
 from palimpsest.engine.training import Trainer, TrainingSettings, example
 from palimpsest.models import spreading
 from palimpsest.models.loading import load

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
-ENGINE = ("engine.packing", "engine.vocabulary")
+ENGINE = ("engine.packing", "engine.plain", "engine.vocabulary")
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,9 @@ def scored_tokens(model: LanguageModel, sentences: Sequence[Example]) -> ScoredT
     """
     import torch
 
-    from palimpsest.engine.packing import Layout, chains, hidden
-    from palimpsest.engine.scoring import require_packing
+    from palimpsest.engine.packing import Layout, hidden
+    from palimpsest.engine.plain import require_packing
+    from palimpsest.engine.rows import chains
 
     _check(sentences)
     require_packing(model)
@@ -165,36 +166,20 @@ def scored_tokens(model: LanguageModel, sentences: Sequence[Example]) -> ScoredT
 def token_losses(model: LanguageModel, sentences: Sequence[Example]) -> TokenLosses:
     """Losses of all scored tokens, in one row without padding, with the caller's gradient mode.
 
-    Where that does not equal the model's own scores (``scoring.packs``), sentence by sentence.
+    Where that does not equal the model's own scores (``plain.packs``), sentence by sentence.
 
     Raises:
         ValueError: the first token of a sentence is scored: nothing stands before it.
     """
-    from palimpsest.engine.scoring import packs
+    from palimpsest.engine.plain import own_losses, packs
     from palimpsest.engine.vocabulary import negative_log_likelihood
 
+    _check(sentences)
     if not packs(model):
-        return _own_losses(model, sentences)
+        return own_losses(model, sentences)
     found = scored_tokens(model, sentences)
     values = negative_log_likelihood(model, found.states, found.words)
     return TokenLosses(values, found.owner, found.sentences)
-
-
-def _own_losses(model: LanguageModel, sentences: Sequence[Example]) -> TokenLosses:
-    """The slow twin: one sentence at a time, with the scores that the model itself gives."""
-    import torch
-
-    _check(sentences)
-    values = []
-    for sentence in sentences:
-        ids = torch.tensor([sentence.ids], device=model.device)
-        logits = model.module(input_ids=ids, use_cache=False).logits[0]
-        at = torch.tensor(sentence.scored, device=logits.device).nonzero()[:, 0]
-        words = ids[0].to(logits.device)[at]
-        lost = torch.nn.functional.cross_entropy(logits[at - 1].float(), words, reduction="none")
-        values.append(lost)
-    owner = torch.tensor(np.repeat(np.arange(len(values)), [len(each) for each in values]))
-    return TokenLosses(torch.cat(values), owner.to(values[0].device), len(sentences))
 
 
 def _check(sentences: Sequence[Example]) -> None:

@@ -18,8 +18,10 @@ import numpy as np
 
 from palimpsest.engine import packing
 from palimpsest.engine.key_values import KeyValues
+from palimpsest.engine.plain import packs
+from palimpsest.engine.rows import plan
 from palimpsest.engine.sampling import Sampling, drawn
-from palimpsest.engine.scoring import out_of_memory, packs
+from palimpsest.engine.scoring import out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 # Not ``guarding``: a state that has a guard carries its version, and no other text depends on it.
-ENGINE = ("engine.packing", "engine.key_values", "engine.sampling")
+ENGINE = ("engine.packing", "engine.plain", "engine.key_values", "engine.sampling")
 
 #: (prompts' numbers, tokens written so far, logits (n, words)) -> logits.
 LogitsProcessor = Callable[[list[int], list[list[int]], "torch.Tensor"], "torch.Tensor"]
@@ -272,7 +274,7 @@ class Writer:
         prompts = [sequence.ids for sequence in batch]
         last: list[torch.Tensor | None] = [None] * len(batch)
         rate = packing.exchange_rate(self.model)
-        for row, members in packing.plan(prompts, _PREFILL_TOKENS, rate):
+        for row, members in plan(prompts, _PREFILL_TOKENS, rate):
             layout = packing.Layout(row, self.model.device)
             layout.store = cache.storer(members)
             hidden = packing.hidden(self.model, layout)

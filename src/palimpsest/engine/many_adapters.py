@@ -18,7 +18,8 @@ from torch import nn
 
 from palimpsest.engine.adapters import adaptable, initial_values, replace
 from palimpsest.engine.examples import Example, parts, token_losses
-from palimpsest.engine.scoring import out_of_memory, require_packing
+from palimpsest.engine.plain import require_packing
+from palimpsest.engine.scoring import out_of_memory
 from palimpsest.engine.segments import Segments
 from palimpsest.engine.training import (
     LEAST_BUDGET,
@@ -73,24 +74,24 @@ class _ManyLowRank(torch.autograd.Function):
         segments = layer.segments
         runs = segments.runs
         cut = segments.cut_once(rows)
-        low = torch.bmm(cut, layer.A[runs].mT).mul_(layer.scales[runs])
+        # Zero where a run is shorter than others: there nothing reaches the gradients of A and B.
+        scales = layer.scales[runs] * segments.there
+        low = torch.bmm(cut, layer.A[runs].mT).mul_(scales)
         out = nn.functional.linear(rows, layer.linear.weight, layer.linear.bias)
         out += segments.join(torch.bmm(low, layer.B[runs].mT))
-        ctx.save_for_backward(cut, low)
+        ctx.save_for_backward(cut, low, scales)
         ctx.layer, ctx.segments = layer, segments
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        cut, low = ctx.saved_tensors
+        cut, low, scales = ctx.saved_tensors
         layer, segments = ctx.layer, ctx.segments
         runs = segments.runs
         of_out = segments.cut(grad)
-        if segments.back is not None:
-            of_out.mul_(segments.there)
         keep = 0.0 if segments.first else 1.0
         layer.of_B[runs].baddbmm_(of_out.mT, low, beta=keep)
-        of_low = torch.bmm(of_out, layer.B[runs]).mul_(layer.scales[runs])
+        of_low = torch.bmm(of_out, layer.B[runs]).mul_(scales)
         layer.of_A[runs].baddbmm_(of_low.mT, cut, beta=keep)
         below = grad @ layer.linear.weight
         below += segments.join(torch.bmm(of_low, layer.A[runs]))

@@ -1,20 +1,22 @@
-"""Rows of tokens without padding, in which every shared prefix stands once.
+"""Rows of prefix trees (``rows``) through a model, in one pass without padding.
 
-Sequences are laid into prefix trees, trees one after another into a row. Linear layers see the row
-as it is, so no padding is computed; only attention cuts the row into its trees, stacks trees of
-like size and lets a token see its ancestors. A sentence that shares nothing is a tree without
-branches, for which causal attention is that already. The same rows serve scoring and training.
+Linear layers see the row as it is; only attention cuts it into its trees, stacks trees of like
+size and lets a token see its ancestors. A sentence that shares nothing is a tree without branches,
+for which causal attention is that already. The same rows serve scoring and training.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from palimpsest.engine.rows import Row
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
+ENGINE = ("engine.rows",)
 #: Name of the attention function among those of transformers.
 ATTENTION = "palimpsest_packed"
 #: Pairs of positions computed in vain that cost as much as another call of attention.
@@ -32,123 +35,6 @@ _ATTENTION_SLOWNESS = 3
 
 class NotPackableError(RuntimeError):
     """The architecture's attention does something that packed rows cannot express."""
-
-
-@dataclass
-class Row:
-    """Prefix trees, one after another: tokens and, for each, its parent and depth.
-
-    Attributes:
-        tokens: n token ids.
-        parents: n indices into the row; the root of a tree has a negative parent.
-        depths: n positions within the sequence.
-        starts: index of the root of each tree.
-        branched: for each tree, whether any node has two children.
-    """
-
-    tokens: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    depths: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    branched: list[bool] = field(default_factory=list)
-    _nodes: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
-
-    def shared(self, ids: Sequence[int]) -> int:
-        """How many leading tokens of ``ids`` the last tree holds already."""
-        if not self.starts:
-            return 0
-        node = -len(self.starts)
-        for depth, token in enumerate(ids):
-            node = self._nodes.get((node, token))
-            if node is None:
-                return depth
-        return len(ids)
-
-    def add(self, ids: Sequence[int], new_tree: bool) -> list[int]:
-        """Lay a sequence into the last tree or into a tree of its own.
-
-        Returns:
-            The node of each token.
-        """
-        if new_tree or not self.starts:
-            self.starts.append(len(self.tokens))
-            self.branched.append(False)
-        node, path = -len(self.starts), []
-        for depth, token in enumerate(ids):
-            known = self._nodes.get((node, token))
-            if known is None:
-                known = len(self.tokens)
-                # A node that is not the one before has a child already.
-                self.branched[-1] |= depth > 0 and node != known - 1
-                self._nodes[(node, token)] = known
-                self.tokens.append(token)
-                self.parents.append(node)
-                self.depths.append(depth)
-            node = known
-            path.append(node)
-        return path
-
-    def sizes(self) -> list[int]:
-        """Number of tokens of each tree."""
-        ends = [*self.starts[1:], len(self.tokens)]
-        return [end - start for start, end in zip(self.starts, ends, strict=True)]
-
-    def sees(self, tree: int) -> np.ndarray:
-        """Boolean (size, size): which nodes of a tree each node sees, ancestors and itself."""
-        start, size = self.starts[tree], self.sizes()[tree]
-        seen = np.zeros((size, size), dtype=bool)
-        for node in range(size):
-            parent = self.parents[start + node] - start
-            if parent >= 0:
-                seen[node, : parent + 1] = seen[parent, : parent + 1]
-            seen[node, node] = True
-        return seen
-
-
-def plan(
-    sequences: Sequence[Sequence[int]], budget: int, exchange: float
-) -> Iterator[tuple[Row, list[tuple[int, list[int]]]]]:
-    """Cut sequences into rows, in lexicographic order so that neighbours share most.
-
-    A sequence joins the tree before it when the tokens that it need not compute again are worth
-    more than the attention that a larger tree costs.
-
-    Args:
-        sequences: token ids, none empty.
-        budget: tokens a row; a longer sequence gets a row of its own.
-        exchange: pairs of positions whose attention costs as much as one token's linear layers
-            (see :func:`exchange_rate`).
-
-    Yields:
-        A row and its members: index of the sequence, and the node of each of its tokens.
-    """
-    order = sorted(range(len(sequences)), key=lambda i: (tuple(sequences[i]), i))
-    row, members = Row(), []
-    for index in order:
-        ids = sequences[index]
-        shared = row.shared(ids)
-        size = len(row.tokens) - row.starts[-1] if row.starts else 0
-        more_pairs = (size + len(ids) - shared) ** 2 - size**2 - len(ids) ** 2
-        joins = shared > 0 and shared * exchange >= more_pairs
-        if members and len(row.tokens) + len(ids) - (shared if joins else 0) > budget:
-            yield row, members
-            row, members, joins = Row(), [], False
-        members.append((index, row.add(ids, new_tree=not joins)))
-    if members:
-        yield row, members
-
-
-def chains(sentences: Sequence[Sequence[int]]) -> Row:
-    """A row in which every sentence is a tree of its own, in the order given."""
-    row = Row()
-    start = 0
-    for ids in sentences:
-        row.starts.append(start)
-        row.tokens.extend(ids)
-        row.depths.extend(range(len(ids)))
-        row.branched.append(False)
-        start += len(ids)
-    return row
 
 
 def exchange_rate(model: LanguageModel) -> float:
@@ -165,7 +51,6 @@ class _Stack:
 
     index: torch.Tensor
     mask: torch.Tensor | None
-    whole: bool
 
 
 class Attending(Protocol):
@@ -210,9 +95,10 @@ class Layout:
         flat = np.concatenate(order)
         # Idle places repeat the root of their tree; written last, its own place in front wins.
         back[flat[::-1]] = np.arange(len(flat))[::-1]
-        self.back = None
-        if not (len(self.stacks) == 1 and self.stacks[0].whole):
-            self.back = torch.from_numpy(back).to(device)
+        #: Place in the row of each place of the stacks, and the other way; None: they are the row.
+        self.places = self.back = None
+        if not np.array_equal(flat, np.arange(len(row.tokens))):
+            self.places, self.back = (torch.from_numpy(each).to(device) for each in (flat, back))
 
     def on(self, device: torch.device) -> Layout:
         """The same on another device, for a layer that lies there."""
@@ -221,9 +107,10 @@ class Layout:
         if device not in self._elsewhere:
             other = self._elsewhere[device] = copy.copy(self)
             other.ids, other.positions = self.ids.to(device), self.positions.to(device)
-            other.back = None if self.back is None else self.back.to(device)
+            if self.back is not None:
+                other.places, other.back = self.places.to(device), self.back.to(device)
             other.stacks = [
-                _Stack(s.index.to(device), None if s.mask is None else s.mask.to(device), s.whole)
+                _Stack(s.index.to(device), None if s.mask is None else s.mask.to(device))
                 for s in self.stacks
             ]
             other._windows, other._elsewhere = {}, {}
@@ -333,8 +220,8 @@ def attend(
         packing.store(module.layer_idx, key, value)
     shared = query.shape[1] != key.shape[1]
     outputs = []
-    for number, stack in enumerate(packing.stacks):
-        parts = [_cut(states, stack) for states in (query, key, value)]
+    cut = [_cut(states, packing) for states in (query, key, value)]
+    for number, parts in enumerate(zip(*cut, strict=True)):
         mask = packing.mask(number, sliding_window)
         outputs.append(
             scaled_dot_product_attention(
@@ -350,17 +237,55 @@ def attend(
         )
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     if packing.back is not None:
-        joined = joined.index_select(0, packing.back)
+        joined = _take(joined, packing.back, packing.places)
     return joined[None], None
 
 
-def _cut(states: torch.Tensor, stack: _Stack) -> torch.Tensor:
-    """(1, heads, n, width) to (trees, heads, longest, width)."""
-    trees, longest = stack.index.shape
+def _cut(states: torch.Tensor, layout: Layout) -> list[torch.Tensor]:
+    """(1, heads, n, width) to (trees, heads, longest, width) for each stack."""
     rows = states[0].transpose(0, 1)
-    if not stack.whole:
-        rows = rows.index_select(0, stack.index.flatten())
-    return rows.unflatten(0, (trees, longest)).transpose(1, 2)
+    if layout.back is not None:
+        rows = _take(rows, layout.places, layout.back)
+    shapes = [stack.index.shape for stack in layout.stacks]
+    parts = rows.split([trees * longest for trees, longest in shapes])
+    return [
+        part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, shapes, strict=True)
+    ]
+
+
+def _take(rows: torch.Tensor, places: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    """Rows at ``places``, of which those that count are at ``back``."""
+    import torch
+
+    if torch.is_grad_enabled() and rows.requires_grad:
+        return _taking().apply(rows, places, back)
+    return rows.index_select(0, places)
+
+
+@functools.cache
+def _taking() -> Any:
+    """Rows to places and back without adding anything up.
+
+    A token has one place that counts; what is computed at idle places is never read, so that its
+    gradient is exactly zero.
+    """
+    import torch
+
+    class Taking(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, rows: torch.Tensor, places: torch.Tensor, back: torch.Tensor) -> Any:
+            ctx.save_for_backward(places, back)
+            return rows.index_select(0, places)
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+            places, back = ctx.saved_tensors
+            if len(back) <= len(places):
+                return grad.index_select(0, back), None, None
+            wide = grad.new_zeros(len(back), *grad.shape[1:])
+            return wide.index_copy_(0, places, grad), None, None
+
+    return Taking
 
 
 def _stacks(sizes: list[int], branched: list[bool], kind_of_device: str) -> list[list[int]]:
@@ -396,5 +321,4 @@ def _stack(row: Row, trees: list[int], device: torch.device) -> _Stack:
             size = sizes[tree]
             seen[place, 0, :size, :size] = row.sees(tree)
         mask = torch.from_numpy(seen).to(device)
-    whole = index.size == len(row.tokens) and bool((index.flatten() == np.arange(index.size)).all())
-    return _Stack(torch.from_numpy(index).to(device), mask, whole)
+    return _Stack(torch.from_numpy(index).to(device), mask)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from palimpsest.engine import packing
+from palimpsest.engine.plain import own_scores, packs, plain_scores
+from palimpsest.engine.rows import plan
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 2
-ENGINE = ("engine.packing", "engine.vocabulary")
+ENGINE = ("engine.packing", "engine.plain", "engine.vocabulary")
 
 #: Tokens of one row on a CPU: enough for matrix products at full speed, few enough for the cache.
 CPU_BUDGET = 1024
@@ -205,7 +207,7 @@ def hidden_states(
     with _kept_layers(model, layers) as kept:
         if not packs(model):
             for index, ids in enumerate(encoded):
-                _whole(model, ids)
+                own_scores(model, ids)
                 pool(kept, [(index, list(range(len(ids))))])
             return results
         _over_rows(model, encoded, token_budget, lambda _, members: pool(kept, members))
@@ -222,7 +224,7 @@ def _scored(
     if any(not head or not tail for head, tail in pairs):
         raise ValueError("every prompt and every continuation needs at least one token")
     if not packs(model):
-        return [_plain(model, head, tail) for head, tail in pairs]
+        return [plain_scores(model, head, tail) for head, tail in pairs]
     results: list[SequenceScores | None] = [None] * len(pairs)
 
     def collect(hidden: torch.Tensor, members: list[tuple[int, list[int]]]) -> None:
@@ -289,7 +291,7 @@ def _over_rows(
     while waiting:
         done: set[int] = set()
         try:
-            for row, members in packing.plan([sequences[i] for i in waiting], budget, exchange):
+            for row, members in plan([sequences[i] for i in waiting], budget, exchange):
                 members = [(waiting[place], path) for place, path in members]
                 with torch.inference_mode():
                     read(packing.hidden(model, packing.Layout(row, model.device)), members)
@@ -324,80 +326,6 @@ def _budget(model: LanguageModel) -> int:
     token = (8 * config.hidden_size + 3 * inner) * model.dtype.itemsize
     free = model.free_bytes()
     return int(min(GPU_BUDGET, max(LEAST_BUDGET, _SHARE_OF_MEMORY * free / token)))
-
-
-def _whole(model: LanguageModel, ids: Sequence[int]) -> torch.Tensor:
-    """Scores of all words after each token, (tokens, vocabulary): nothing shared, nothing cut."""
-    import torch
-
-    model.tokens += len(ids)
-    with torch.inference_mode():
-        tokens = torch.tensor([list(ids)], device=model.device)
-        return model.module(input_ids=tokens, use_cache=False).logits[0]
-
-
-def _plain(model: LanguageModel, head: list[int], tail: list[int]) -> SequenceScores:
-    """The slow twin: one sequence, the whole model, nothing shared."""
-    import torch
-
-    log_p = torch.log_softmax(_whole(model, head + tail)[len(head) - 1 : -1].double(), dim=-1)
-    share = log_p.exp()
-    mean = (share * log_p).sum(-1)
-    deviation = ((share * log_p.square()).sum(-1) - mean.square()).clamp_min(0).sqrt()
-    picked = log_p.gather(-1, torch.tensor(tail, device=log_p.device)[:, None])[:, 0]
-    parts = (picked, mean, deviation, log_p.argmax(-1))
-    return SequenceScores(*(part.cpu().numpy() for part in parts))
-
-
-def packs(model: LanguageModel) -> bool:
-    """Does the packed computation equal the plain one on this architecture? Tried once.
-
-    It does not where attention has soft caps or sinks, and where scores are more than last hidden
-    states times the projection (Granite and Cohere scale them).
-    """
-    if model.packs is None:
-        import torch
-
-        learns, tokens = model.module.training, model.tokens
-        # Neither dropout nor a coarser precision may decide.
-        model.module.eval()
-        with torch.autocast(model.device.type, enabled=False):
-            _try_packing(model)
-        model.module.train(learns)
-        model.tokens = tokens
-    return model.packs
-
-
-def require_packing(model: LanguageModel) -> None:
-    """Where work needs packed rows.
-
-    Raises:
-        NotPackableError: the architecture's scores are not what packed rows give; names it.
-    """
-    if not packs(model):
-        raise packing.NotPackableError(
-            f"{model.name}: {type(model.module).__name__} gives scores that last hidden states and "
-            "projection alone do not give; allowed with it: scoring, generation, and training with "
-            "adapter: full or one lora at a time (palimpsest check says what a model allows)"
-        )
-
-
-def _try_packing(model: LanguageModel) -> None:
-    ids = model.encode("The quick brown fox jumps over the lazy dog") or [0, 1, 2, 3]
-    half = max(1, len(ids) // 2)
-    pairs = [(ids[:half], ids[half:]), (ids[:half], ids[half:][::-1]), (ids[1:half], ids[:2])]
-    pairs = [(head, tail) for head, tail in pairs if head and tail]
-    expected = [_plain(model, head, tail) for head, tail in pairs]
-    tolerance = 1e-3 if model.dtype.itemsize == 4 else 0.2
-    model.packs = True
-    try:
-        got = _scored(model, pairs, False, None)
-        model.packs = all(
-            np.allclose(a.log_p, b.log_p, atol=tolerance)
-            for a, b in zip(got, expected, strict=True)
-        )
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
-        model.packs = False
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.engine import sharded
 from palimpsest.engine.examples import Example, TokenLosses, batches, example, token_losses
+from palimpsest.engine.packing import packed
+from palimpsest.engine.plain import packs
 from palimpsest.engine.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -148,8 +150,6 @@ class Trainer:
 
     def __post_init__(self) -> None:
         import torch
-
-        from palimpsest.engine.scoring import packs
 
         settings, module = self.settings, self.model.module
         settings.rate(0, self.steps)
@@ -285,8 +285,6 @@ class Trainer:
                 self._need_less_memory(error)
 
     def _backward(self, batch: Sequence[Example]) -> float:
-        from palimpsest.engine.packing import packed
-
         loss_of = self.hooks.loss or mean_loss
         total = 0.0
         for part, counts in self.team.parts(batch, self._budget):

@@ -103,7 +103,8 @@ class Misdirection(GradientMethod):
 
     def hidden(self, examples: Sequence[Example]) -> list[torch.Tensor]:
         """(places that count, width) outputs of the layer for each example, with a gradient."""
-        from palimpsest.engine.packing import Layout, chains, hidden
+        from palimpsest.engine.packing import Layout, hidden
+        from palimpsest.engine.rows import chains
 
         found = []
 

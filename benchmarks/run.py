@@ -1,12 +1,13 @@
-"""Run benchmarks and write ``results.json`` and ``README.md``'s table: python run.py [NAME ...].
+"""Run benchmarks and write ``results.json`` and ``table.md``: python run.py [NAME ...].
 
-Each module runs in a process of its own, with the allocator's settings of the workflow. Rows of
-modules that were not asked for keep their last figures; a ratio more than 20% worse than the one
-stored before is marked.
+Each module runs in a process of its own, with the allocator's settings of the workflow. A machine
+keeps its own rows, since ratios depend on it; rows of modules that were not asked for keep their
+last figures. A ratio more than 20% worse than the best one of the same machine is marked.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -28,7 +29,7 @@ def main(names: list[str]) -> int:
         print(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(known)}")
         return 2
     before = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-    rows = {(row["work"], row["peer"]): row for row in before}
+    rows = {_key(row): row for row in before}
     failed = []
     for name in names or known:
         print(f"{name} ...", flush=True)
@@ -42,9 +43,8 @@ def main(names: list[str]) -> int:
             for line in running.stdout:
                 if line.startswith("ROW "):
                     row = json.loads(line[4:])
-                    old = rows.get((row["work"], row["peer"]))
-                    row["before"] = old["ratio"] if old else None
-                    rows[row["work"], row["peer"]] = row
+                    row["best"] = _best(row, rows.get(_key(row)))
+                    rows[_key(row)] = row
                     print("  " + _line(row), flush=True)
                     # At once: a benchmark that is cut off keeps what it has measured.
                     _write(list(rows.values()))
@@ -71,12 +71,29 @@ def environment() -> dict[str, str]:
     return {"TOKENIZERS_PARALLELISM": "false", **ALLOCATOR}
 
 
+def _key(row: dict) -> tuple[str, str, str]:
+    return row["work"], row["peer"], row["machine"]
+
+
+def _best(row: dict, old: dict | None) -> dict:
+    """The best ratio of a machine so far, and when it was taken."""
+    found = [{"ratio": row["ratio"], "date": row["date"]}]
+    if old:
+        found.append(old.get("best") or {"ratio": old["ratio"], "date": old["date"]})
+    choose = max if row["sense"] == "at_least" else min
+    return choose(found, key=lambda each: each["ratio"])
+
+
 def _write(rows: list[dict]) -> None:
-    rows.sort(key=lambda row: (row["work"], row["peer"]))
+    rows.sort(key=lambda row: (row["machine"], row["work"], row["peer"]))
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    columns = ("work", "peer", "ours", "theirs", "ratio", "reach", "met", "note")
+    columns = ("work", "peer", "ours", "theirs", "ratio", "reach", "met", "taken", "note")
     head = f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|\n"
-    TABLE.write_text(head + "".join(f"| {_line(row)} |\n" for row in rows))
+    parts = []
+    for machine, of_machine in itertools.groupby(rows, key=lambda row: row["machine"]):
+        lines = "".join(f"| {_line(row)} |\n" for row in of_machine)
+        parts.append(f"## {machine}\n\n{head}{lines}")
+    TABLE.write_text("\n".join(parts))
 
 
 def _line(row: dict) -> str:
@@ -90,17 +107,18 @@ def _line(row: dict) -> str:
         f"{row['ratio']:.3g}",
         f"{sign} {row['reach']:g}",
         "yes" if met else "**no**",
+        f"{row['date']}, load {row['load']:.1f}",
         row["note"] + _regression(row, sign),
     ]
     return " | ".join(cells)
 
 
 def _regression(row: dict, sign: str) -> str:
-    old = row.get("before")
-    if not old:
+    best = row["best"]["ratio"]
+    worse = 1 - row["ratio"] / best if sign == "≥" else row["ratio"] / best - 1
+    if worse <= WORSE:
         return ""
-    worse = 1 - row["ratio"] / old if sign == "≥" else row["ratio"] / old - 1
-    return f"; **{100 * worse:.0f}% worse than before ({old:.3g})**" if worse > WORSE else ""
+    return f"; **{100 * worse:.0f}% worse than on {row['best']['date']} ({best:.3g})**"
 
 
 if __name__ == "__main__":

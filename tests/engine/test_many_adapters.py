@@ -92,6 +92,19 @@ def test_every_run_has_settings_of_its_own(tiny):
         _assert_equal(many, run, trainer)
 
 
+def test_lower_precision_is_that_of_the_trainer(tiny):
+    """bfloat16 keeps 8 bits: losses agree to that, and by far not with float32."""
+    settings = SETTINGS.model_copy(update={"autocast": "bfloat16"})
+    streams = _streams([3, 8, 15], [1, 4, 2], [5, 5, 5])
+    alone = [_alone(tiny, settings, seed, each).losses for seed, each in enumerate(streams)]
+    exact = [_alone(tiny, SETTINGS, seed, each).losses for seed, each in enumerate(streams)]
+    many = ManyAdapters(tiny, settings, range(3), token_budget=20)
+    many.run(streams)
+    np.testing.assert_allclose(many.losses, alone, atol=2e-2)
+    away = np.abs(np.array(exact) - alone).max()
+    assert np.abs(np.array(many.losses) - exact).max() > away / 4 > 1e-5
+
+
 def test_some_layers_only(tiny):
     settings = SETTINGS.model_copy(update={"only": ("*.self_attn.*",)})
     streams = _streams([6], [2], [4])

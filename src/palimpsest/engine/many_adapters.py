@@ -53,6 +53,7 @@ class _Stacked(nn.Module):
         self.scales = A.new_ones(len(A), 1, 1)
         self.segments: Segments | None = None
         self.only: int | None = None
+        self._frozen: torch.Tensor | None = None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
@@ -64,6 +65,15 @@ class _Stacked(nn.Module):
         rows = inputs.flatten(0, -2)
         return _ManyLowRank.apply(rows, self).view(*inputs.shape[:-1], -1)
 
+    def frozen(self, dtype: torch.dtype) -> torch.Tensor:
+        """The frozen weight in a precision; the last one asked for is kept."""
+        weight = self.linear.weight
+        if dtype == weight.dtype:
+            return weight
+        if self._frozen is None or self._frozen.dtype != dtype:
+            self._frozen = weight.detach().to(dtype)
+        return self._frozen
+
 
 class _ManyLowRank(torch.autograd.Function):
     """W x + scale B A x with its own A and B for each run; gradients of A and B are added up in
@@ -71,31 +81,44 @@ class _ManyLowRank(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor, layer: _Stacked) -> torch.Tensor:
-        segments = layer.segments
-        runs = segments.runs
-        cut = segments.cut_once(rows)
-        # Zero where a run is shorter than others: there nothing reaches the gradients of A and B.
-        scales = layer.scales[runs] * segments.there
-        low = torch.bmm(cut, layer.A[runs].mT).mul_(scales)
-        out = nn.functional.linear(rows, layer.linear.weight, layer.linear.bias)
-        out += segments.join(torch.bmm(low, layer.B[runs].mT))
+        kind, segments = rows.device.type, layer.segments
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+        runs, weight, bias = segments.runs, layer.frozen(dtype), layer.linear.bias
+        with torch.autocast(kind, enabled=False):
+            cut = segments.cut_once(rows).to(dtype)
+            # Zero where a run is shorter than others: nothing there reaches gradients of A and B.
+            scales = (layer.scales[runs] * segments.there).to(dtype)
+            low = torch.bmm(cut, layer.A[runs].to(dtype).mT).mul_(scales)
+            out = nn.functional.linear(
+                rows.to(dtype), weight, bias if bias is None else bias.to(dtype)
+            )
+            out += segments.join(torch.bmm(low, layer.B[runs].to(dtype).mT))
         ctx.save_for_backward(cut, low, scales)
-        ctx.layer, ctx.segments = layer, segments
+        ctx.layer, ctx.segments, ctx.dtype = layer, segments, rows.dtype
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         cut, low, scales = ctx.saved_tensors
-        layer, segments = ctx.layer, ctx.segments
+        layer, segments, dtype = ctx.layer, ctx.segments, cut.dtype
         runs = segments.runs
         of_out = segments.cut(grad)
         keep = 0.0 if segments.first else 1.0
-        layer.of_B[runs].baddbmm_(of_out.mT, low, beta=keep)
-        of_low = torch.bmm(of_out, layer.B[runs]).mul_(scales)
-        layer.of_A[runs].baddbmm_(of_low.mT, cut, beta=keep)
-        below = grad @ layer.linear.weight
-        below += segments.join(torch.bmm(of_low, layer.A[runs]))
-        return below, None
+        _add_product(layer.of_B[runs], of_out.mT, low, keep)
+        of_low = torch.bmm(of_out, layer.B[runs].to(dtype)).mul_(scales)
+        _add_product(layer.of_A[runs], of_low.mT, cut, keep)
+        below = grad @ layer.frozen(dtype)
+        below += segments.join(torch.bmm(of_low, layer.A[runs].to(dtype)))
+        return below.to(ctx.dtype), None
+
+
+def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor, keep: float) -> None:
+    """keep total + left right, added up in the precision of the total."""
+    if left.dtype == total.dtype:
+        total.baddbmm_(left, right, beta=keep)
+    else:
+        product = torch.bmm(left, right)
+        total.add_(product) if keep else total.copy_(product)
 
 
 class ManyAdapters:
@@ -203,7 +226,8 @@ class ManyAdapters:
         for runs, members in self._rows(batches, active):
             owner = torch.tensor([run for run, _ in members], device=self.model.device)
             weights = torch.tensor([1 / scored[run] for run, _ in members], device=owner.device)
-            with self._segmented(runs, members, self._first(runs, met)):
+            precision = self.settings[0].precision(self.model.device.type)
+            with self._segmented(runs, members, self._first(runs, met)), precision:
                 found = token_losses(self.model, [item for _, item in members])
             values = found.values * weights[found.owner]
             sums = values.new_zeros(self.n).index_add(0, owner[found.owner], values)
@@ -358,7 +382,12 @@ def _check(settings: Sequence[TrainingSettings], n: int) -> None:
         raise ValueError(f"{len(settings)} settings for {n} runs")
     if any(s.adapter != "lora" for s in settings):
         raise ValueError("many adapters train together only with adapter: lora")
-    for name in ("rank", "only"):
+    if any(s.compile or s.checkpointing == "always" for s in settings):
+        raise ValueError(
+            "adapters that learn together know neither compile nor checkpointing: always; "
+            "when memory runs out fewer tokens go through at once"
+        )
+    for name in ("rank", "only", "autocast"):
         values = {getattr(s, name) for s in settings}
         if len(values) > 1:
             raise ValueError(f"{name} must be the same in all runs, not {sorted(map(str, values))}")

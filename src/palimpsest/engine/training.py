@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -288,7 +288,7 @@ class Trainer:
         loss_of = self.hooks.loss or mean_loss
         total = 0.0
         for part, counts in self.team.parts(batch, self._budget):
-            with self._precision():
+            with self.settings.precision(self.model.device.type):
                 loss = loss_of(self.model, part, batch)
             if not counts:
                 loss = loss * 0
@@ -296,7 +296,7 @@ class Trainer:
             with packed(self.model) if self._computes_twice else contextlib.nullcontext():
                 loss.backward()
         if self.hooks.extra_loss:
-            with self._precision():
+            with self.settings.precision(self.model.device.type):
                 loss = self.team.number(self.hooks.extra_loss(self.model, batch))
             total += self._checked(self.team.total(float(loss.detach())) / self.team.size)
             if loss.requires_grad:
@@ -352,16 +352,6 @@ class Trainer:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-
-    @contextlib.contextmanager
-    def _precision(self) -> Iterator[None]:
-        import torch
-
-        if self.settings.autocast == "none":
-            yield
-            return
-        with torch.autocast(self.model.device.type, dtype=torch.bfloat16):
-            yield
 
     def _selected(self, name: str) -> bool:
         hook = self.hooks.select_parameters

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -47,6 +48,14 @@ class TrainingSettings(Block):
     """Compute activations twice instead of keeping them; auto: when memory asks for it."""
     compile: bool = False
     """Compile the layers with torch.compile; worth it on long runs."""
+
+    def precision(self, device: str) -> AbstractContextManager[Any]:
+        """Inside, products on a kind of device have the precision of ``autocast``."""
+        import torch
+
+        if self.autocast == "none":
+            return nullcontext()
+        return torch.autocast(device, dtype=torch.bfloat16)
 
     def rate(self, step: int, steps: int | None) -> float:
         """Learning rate of a step: up in the warm-up, then down as the schedule says.

@@ -196,6 +196,9 @@ def test_settings_that_cannot_go_together_are_refused(tiny):
     other = SETTINGS.model_copy(update={"rank": 2})
     with pytest.raises(ValueError, match="rank must be the same"):
         ManyAdapters(tiny, [SETTINGS, other], range(2))
+    for ignored in ({"compile": True}, {"checkpointing": "always"}):
+        with pytest.raises(ValueError, match="neither compile nor checkpointing"):
+            ManyAdapters(tiny, SETTINGS.model_copy(update=ignored), [0])
     many = ManyAdapters(tiny, SETTINGS, [0])
     with pytest.raises(ValueError, match="scored"):
         many.step([[Example((1, 2), (False, False))]])

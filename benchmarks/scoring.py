@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import logging
@@ -16,6 +17,8 @@ from palimpsest.engine.scoring import log_likelihoods, sequence_scores, token_lo
 
 PEER = "lm-eval 0.4.13 (hf), best batch"
 BATCHES = (8, 16, 32, 64)
+#: Requests that are also computed in double precision.
+CHECKED = 50
 #: The peer gets that share of the requests which takes it so long; the note says which.
 PEER_SECONDS = 40
 VOCABULARY = """
@@ -71,14 +74,39 @@ def _against_peer(
         abs(values.sum() - theirs) / len(values)
         for values, theirs in zip(results["ours"], results["theirs"], strict=True)
     ]
+    exact = _in_float64(model, part[:CHECKED])
+    lengths = [len(values) for values in results["ours"][:CHECKED]]
+    errors = [
+        max(abs(got - want) / n for got, want, n in zip(found, exact, lengths, strict=True))
+        for found in (
+            [values.sum() for values in results["ours"][:CHECKED]],
+            results["theirs"][:CHECKED],
+        )
+    ]
     limit = pair.ratio * pair.ours * matmul_peak() * 1e9 / _operations(model, groups)
     batches = ", ".join(f"{b}: {t:.1f} s" for b, t in timed.items())
     note = (
         f"{len(part)} of {len(requests)} requests timed; largest difference a token "
-        f"{max(differences):.1e}; peer's batches on {len(sample)} requests: {batches}; "
+        f"{max(differences):.1e}, of {len(exact)} from float64 {errors[0]:.1e} (the peer's "
+        f"{errors[1]:.1e}); peer's batches on {len(sample)} requests: {batches}; "
         f"{spread(pair)}; at the speed of a matrix product the ratio would be {limit:.1f}"
     )
     return Row(work, PEER, pair.ours, pair.theirs, pair.ratio, reach, "at_least", "s", note)
+
+
+def _in_float64(model: Any, requests: list[tuple[str, str]]) -> list[float]:
+    """Sum of log p of each continuation, plainly, one request at a time, in double precision."""
+    import torch
+
+    module = copy.deepcopy(model.module).double()
+    found = []
+    for prompt, text in requests:
+        head, tail = model.encode_pair(prompt, text)
+        with torch.inference_mode():
+            logits = module(input_ids=torch.tensor([[*head, *tail]]), use_cache=False).logits[0]
+        log_p = torch.log_softmax(logits[len(head) - 1 : -1], -1)
+        found.append(float(log_p.gather(1, torch.tensor(tail)[:, None]).sum()))
+    return found
 
 
 def _operations(model: Any, groups: dict[str, list[str]]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from palimpsest.engine.scoring import (
     sequence_scores,
     token_log_likelihoods,
 )
+from palimpsest.models.language_model import LanguageModel
 
 PROMPTS = ["The rate in May was", "The rate in June was", "Oil", "The rate in May was"]
 CONTINUATIONS = [[" 5.3", " 5.4", " 12.75 percent"], [" 5.3"], [" fell", " rose", "s"], [" 7"]]
@@ -47,6 +50,10 @@ def test_equals_unbatched_on_the_135m_model(smollm):
     got = log_likelihoods(smollm, PROMPTS, CONTINUATIONS)
     assert smollm.packs is True
     _assert_equal(got, _slow(smollm, PROMPTS, CONTINUATIONS), 1e-4)
+    exact = LanguageModel(copy.deepcopy(smollm.module).double(), smollm.tokenizer)
+    for own, truth in zip(got, _slow(exact, PROMPTS, CONTINUATIONS), strict=True):
+        for values, wanted in zip(own, truth, strict=True):
+            assert abs(values.mean() - wanted.mean()) < 1e-5
 
 
 @settings(

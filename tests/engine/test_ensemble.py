@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from palimpsest.engine import ensemble_losses as losses
+from palimpsest.engine import ensemble_training
 from palimpsest.engine.ensemble import Ensemble, Failure
 from palimpsest.engine.ensemble_plans import Plan
 from palimpsest.engine.ensemble_training import Hooks, Pool, accuracy, best_group, train
@@ -240,3 +241,18 @@ def test_bad_shapes_are_refused():
         Ensemble((4,), (1,))
     with pytest.raises(ValueError, match="3 learning rates for 2"):
         Ensemble((4, 2), (1, 2), [0.1, 0.1, 0.1])
+
+
+def test_a_group_that_memory_cannot_hold_is_not_chosen(monkeypatch):
+    plainly, tried = ensemble_training.train, []
+
+    def train(ensemble, *rest, group, **others):
+        tried.append(group)
+        if group > 4:
+            raise torch.OutOfMemoryError
+        return plainly(ensemble, *rest, group=group, **others)
+
+    monkeypatch.setattr(ensemble_training, "train", train)
+    sizes, like = (7, 5, 3), Ensemble((7, 5, 3), range(16), 0.1)
+    assert ensemble_training.best_group(sizes, 16, 6, like) <= 4
+    assert {tried.count(size) for size in (1, 2, 4, 8, 16)} == {ensemble_training._ROUNDS}

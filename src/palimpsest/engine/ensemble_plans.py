@@ -202,12 +202,12 @@ class Buffers:
         writes[writes >= self.capacity] = -1
         returned = np.empty_like(slots)
         rows = np.arange(self.models)[:, None]
+        # Slot -1 writes into a column that is not kept; of two writes the later one stays.
+        wide = np.concatenate([self.held, self.held[:, :1]], axis=1)
         for step in range(steps):
-            returned[step] = self.held[rows, slots[step]]
-            # Slot -1 writes into a column that is not kept; of two writes the later one stays.
-            wide = np.concatenate([self.held, self.held[:, :1]], axis=1)
+            returned[step] = wide[rows, slots[step]]
             wide[rows, writes[step]] = shown[step]
-            self.held = wide[:, :-1]
+        self.held = wide[:, :-1]
         self.seen += steps * batch
         there = slots >= 0
         returned[~there] = shown[:, :, :1].repeat(slots.shape[2], axis=2)[~there]

@@ -7,6 +7,7 @@ of a group is measured. Groups change no number: every product is one network's 
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from palimpsest.engine.ensemble_plans import Plan, current_only
 VERSION = 2
 ENGINE = ("engine.ensemble", "engine.ensemble_losses", "engine.ensemble_plans")
 
-_TRIED_STEPS = 12
+_TRIED_STEPS, _ROUNDS = 12, 3
 # Beyond, no cache holds the weights and larger groups gain nothing.
 _LARGEST_ON_CPU = 256
 
@@ -224,19 +225,21 @@ def _best_group(
     shown = torch.randint(256, (_TRIED_STEPS, n, batch), generator=generator).numpy()
     largest = n if device.startswith("cuda") else min(n, _LARGEST_ON_CPU)
     candidates = sorted({largest, *(1 << k for k in range(largest.bit_length()))})
-    took = {}
+    took = dict.fromkeys(candidates, math.inf)
     tried = Ensemble(sizes, range(n), 1e-3, optimizer, momentum, device=device)
-    for size in candidates:
+    # In turns, and the fastest of each: a moment in which the machine is busy decides nothing.
+    for size in [*candidates] * _ROUNDS:
         # A few groups tell what many would.
         models = slice(0, min(n, 2 * size))
         part = tried.view(models)
-        plan = current_only(shown[:, models])
-        for _ in range(2):
-            start = time.perf_counter()
-            train(part, pool, plan, group=size)
+        start = time.perf_counter()
+        try:
+            train(part, pool, current_only(shown[:, models]), group=size)
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
-            took[size] = (time.perf_counter() - start) / part.n
+        except torch.OutOfMemoryError:
+            continue
+        took[size] = min(took[size], (time.perf_counter() - start) / part.n)
     return min(took, key=took.get)
 
 

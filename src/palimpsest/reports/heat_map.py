@@ -62,7 +62,7 @@ def heat_map(
                 fontsize=6.5, color=colour)  # fmt: skip
         if known:
             interval = f"{_written(low, percent)} to {_written(high, percent)}"
-            ax.text(x, y + 0.24, interval, ha="center", va="center", fontsize=4.5, color=colour)
+            ax.text(x, y + 0.24, interval, ha="center", va="center", fontsize=5, color=colour)
     ax.grid(visible=False)
 
 

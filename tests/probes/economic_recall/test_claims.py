@@ -13,6 +13,7 @@ from palimpsest.probes.economic_recall.analyses.planted import date_p_values
 from palimpsest.probes.economic_recall.claims import CLAIMS, VIEW, analyse
 from palimpsest.probes.economic_recall.settings import Settings
 from tests.probes.economic_recall.cells import finished
+from tests.probes.figures import undrawn
 
 SETTINGS = Settings()
 BOUNDARY = Date(2002, 1, 1)
@@ -105,9 +106,8 @@ def _claims(connection):
 
 
 def test_memory_that_was_put_in_is_found():
-    claims, statistics = _claims(
-        _study({0: 0, 1: 0.1, 3: 0.3, 10: 0.6, 30: 0.8}, asked=(0.7, 0.125))
-    )
+    connection = _study({0: 0, 1: 0.1, 3: 0.3, 10: 0.6, 30: 0.8}, asked=(0.7, 0.125))
+    claims, statistics = _claims(connection)
     for name in (
         "planted_found",
         "every_seed",
@@ -125,6 +125,10 @@ def test_memory_that_was_put_in_is_found():
         r["factor"] for r in statistics if r["analysis"] == "contamination" and r["arm"] == "asked"
     }
     assert verdicts == {"contaminated"}
+    tables = {name: [connection.sql(f"FROM {name}").pl()] for name in ("cells", "observations")}
+    filled, hidden = undrawn("economic_recall", statistics, tables, "study")
+    assert {"exposures", "dates", "series"} <= set(filled)
+    assert hidden == []
 
 
 def test_nothing_is_found_where_nothing_was_put_in():

@@ -191,7 +191,7 @@ def _draw_map(frame: pl.DataFrame) -> Drawing:
     measures = frame["metric"].unique(maintain_order=True).to_list()
     found = grids(frame.to_dicts(), ("arm", "metric"), (arms, measures))
     order = np.argsort(-np.nanmean(found[0], axis=1))
-    width = max(WIDTH, 1.6 + 0.36 * len(measures))
+    width = max(WIDTH, 1.6 + 0.4 * len(measures))
     figure, axes = panels(height=1.9 + 0.28 * len(arms), width=width)
     ax = axes[0, 0]
     heat_map(ax, *(grid[order] for grid in found), colours=_MAP, ends=(0, 2), percent=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date as Date
 
 import numpy as np
+import polars as pl
 import pytest
 
 from palimpsest.evidence.gather import connect, frame_of
@@ -181,3 +183,21 @@ def test_claims_are_stated_once_each():
     names = [claim.name for claim in CLAIMS]
     assert len(set(names)) == len(names)
     assert all(claim.statement.endswith(".") and claim.test for claim in CLAIMS)
+
+
+def test_the_caption_of_dates_says_how_sure_each_share_of_flags_is():
+    from palimpsest.probes.economic_recall.figures import _dates_caption
+
+    q = [0.01, 0.05, 0.1, 0.4, 0.9, None]
+    once = pl.DataFrame(
+        {"role": "a", "series": "s", "arm": "never", "date": range(6), "q": q, "n": 8},
+        schema_overrides={"q": pl.Float64},
+    )
+    said = _dates_caption(once)
+    assert "rank of the answer among 8 to 8 alternatives" in said
+    low, high = re.search(r"never 3 of 6 \(95% interval (\d+)% to (\d+)%\)", said).groups()
+    assert int(low) < 19
+    assert int(high) > 81
+    # The same dates asked of another state are no new dates.
+    twice = _dates_caption(pl.concat([once, once.with_columns(role=pl.lit("b"))]))
+    assert f"never 6 of 12 (95% interval {low}% to {high}%)" in twice

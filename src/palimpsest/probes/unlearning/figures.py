@@ -231,7 +231,8 @@ def _draw_relearning(frame: pl.DataFrame) -> Drawing:
     arms = frame["arm"].unique(maintain_order=True).to_list()
     moments = sorted(frame["updates"].unique().to_list())
     # Beside one another, so that no interval hides another.
-    apart = 0.6 * min(np.diff(moments), default=1) / len(arms)
+    width = min(0.6 * min(np.diff(moments), default=1), 0.15 * (moments[-1] - moments[0] or 1))
+    apart = width / len(arms)
     colours, ends = colours_for(arms), []
     for place, arm in enumerate(arms):
         part = frame.filter(pl.col("arm") == arm).sort("updates")

@@ -194,7 +194,7 @@ def test_the_caption_of_dates_says_how_sure_each_share_of_flags_is():
         schema_overrides={"q": pl.Float64},
     )
     said = _dates_caption(once)
-    assert "rank of the answer among 8 to 8 alternatives" in said
+    assert "rank of the answer among 8 alternatives" in said
     low, high = re.search(r"never 3 of 6 \(95% interval (\d+)% to (\d+)%\)", said).groups()
     assert int(low) < 19
     assert int(high) > 81

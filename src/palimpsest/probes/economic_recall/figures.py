@@ -231,13 +231,13 @@ def _dates_caption(frame: pl.DataFrame) -> str:
         share = clustered_mean(flags.to_numpy(), dates.to_numpy(), unit="dates")
         interval = f"95% interval {share.low:.0%} to {share.high:.0%}"
         parts.append(f"{name(arm)} {flags.sum():.0f} of {group.height} ({interval})")
-    candidates = frame["n"]
+    least, most = frame["n"].min(), frame["n"].max()
     return (
         "Every mark is one date: p = rank of the answer among "
-        f"{candidates.min()} to {candidates.max()} alternatives. Filled marks are flagged at a "
-        f"false discovery rate of {FLAGGED:g} within their state. Flagged: {'; '.join(parts)}. For "
-        "planted false and never the p-value is exact by design, for the other arms it also rises "
-        "with skill."
+        f"{least}{'' if least == most else f' to {most}'} alternatives. Filled marks are flagged "
+        f"at a false discovery rate of {FLAGGED:g} within their state. Flagged: "
+        f"{'; '.join(parts)}. For planted false and never the p-value is exact by design, for the "
+        "other arms it also rises with skill."
     )
 
 

@@ -41,26 +41,31 @@ def database(
         yield run
 
 
-def figures(probe: str, run: Database) -> dict[str, Figure]:
-    """Figures of the probe's page by id, and those that it has only now and then."""
+def blocks(probe: str, run: Database) -> list:
+    """Blocks of the probe's page, also those that it has only now and then, some of them twice."""
     page = importlib.import_module(f"palimpsest.probes.{probe}.figures")
     modules = [page]
     if importlib.util.find_spec(f"palimpsest.probes.{probe}.pages"):
         folder = importlib.import_module(f"palimpsest.probes.{probe}.pages")
         inside = pkgutil.iter_modules(folder.__path__, f"{folder.__name__}.")
-        modules += [importlib.import_module(found.name) for found in inside]
-    blocks = []
+        modules += [importlib.import_module(each.name) for each in inside]
+    found = []
     for value in (value for module in modules for value in vars(module).values()):
-        blocks += value if isinstance(value, list) else [value]
+        found += value if isinstance(value, list) else [value]
     if probe == "_template":
-        blocks += page.page(run, STUDY).blocks
+        found += page.page(run, STUDY).blocks
     elif probe == "unlearning":
-        blocks += page._blocks(run, STUDY)
+        found += page._blocks(run, STUDY)
     elif probe == "economic_recall":
-        blocks += page._blocks([])
+        found += page._blocks([])
     elif hasattr(page, "_blocks"):
-        blocks += page._blocks()
-    return {block.id: block for block in blocks if isinstance(block, Figure)}
+        found += page._blocks()
+    return found
+
+
+def figures(probe: str, run: Database) -> dict[str, Figure]:
+    """Figures of the probe by id."""
+    return {block.id: block for block in blocks(probe, run) if isinstance(block, Figure)}
 
 
 def undrawn(

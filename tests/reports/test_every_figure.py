@@ -1,4 +1,4 @@
-"""Every figure of every probe asks for n and for the interval of each number that it draws."""
+"""Figures of every probe ask for n and all intervals, and tables for what they show."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from palimpsest import discovery
-from palimpsest.reports.blocks import Figure
+from palimpsest.reports.blocks import Figure, Table
 from palimpsest.reports.render import bound
-from tests.probes.figures import database, figures
+from tests.probes.figures import blocks, database, figures
 
 PROBES = [*discovery.names("probes"), "_template"]
 #: Figures of numbers that can have no interval.
@@ -37,6 +37,19 @@ def test_every_figure_has_n_and_intervals(probe, run):
         assert figure.wanting(frame.clear()) == [], name
         assert bool(figure.bare) == ((probe, name) in BARE), name
         assert "$study" in figure.sql, name
+
+
+def test_every_table_gives_what_it_shows(probe, run):
+    tables = {block.id: block for block in blocks(probe, run) if isinstance(block, Table)}
+    for name, table in tables.items():
+        shown = {
+            part
+            for key, column in table.columns.items()
+            for part in (key, column.low, column.high)
+            if part
+        }
+        assert shown <= set(run.frame(bound(table.sql, "s")).columns), name
+    assert tables
 
 
 def test_no_figure_is_forgotten(probe, run):

@@ -98,10 +98,11 @@ ORDER BY role, labels, estimate DESC NULLS LAST""",
         "runs whose answers became uninformative before the last pass allowed; then after the last "
         "pass entropy, accuracy by true labels and agreement with the random ones. Means and "
         "intervals over replicates.",
-        f"""SELECT replace(series, '_', ' ') AS task, role, replace(factor, '_', ' ') AS labels,
+        f"""SELECT replace(series, '_', ' ') AS task, role, model,
+  replace(factor, '_', ' ') AS labels,
   {_wide("metric", **{name: name for name in _COURSE})}, max(n) AS n
 FROM statistics WHERE study = $study AND analysis = 'course'
-GROUP BY ALL ORDER BY role, task, labels""",
+GROUP BY ALL ORDER BY role, model, task, labels""",
         {
             "task": Column("task"),
             "role": Column("state"),

@@ -5,6 +5,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from palimpsest.reports.blocks import Column, StudyPage, Table
+
 _FIXTURES = Path(__file__).parents[1] / "reports"
 
 
@@ -17,6 +19,13 @@ def _fixture(name: str) -> ModuleType:
 
 def _moved(row: dict) -> float:
     return 2.0 if (row["role"], row["grp"], row["metric"]) == ("planted", "never", "loss") else 0.0
+
+
+def _long(database: object, study: str) -> StudyPage:
+    """A page with one table of 120 rows."""
+    sql = "SELECT range AS row, ['even', 'odd'][range % 2 + 1] AS half FROM range(120)"
+    columns = {"row": Column("Row", "number"), "half": Column("Half")}
+    return StudyPage(study, "T", "Q?", [], [Table("rows", "Rows", "All of them.", sql, columns)])
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +47,8 @@ def pages(tmp_path_factory):
             study: build_study(database, study, folder / f"{study}.html").as_uri()
             for study in ("economic_recall", "leakage")
         }
+        figures.page = _long
+        built["long"] = build_study(database, "economic_recall", folder / "long.html").as_uri()
     built["index"] = build_index(database, folder / "index.html").as_uri()
     old = runs.write_run(folder / "old.duckdb")
     new = runs.write_run(

@@ -270,6 +270,36 @@ def test_print_keeps_figures_and_drops_controls(visit, pages):
     assert len(base64.b64decode(sheet["data"])) > 20_000
 
 
+def _printed(browser, selector):
+    """How many of the elements are there before, on paper, and after."""
+    shown = (
+        f"[...document.querySelectorAll('{selector}')].filter("
+        "e => getComputedStyle(e).display !== 'none').length"
+    )
+    browser.execute_script(f"addEventListener('beforeprint', () => {{ window.found = {shown}; }})")
+    before = browser.execute_script(f"return {shown}")
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    return before, *browser.execute_script(f"return [window.found, {shown}]")
+
+
+def test_paper_has_every_card_and_every_row(visit, pages):
+    cards = 5 + len(pages.hostile)
+    assert _printed(visit(pages.study), "#answers .card") == (12, cards, 12)
+    assert _printed(visit(pages.long), "#rows tbody tr") == (50, 120, 50)
+
+
+def test_paper_says_how_much_a_filter_leaves_out(visit, pages):
+    browser = visit(pages.long)
+    _css(browser, "#rows input[type=search]").send_keys("odd")
+    assert _printed(browser, "#rows tbody tr") == (50, 60, 50)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    count = _css(browser, "#rows .grid-count")
+    assert count.is_displayed()
+    assert count.text == "60 of 120 rows"
+    for control in ("input[type=search]", ".grid-more"):
+        assert not _css(browser, f"#rows {control}").is_displayed()
+
+
 def test_keyboard_reaches_the_text_first(visit, pages):
     browser = visit(pages.study)
     _css(browser, "body").send_keys(Keys.TAB)

@@ -11,6 +11,7 @@ from palimpsest.evidence.database import Database, EvidenceError
 from palimpsest.reports import build
 from palimpsest.reports.blocks import Column, Figure, Gallery, StudyPage, Table
 from palimpsest.reports.build import ReportError, build_index, build_study
+from palimpsest.reports.figure_style import panels
 
 _VOID = {"meta", "img", "input", "br", "hr", "link", "wbr"}
 _URLS = {"href", "src", "action", "formaction", "data", "poster", "srcset", "background"}
@@ -255,7 +256,7 @@ def test_a_block_that_fails_is_named_and_the_rest_stands(toy_probe, database_pat
 
     html = _build(
         toy_probe, database_path, tmp_path,
-        Figure("bad", "Bad figure", "c", "a", "SELECT 1 AS a", draw),
+        Figure("bad", "Bad figure", "c", "a", "SELECT 1 AS n", draw, bare="A count."),
         Table("worse", "Worse", "c", "SELECT nonsense", {}),
         Table("short", "Short", "c", "SELECT 1 AS a", {"b": Column("B")}),
         Gallery("gallery", "Gallery", "c", "SELECT 'x' AS prompt"),
@@ -267,6 +268,41 @@ def test_a_block_that_fails_is_named_and_the_rest_stands(toy_probe, database_pat
     assert "the query gives no column b" in text
     assert "4,711" in text
     assert text.count("is not shown:") == 4
+
+
+@pytest.mark.parametrize(
+    ("sql", "numbers", "wanting"),
+    [
+        ("0.5 AS estimate, 0.4 AS low, 0.6 AS high", {}, "n"),
+        ("0.5 AS estimate, 3 AS n", {}, "low, high"),
+        ("0.5 AS estimate, 0.4 AS low, 0.6 AS high, NULL AS n", {}, "n"),
+        ("1 AS x, 0.5 AS y, 0 AS low, 1 AS high, 3 AS n", {"y": ("low", "top")}, "top"),
+    ],
+)
+def test_a_figure_without_intervals_or_n_is_not_shown(
+    sql, numbers, wanting, toy_probe, database_path, tmp_path
+):
+    drawn = {"numbers": numbers} if numbers else {}
+    figure = Figure("figure", "T", "Caption.", "a", f"SELECT {sql}", lambda _: panels()[0], **drawn)
+    text = Page(_build(toy_probe, database_path, tmp_path, figure)).text
+    assert f"figure 'figure' draws numbers without {wanting}:" in text
+
+
+def test_a_figure_says_which_intervals_are_missing_and_why(toy_probe, database_path, tmp_path):
+    some = (
+        "SELECT * FROM (VALUES (0.5, 0.4, 0.6, 3), (0.7, NULL, NULL, 1), (NULL, NULL, NULL, NULL)) "
+        "AS t(estimate, low, high, n)"
+    )
+    html = _build(
+        toy_probe, database_path, tmp_path,
+        Figure("some", "T", "Caption.", "a", some, lambda _: panels()[0]),
+        Figure("none", "T", "Ranks.", "a", "SELECT 7 AS rank, 9 AS n", lambda _: panels()[0],
+               bare="A rank has no interval."),
+    )  # fmt: skip
+    text = " ".join(Page(html).text.split())
+    assert "Caption. Without interval: 1 of 2 numbers." in text
+    assert "Ranks. A rank has no interval." in text
+    assert "Not shown:" not in text
 
 
 def test_captions_may_be_functions_and_the_query_shown_is_the_query_run(

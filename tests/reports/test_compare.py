@@ -12,7 +12,7 @@ import pytest
 from palimpsest.evidence.database import EvidenceError
 from palimpsest.evidence.two_runs import TwoRuns
 from palimpsest.reports import two_runs
-from palimpsest.reports.compare import build_compare, find_database
+from palimpsest.reports.compare import _metric_blocks, build_compare, find_database
 from palimpsest.statistics.run_differences import compared
 
 _FILE = Path(__file__).with_name("fixture_runs.py")
@@ -304,3 +304,19 @@ def test_factors_have_their_meaning(base, make):
     frame = metrics_of(base, make(seeds=range(20, 26)))
     assert set(frame.filter(study="networks")["condition"]) == {"arm=replay", "arm=none"}
     assert set(frame.filter(role="planted")["condition"]) == {"cutoff=2020"}
+
+
+def test_figures_say_n_and_how_far_noise_reaches(base, make):
+    moved = metrics_of(base, make(seeds=range(40, 46), shift=planted_false))
+    metrics = pl.concat([moved] * 4)
+    clearest, expected = _metric_blocks(metrics, 1)[:2]
+    assert re.search(r"; n = \d.* in the run that has fewer\.$", clearest.caption)
+    assert clearest.frame["n"].null_count() == 0
+    count = metrics["p"].count()
+    assert f"n = {count} comparisons." in expected.caption
+    # The smallest of m uniform p-values is above x with probability (1 - x)^m.
+    lowest = expected.frame.row(0, named=True)
+    assert (1 - lowest["low"]) ** count == pytest.approx(0.975)
+    assert (1 - lowest["high"]) ** count == pytest.approx(0.025)
+    assert (expected.frame["low"] < expected.frame["expected"]).all()
+    assert (expected.frame["expected"] < expected.frame["high"]).all()

@@ -8,7 +8,7 @@ the query's frame: numbers in them are then those of the run.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -45,7 +45,7 @@ _ID = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def n_caption(text: str, each: str = " a point") -> Callable[[pl.DataFrame], str]:
-    """A caption that ends with the least and the largest n of what is shown.
+    """A caption that ends with the least and the largest n of what is shown, of every unit.
 
     Args:
         text: without its full stop.
@@ -53,16 +53,24 @@ def n_caption(text: str, each: str = " a point") -> Callable[[pl.DataFrame], str
     """
 
     def caption(frame: pl.DataFrame) -> str:
-        low, high = frame["n"].min(), frame["n"].max()
-        span = f"{low}" if low == high else f"{low} to {high}"
-        return f"{text}; n = {span} {frame['unit'][0]}{each}."
+        counted = frame.drop_nulls("n").group_by("unit", maintain_order=True)
+        spans = [
+            f"{low}{'' if low == high else f' to {high}'} {unit}"
+            for unit, low, high in counted.agg(low=pl.min("n"), high=pl.max("n")).iter_rows()
+        ]
+        return f"{text}; n = {' or '.join(spans) or 'unknown'}{each}."
 
     return caption
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: ``draw`` gets the frame of ``sql`` (never empty) and returns the drawing."""
+    """A figure: ``draw`` gets the frame of ``sql`` (never empty) and returns the drawing.
+
+    The frame has a column ``n``, and ``numbers`` maps the column of every number that is drawn to
+    the columns with the ends of its interval. Where numbers can have no interval, ``bare`` says
+    why in a sentence that ends the caption. Whatever lacks them without a word is not shown.
+    """
 
     id: str
     title: str
@@ -70,6 +78,23 @@ class Figure:
     alt: Words
     sql: str
     draw: Callable[[pl.DataFrame], MatplotlibFigure]
+    numbers: Mapping[str, tuple[str, str]] = field(
+        default_factory=lambda: {"estimate": ("low", "high")}
+    )
+    bare: str = ""
+
+    def wanting(self, frame: pl.DataFrame) -> list[str]:
+        """The columns of n and of intervals that ``frame`` lacks, or that are empty beside a
+        number: an interval may be missing here and there, n may not.
+        """
+        numbers = {} if self.bare else self.numbers
+        ends = [end for pair in numbers.values() for end in pair]
+        absent = [name for name in ("n", *numbers, *ends) if name not in frame.columns]
+        if absent:
+            return absent
+        if numbers:
+            frame = frame.filter(pl.any_horizontal(pl.col(*numbers).is_not_null()))
+        return ["n"] if frame["n"].null_count() else []
 
 
 @dataclass(frozen=True)

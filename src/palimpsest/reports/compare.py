@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure as Drawing
+from scipy.stats import beta
 
 from palimpsest.evidence.database import EvidenceError
 from palimpsest.evidence.two_runs import TwoRuns
 from palimpsest.reports import figure_style as fs
 from palimpsest.reports import formatting, two_runs
-from palimpsest.reports.blocks import Column, Figure, Table
+from palimpsest.reports.blocks import Column, Figure, Table, n_caption
 from palimpsest.reports.build import write_page
 from palimpsest.reports.palette import HUES, INK, MUTED
-from palimpsest.reports.render import Prepared
+from palimpsest.reports.render import Prepared, uncertainty
 from palimpsest.statistics.run_differences import compared
 
 #: Where the database of a run lies inside its folder.
@@ -48,7 +49,8 @@ _COLUMNS = {
     "note": Column("Note"),
 }
 _PLOTTED = (
-    "metric", "grp", "role", "where", "difference", "low", "high", "spread", "p", "q", "verdict"
+    "metric", "grp", "role", "where", "difference", "low", "high", "spread", "p", "q", "verdict",
+    "n",
 )  # fmt: skip
 _UNEQUAL = {
     "study": Column("Study"),
@@ -274,26 +276,38 @@ def _metric_blocks(metrics: pl.DataFrame, number: int) -> list[Prepared]:
         pl.col("p").is_not_null() & pl.col("low").is_finite() & (pl.col("spread") > 0)
     ).head(SHOWN)
     if clearest.height:
-        blocks.append(_figure(
-            1, "clearest", "What moved most clearly",
+        fewest = n_caption(
             f"The {clearest.height} comparisons with the clearest evidence, new minus old in "
             "standard deviations of single values, with 95% intervals. Coloured: changed after "
-            "correction for all comparisons.",
+            "correction for all comparisons",
+            " in the run that has fewer",
+        )
+        blocks.append(_figure(
+            1, "clearest", "What moved most clearly",
+            fewest(clearest.with_columns(n=pl.min_horizontal("n_old", "n_new"))),
             f"Forest plot of {clearest.height} differences, "
             f"{(clearest['verdict'] == 'changed').sum()} of them changed.",
-            clearest.select(*_PLOTTED), _draw_clearest,
+            clearest.select(*_PLOTTED), _draw_clearest, "difference",
         ))  # fmt: skip
     tested = frame.filter(pl.col("p").is_not_null()).sort("p")
     if tested.height >= 20:
-        expected = (np.arange(tested.height) + 0.5) / tested.height
+        place = np.arange(tested.height) + 1
+        expected = (place - 0.5) / tested.height
+        # The k-th smallest of m independent uniform values has a beta distribution.
+        low, high = beta.ppf([[0.025], [0.975]], place, tested.height + 1 - place)
         blocks.append(_figure(
             2, "expected", "Is it more than noise?",
             f"All {tested.height:,} p-values, sorted, against those that noise alone gives. Points "
-            "below the line are smaller than noise explains; metrics of the same models move "
-            "together, so the whole curve may wander a little.",
+            "below the line are smaller than noise explains. Band: 95% of each under noise, if "
+            "comparisons were independent; metrics of the same models move together, so the whole "
+            f"curve may wander out of it. n = {tested.height:,} comparisons.",
             f"{tested.height} sorted p-values against uniform quantiles; the smallest is "
             f"{tested['p'].min():.2g} where {expected[0]:.2g} is expected.",
-            tested.select("p", expected=pl.Series(expected)), _draw_expected,
+            tested.select(
+                "p", expected=pl.Series(expected), low=pl.Series(low), high=pl.Series(high),
+                n=pl.lit(tested.height),
+            ),
+            _draw_expected, "expected",
         ))  # fmt: skip
     table = Table(
         "metrics",
@@ -307,12 +321,21 @@ def _metric_blocks(metrics: pl.DataFrame, number: int) -> list[Prepared]:
 
 
 def _figure(
-    number: int, id: str, title: str, caption: str, alt: str, frame: pl.DataFrame, draw: Any
+    place: int,
+    id: str,
+    title: str,
+    caption: str,
+    alt: str,
+    frame: pl.DataFrame,
+    draw: Any,
+    number: str,
 ) -> Prepared:
-    block = Figure(id, title, caption, alt, "", draw)
+    """A figure of the column ``number``, with low and high."""
+    block = Figure(id, title, caption, alt, "", draw, {number: ("low", "high")})
+    caption += uncertainty(block, frame)
     with fs.style():
         svg = fs.to_svg(draw(frame), id=f"{id}-svg", title=title, description=alt)
-    return Prepared(block, "figure", number, frame=frame, svg=svg, caption=caption, alt=alt)
+    return Prepared(block, "figure", place, frame=frame, svg=svg, caption=caption, alt=alt)
 
 
 def _draw_clearest(frame: pl.DataFrame) -> Drawing:
@@ -343,7 +366,10 @@ def _draw_expected(frame: pl.DataFrame) -> Drawing:
     expected = frame["expected"].to_numpy()
     ends = [expected[0], 1.0]
     ax.plot(ends, ends, color=MUTED, linewidth=1)
-    observed = np.maximum(frame["p"].to_numpy(), 1e-16)
+    least = 1e-16
+    low = np.maximum(frame["low"].to_numpy(), least)
+    ax.fill_between(expected, low, frame["high"].to_numpy(), color=MUTED, alpha=0.2, linewidth=0)
+    observed = np.maximum(frame["p"].to_numpy(), least)
     ax.plot(expected, observed, "o", color=HUES["blue"].mark, markersize=3)
     ax.set_xscale("log")
     ax.set_yscale("log")

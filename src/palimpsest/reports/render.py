@@ -204,6 +204,7 @@ def _fill(item: Prepared, database: Database, study: str) -> None:
         return
     item.caption = _words(block.caption, item.frame)
     if isinstance(block, Figure):
+        item.caption += uncertainty(block, item.frame)
         item.alt = _words(block.alt, item.frame)
         with style():
             drawing = block.draw(item.frame)
@@ -220,6 +221,29 @@ def _fill(item: Prepared, database: Database, study: str) -> None:
         _demand(wanted, item.frame)
     elif isinstance(block, Gallery):
         _demand(set(_GALLERY_COLUMNS), item.frame)
+
+
+def uncertainty(figure: Figure, frame: pl.DataFrame) -> str:
+    """What a figure's caption adds on intervals that are missing; empty where all are there.
+
+    Raises ValueError where the frame lacks n, or intervals without a reason.
+    """
+    if wanting := figure.wanting(frame):
+        raise ValueError(
+            f"figure {figure.id!r} draws numbers without {', '.join(wanting)}: its query must give "
+            "them, or `bare` say why a number has no interval"
+        )
+    if figure.bare:
+        return f" {figure.bare}"
+    drawn = frame.select(
+        *(
+            (pl.col(number).is_not_null() & (pl.col(low).is_null() | pl.col(high).is_null())).sum()
+            for number, (low, high) in figure.numbers.items()
+        )
+    )
+    missing = sum(drawn.row(0))
+    total = sum(frame[number].count() for number in figure.numbers)
+    return f" Without interval: {missing:,} of {total:,} numbers." if missing else ""
 
 
 def _column_digits(values: pl.Series) -> int | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date as Date
 
 import numpy as np
+import polars as pl
 import pytest
 
 from palimpsest.evidence.gather import connect, frame_of
@@ -13,6 +15,7 @@ from palimpsest.probes.economic_recall.analyses.planted import date_p_values
 from palimpsest.probes.economic_recall.claims import CLAIMS, VIEW, analyse
 from palimpsest.probes.economic_recall.settings import Settings
 from tests.probes.economic_recall.cells import finished
+from tests.probes.figures import undrawn
 
 SETTINGS = Settings()
 BOUNDARY = Date(2002, 1, 1)
@@ -105,9 +108,8 @@ def _claims(connection):
 
 
 def test_memory_that_was_put_in_is_found():
-    claims, statistics = _claims(
-        _study({0: 0, 1: 0.1, 3: 0.3, 10: 0.6, 30: 0.8}, asked=(0.7, 0.125))
-    )
+    connection = _study({0: 0, 1: 0.1, 3: 0.3, 10: 0.6, 30: 0.8}, asked=(0.7, 0.125))
+    claims, statistics = _claims(connection)
     for name in (
         "planted_found",
         "every_seed",
@@ -125,6 +127,10 @@ def test_memory_that_was_put_in_is_found():
         r["factor"] for r in statistics if r["analysis"] == "contamination" and r["arm"] == "asked"
     }
     assert verdicts == {"contaminated"}
+    tables = {name: [connection.sql(f"FROM {name}").pl()] for name in ("cells", "observations")}
+    filled, hidden = undrawn("economic_recall", statistics, tables, "study")
+    assert {"exposures", "dates", "series"} <= set(filled)
+    assert hidden == []
 
 
 def test_nothing_is_found_where_nothing_was_put_in():
@@ -177,3 +183,21 @@ def test_claims_are_stated_once_each():
     names = [claim.name for claim in CLAIMS]
     assert len(set(names)) == len(names)
     assert all(claim.statement.endswith(".") and claim.test for claim in CLAIMS)
+
+
+def test_the_caption_of_dates_says_how_sure_each_share_of_flags_is():
+    from palimpsest.probes.economic_recall.figures import _dates_caption
+
+    q = [0.01, 0.05, 0.1, 0.4, 0.9, None]
+    once = pl.DataFrame(
+        {"role": "a", "series": "s", "arm": "never", "date": range(6), "q": q, "n": 8},
+        schema_overrides={"q": pl.Float64},
+    )
+    said = _dates_caption(once)
+    assert "rank of the answer among 8 alternatives" in said
+    low, high = re.search(r"never 3 of 6 \(95% interval (\d+)% to (\d+)%\)", said).groups()
+    assert int(low) < 19
+    assert int(high) > 81
+    # The same dates asked of another state are no new dates.
+    twice = _dates_caption(pl.concat([once, once.with_columns(role=pl.lit("b"))]))
+    assert f"never 6 of 12 (95% interval {low}% to {high}%)" in twice

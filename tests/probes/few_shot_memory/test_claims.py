@@ -12,6 +12,7 @@ from palimpsest.evidence.shards import observations
 from palimpsest.probes.few_shot_memory.analyses import read
 from palimpsest.probes.few_shot_memory.claims import STANDING, VIEW, analyse
 from palimpsest.probes.few_shot_memory.settings import Settings
+from tests.probes.figures import undrawn
 
 SETTINGS = Settings()
 KINDS = ("natural", "random_words")
@@ -125,7 +126,8 @@ def _fades(stimuli, exposures, delay):
 
 def test_memory_that_is_there():
     strong = {0: 0.0, 1: 4.0, 2: 5.0, 3: 6.0}
-    statistics, claims, _ = _judged(*_study(strong, KEPT, _fades))
+    cells, rows = _study(strong, KEPT, _fades)
+    statistics, claims, _ = _judged(cells, rows)
     assert {name for name, claim in claims.items() if claim["verdict"] == "supported"} == {
         "one_exposure",
         "three_exposures",
@@ -141,6 +143,11 @@ def test_memory_that_is_there():
     analyses = {row["analysis"] for row in statistics}
     assert {"recognition", "recall", "retention", "form", "memorability", "paper"} <= analyses
     assert {"curve", "retained"} <= analyses
+    filled, hidden = undrawn(
+        "few_shot_memory", statistics, {"cells": [frame_of("cells", cells)]}, "study"
+    )
+    assert {"recognition", "recall", "cues", "retention", "forms", "memorability"} <= set(filled)
+    assert hidden == []
 
 
 def test_curves_are_drawn_above_the_floor_and_through_the_points():

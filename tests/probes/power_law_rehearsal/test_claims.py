@@ -13,6 +13,7 @@ from palimpsest.probes.power_law_rehearsal.analyses import read
 from palimpsest.probes.power_law_rehearsal.analyses.published import targets
 from palimpsest.probes.power_law_rehearsal.claims import CLAIMS, VIEW, analyse
 from palimpsest.probes.power_law_rehearsal.settings import Settings
+from tests.probes.figures import undrawn
 
 TASKS = 8
 SETTINGS = Settings(tasks=[TASKS])
@@ -182,8 +183,11 @@ def test_drawn_lags_that_disobey_are_seen():
     assert unfair["p"] < 1e-6
 
 
-def test_retention_is_drawn_for_every_condition():
+def test_retention_is_drawn_for_every_condition_and_every_interval_in_its_figure():
     statistics, _ = _judged()
+    filled, hidden = undrawn("power_law_rehearsal", statistics)
+    assert {"retention", "schedules", "accuracy", "contrasts", "course"} <= set(filled)
+    assert hidden == []
     points = [r for r in statistics if r["analysis"] == "retention" and r["series"] == "permuted"]
     assert {(r["arm"], r["step"]) for r in points} == {
         (condition, lag) for condition in LOSS for lag in range(TASKS)
@@ -237,3 +241,20 @@ def test_a_smaller_budget_is_a_level_that_must_hold_too():
     assert "power_tenth" in claims["robust"]["note"]
     _, claims = _judged(settings, loss=losses | {"power_tenth": 0.1})
     assert claims["robust"]["verdict"] == "contradicted"
+
+
+def test_shares_of_what_came_back_are_means_over_networks():
+    """Of two networks one draws 10 and 30 examples of two ages, the other 50 and 50."""
+    import polars as pl
+
+    from palimpsest.probes.power_law_rehearsal.analyses.schedules import _shares
+
+    part = pl.DataFrame(
+        {"network_seed": [0, 0, 1, 1], "lag": [1, 2, 1, 2], "drawn": [10.0, 30.0, 50.0, 50.0]}
+    )
+    rows = {row["step"]: row for row in _shares(part, {"arm": "law"})}
+    assert {lag: row["estimate"] for lag, row in rows.items()} == {1: 0.375, 2: 0.625}
+    # Two networks, 0.25 and 0.5: t of one degree of freedom, within what a share can be.
+    assert (rows[1]["low"], rows[1]["high"], rows[1]["n"]) == (0.0, 1.0, 2)
+    three = pl.concat([part, part.head(2).with_columns(pl.col("network_seed") + 2)])
+    assert _shares(three, {})[0]["high"] < 1

@@ -12,6 +12,7 @@ from palimpsest.evidence.gather import connect, frame_of
 from palimpsest.evidence.shards import observations
 from palimpsest.probes.unforgettable_generalization.claims import CLAIMS, VIEW, analyse
 from palimpsest.probes.unforgettable_generalization.settings import Settings
+from tests.probes.figures import undrawn
 
 NAME = "unforgettable_generalization"
 SIZES = {"train": 32, "near": 16, "test": 20, "template": 20, "topic": 20}
@@ -243,3 +244,18 @@ def test_spilling_is_not_found_where_there_is_none():
     lost = dict.fromkeys(list(REACH)[:4], (0.5, 0.9))
     found = [study(Simulated(seed, lost))[1]["forgetting_spills"] for seed in range(8)]
     assert sum(claim["verdict"] == "supported" for claim in found) <= 1
+
+
+def test_every_interval_is_drawn(found):
+    statistics = list(found[0].values())
+    filled, hidden = undrawn(NAME, statistics)
+    assert set(filled) == {"ratios", "transfer", "depth", "relearning", "predictors"}
+    assert hidden == []
+
+
+def test_the_course_is_a_mean_over_replicates(found):
+    rows = {key[1]: row for key, row in found[0].items() if key[0] == "course"}
+    assert set(rows) == {"passes", "updates", "ended"}
+    for metric, value in (("passes", 2.0), ("updates", 8.0), ("ended", 1.0)):
+        assert (rows[metric]["estimate"], rows[metric]["n"]) == (value, 4)
+        assert rows[metric]["unit"] == "replicates"

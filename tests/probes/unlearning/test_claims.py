@@ -12,6 +12,7 @@ from palimpsest.evidence.gather import connect, frame_of
 from palimpsest.evidence.shards import observations
 from palimpsest.probes.unlearning.claims import CLAIMS, VIEW, analyse
 from palimpsest.probes.unlearning.settings import Settings
+from tests.probes.figures import undrawn
 
 ITEMS, RUNS, NEVER = 20, 5, 10
 KNOWN, UNKNOWN = 0.95, 0.08
@@ -353,3 +354,9 @@ def test_every_claim_has_its_words():
     from palimpsest.probes.unlearning.pages.words import _SAID
 
     assert set(_SAID) == {claim.name for claim in CLAIMS}
+
+
+def test_every_interval_is_drawn(study):
+    filled, hidden = undrawn("unlearning", study[0])
+    assert {"front", "robustness", "populations", "relearning", "requests"} <= set(filled)
+    assert hidden == []

@@ -12,6 +12,7 @@ from palimpsest.probes.economic_recall.pages.words import LIMITATIONS, REFERENCE
 from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import chance_line, errorbars, forest, name, panels
+from palimpsest.statistics.intervals import clustered_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 CHANCE_PLANTED = """(SELECT 1 / any_value(value) FROM economic_recall
   WHERE study = $study AND metric = 'choices' AND facts = 'planted') AS chance"""
+#: False discovery rate at which a date is flagged.
+FLAGGED = 0.1
 CHANCE_ASKED = CHANCE_PLANTED.replace("'planted'", "'asked'")
 
 
@@ -90,11 +93,12 @@ ORDER BY arm, step""",
             _dates_caption,
             "One mark a date: its rank among alternatives against time, flagged ones filled",
             """SELECT role, series, arm, try_cast(factor AS DATE) AS date, p, q,
-  estimate AS rank, n AS candidates
+  estimate AS rank, n, unit
 FROM statistics
 WHERE study = $study AND analysis = 'dates'
 ORDER BY role, arm, date""",
             _draw_dates,
+            bare="A mark is one answer and n its alternatives: a rank has no interval.",
         ),
         Figure(
             "series",
@@ -221,15 +225,19 @@ ORDER BY series, predictor""",
 def _dates_caption(frame: pl.DataFrame) -> str:
     parts = []
     for (arm,), group in frame.group_by("arm", maintain_order=True):
-        found = group.filter(pl.col("q") <= 0.1).height
-        parts.append(f"{name(arm)} {found} of {group.height}")
-    candidates = frame["candidates"]
+        flags = (group["q"].fill_null(1) <= FLAGGED).cast(pl.Float64)
+        # A date that several states were asked is one cluster.
+        dates = group.select(pl.format("{} {}", "series", "date")).to_series()
+        share = clustered_mean(flags.to_numpy(), dates.to_numpy(), unit="dates")
+        interval = f"95% interval {share.low:.0%} to {share.high:.0%}"
+        parts.append(f"{name(arm)} {flags.sum():.0f} of {group.height} ({interval})")
+    least, most = frame["n"].min(), frame["n"].max()
     return (
         "Every mark is one date: p = rank of the answer among "
-        f"{candidates.min()} to {candidates.max()} alternatives. Filled marks are flagged at a "
-        f"false discovery rate of 0.1 within their state. Flagged: {'; '.join(parts)}. For planted "
-        "false and never the p-value is exact by design, for the other arms it also rises with "
-        "skill."
+        f"{least}{'' if least == most else f' to {most}'} alternatives. Filled marks are flagged "
+        f"at a false discovery rate of {FLAGGED:g} within their state. Flagged: "
+        f"{'; '.join(parts)}. For planted false and never the p-value is exact by design, for the "
+        "other arms it also rises with skill."
     )
 
 
@@ -260,7 +268,7 @@ def _draw_dates(frame: pl.DataFrame) -> Drawing:
     colours = colours_for(arms)
     for ax, arm in zip(axes[:, 0], arms, strict=True):
         part = frame.filter(pl.col("arm") == arm)
-        flagged = (part["q"].fill_null(1) <= 0.1).to_numpy()
+        flagged = (part["q"].fill_null(1) <= FLAGGED).to_numpy()
         days, p = part["date"].to_numpy(), part["p"].to_numpy()
         for some, face in ((~flagged, "none"), (flagged, colours[arm])):
             ax.plot(

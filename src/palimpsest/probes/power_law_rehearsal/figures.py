@@ -120,8 +120,8 @@ ORDER BY side, condition, tasks""",
             "How old may a task be?",
             _caption(
                 "Accuracy on each task at the end of the stream, by how many tasks have come "
-                "since. Points: means with 95% intervals over seeds; lines: the form of "
-                "forgetting that fits best (see the table). Dashed: guessing"
+                "since. Points: means with 95% intervals over seeds; lines, 95% bands: the form "
+                "of forgetting that fits best (see the table). Dashed: guessing"
             ),
             "Accuracy by age of the task with fitted curves, environments and strategies apart",
             f"""WITH {SIDES}
@@ -173,21 +173,13 @@ ORDER BY condition, task""",
             "What came back, and how often?",
             _caption(
                 "Rehearsed examples by the age of their task, share of all that came back, drawn "
-                "in this run; both axes logarithmic, where a power law is a straight line when "
-                "all ages are to be had. Younger ages are to be had more often"
+                "in this run, mean over networks; both axes logarithmic, where a power law is a "
+                "straight line when all ages are to be had. Younger ages are to be had more often. "
+                "Bars: 95% intervals over networks"
             ),
             "Share of rehearsed examples by age of the task for every environment",
-            """SELECT condition, place AS lag,
-  sum(value) / sum(sum(value)) OVER (PARTITION BY condition) AS share,
-  count(DISTINCT network_seed) AS n, 'networks' AS unit
-FROM power_law_rehearsal
-WHERE study = $study AND metric = 'drawn' AND (benchmark, tasks, width, compute) IN (
-  SELECT benchmark, tasks, width, compute FROM power_law_rehearsal
-  WHERE study = $study AND metric = 'drawn'
-    AND tasks || ' tasks, width ' || width || ', ' || compute = (
-      SELECT factor FROM statistics WHERE study = $study AND analysis = 'main')
-  LIMIT 1)
-GROUP BY condition, place HAVING sum(value) > 0 ORDER BY condition, lag""",
+            f"""SELECT arm AS condition, step AS lag, estimate, low, high, n, unit
+FROM statistics WHERE {MAIN} AND analysis = 'returned' ORDER BY condition, lag""",
             _draw_schedules,
         ),
         Figure(
@@ -297,6 +289,10 @@ def _draw_retention(frame: pl.DataFrame) -> Drawing:
             ax.vlines(known["lag"], known["low"], known["high"], color=colour, linewidth=1.1)
             ax.plot(points["lag"], points["estimate"], "o", color=colour, markersize=3)
             if curve.height:
+                band = curve.drop_nulls(["low", "high"])
+                ax.fill_between(
+                    band["lag"], band["low"], band["high"], color=colour, alpha=0.15, lw=0
+                )
                 ax.plot(curve["lag"], curve["estimate"], line, color=colour, linewidth=1.3)
             ends.append((points["estimate"][-1], name(condition), colour))
         direct_labels(ax, ends)
@@ -320,12 +316,14 @@ def _draw_schedules(frame: pl.DataFrame) -> Drawing:
     figure, axes = panels(height=3.0)
     ax = axes[0, 0]
     ends = []
+    # Where an interval reaches 0, the logarithmic axis ends before it does.
+    least = 0.5 * frame["estimate"].min()
     for condition, (colour, line) in _looks(frame, []).items():
         part = frame.filter(pl.col("condition") == condition).sort("lag")
-        ax.plot(
-            part["lag"], part["share"], line, marker="o", color=colour, markersize=3, linewidth=1.2
-        )
-        ends.append((part["share"][-1], name(condition), colour))
+        known = part.drop_nulls(["low", "high"])
+        ax.vlines(known["lag"], known["low"].clip(least), known["high"], color=colour, lw=0.9)
+        ax.plot(part["lag"], part["estimate"], line, marker="o", color=colour, ms=3, lw=1.2)
+        ends.append((part["estimate"][-1], name(condition), colour))
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

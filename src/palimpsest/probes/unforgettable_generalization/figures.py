@@ -18,6 +18,7 @@ from palimpsest.probes.unforgettable_generalization.pages.words import (
 from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
 from palimpsest.reports.figure_style import direct_labels, forest, name, panels
+from palimpsest.reports.heat_map import grids, heat_map
 from palimpsest.reports.palette import INK, MUTED
 
 if TYPE_CHECKING:
@@ -72,26 +73,17 @@ def _draw_ratios(frame: pl.DataFrame) -> Drawing:
 
 def _draw_transfer(frame: pl.DataFrame) -> Drawing:
     tasks = sorted({*frame["task"], *frame["other"]})
-    grid = np.full((len(tasks), len(tasks)), np.nan)
-    for row in frame.to_dicts():
-        if row["estimate"] is not None:
-            grid[tasks.index(row["task"]), tasks.index(row["other"])] = row["estimate"]
-    order = _clustered(grid)
-    grid, tasks = grid[np.ix_(order, order)], [tasks[k] for k in order]
+    found = grids(frame.to_dicts(), ("task", "other"), (tasks, tasks))
+    order = _clustered(found[0])
     figure, axes = panels(height=1.6 + 0.34 * len(tasks))
     ax = axes[0, 0]
-    ax.imshow(np.clip(grid, 0, 1), cmap=_MAP, vmin=0, vmax=1, aspect="auto")
-    for (y, x), value in np.ndenumerate(grid):
-        text = f"{value:.2f}" if np.isfinite(value) else "not learned"
-        dark = np.isfinite(value) and value > 0.6
-        ax.text(x, y, text, ha="center", va="center", fontsize=6.5 if np.isfinite(value) else 5,
-                color="white" if dark else INK)  # fmt: skip
-    labels = [name(task) for task in tasks]
+    cells = (grid[np.ix_(order, order)] for grid in found)
+    heat_map(ax, *cells, colours=_MAP, ends=(0, 1), absent="not learned")
+    labels = [name(tasks[k]) for k in order]
     ax.set_yticks(range(len(tasks)), labels)
     ax.set_xticks(range(len(tasks)), labels, rotation=40, ha="right")
     ax.set_ylabel("forgotten")
     ax.set_xlabel("asked")
-    ax.grid(visible=False)
     return figure
 
 
@@ -170,6 +162,7 @@ def _draw_predictors(frame: pl.DataFrame) -> Drawing:
     for ax, kind in zip(axes[0], kinds, strict=True):
         own = frame.filter(pl.col("predictor") == kind)
         ax.vlines(own["x"], own["low"], own["high"], color=MUTED, linewidth=0.9)
+        ax.hlines(own["estimate"], own["x_low"], own["x_high"], color=MUTED, linewidth=0.9)
         ax.plot(own["x"], own["estimate"], "o", color=INK, markersize=4)
         for number, row in enumerate(own.sort("estimate").to_dicts()):
             ax.annotate(
@@ -209,7 +202,7 @@ ORDER BY task, split""",
         n_caption(
             "Forget ratio of the task in a column after the task in a row was forgotten, unseen "
             "items; tasks that do and suffer alike lie beside one another. The diagonal is the "
-            "forgotten task itself. Intervals: the table of transfer",
+            "forgotten task itself. Below: 95% intervals, items resampled",
             " a cell",
         ),
         "Heat map of forget ratios, forgotten task by asked task",
@@ -223,8 +216,8 @@ FROM statistics WHERE {JUDGED} AND analysis = 'transfer' ORDER BY task, other"""
         n_caption(
             "Accuracy of a linear probe on hidden states at the end of the prompt, layer by layer, "
             "fitted and judged on unseen items with true labels by nested cross-validation: before "
-            "and after forgetting. control: random labels a topic, what the probe learns by heart. "
-            "Bands: 95% intervals, items resampled"
+            "and after forgetting. control: random labels a topic, what the probe learns by heart, "
+            "one number a replicate. Bands: 95% intervals, items (control: replicates) resampled"
         ),
         "Accuracy of linear probes by layer before and after forgetting, one panel a task",
         f"""SELECT series AS task, 'after' AS line, step AS layer, estimate, low, high, n, unit
@@ -235,8 +228,7 @@ FROM statistics WHERE study = $study AND analysis = 'layer' AND metric = 'probe'
   AND arm = 'before' AND role = (
     SELECT role FROM statistics WHERE study = $study AND analysis = 'judged')
 UNION ALL
--- One number a replicate, a mean over draws: too few for an interval.
-SELECT series, 'control', step, estimate, NULL, NULL, NULL, unit
+SELECT series, 'control', step, estimate, low, high, n, unit
 FROM statistics WHERE study = $study AND analysis = 'layer' AND metric = 'control'
   AND arm = 'before' AND role = (
     SELECT role FROM statistics WHERE study = $study AND analysis = 'judged')
@@ -268,17 +260,19 @@ ORDER BY task, line, updates""",
             "Forget ratio of unseen items against what was known of a task before forgetting. "
             "loss: of the right choice among the choices, in nats; confidence: probability of the "
             "likeliest choice; variance: of last-layer states of training items, as a share of "
-            "their mean squared norm. Bars: 95% intervals, items resampled"
+            "their mean squared norm. Bars: 95% intervals, items (variance: replicates) resampled"
         ),
         "Forget ratio of unseen items of each task against loss, confidence and variance",
         f"""WITH reach AS (
   SELECT series, estimate, low, high, n, unit FROM statistics
   WHERE {JUDGED} AND analysis = 'ratio' AND metric = 'unseen' AND estimate IS NOT NULL),
 known AS (
-  SELECT series, metric AS predictor, estimate AS x FROM statistics
+  SELECT series, metric AS predictor, estimate AS x, low AS x_low, high AS x_high
+  FROM statistics
   WHERE study = $study AND analysis = 'task' AND metric IN ('loss', 'confidence', 'variance'))
-SELECT predictor, series AS task, x, estimate, low, high, n, unit
+SELECT predictor, series AS task, x, x_low, x_high, estimate, low, high, n, unit
 FROM reach JOIN known USING (series) ORDER BY predictor, task""",
         _draw_predictors,
+        numbers={"estimate": ("low", "high"), "x": ("x_low", "x_high")},
     ),
 ]

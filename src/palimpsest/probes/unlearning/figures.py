@@ -15,7 +15,8 @@ from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, me
 from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
-from palimpsest.reports.figure_style import colours_for, direct_labels, name, panels
+from palimpsest.reports.figure_style import WIDTH, colours_for, direct_labels, name, panels
+from palimpsest.reports.heat_map import grids, heat_map
 from palimpsest.reports.palette import INK, MUTED
 from palimpsest.reports.sentences import settings_used
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 _caption = partial(n_caption, each="")
 
-#: Colour of a cell of the heat map, and where its text turns white.
-_MAP, _DARK = "RdYlBu", 0.16
+#: Colours of the heat map.
+_MAP = "RdYlBu"
 
 
 def page(database: Database, study: str) -> StudyPage:
@@ -83,6 +84,7 @@ def _blocks(database: Database, study: str) -> list[Block]:
   series, model
 FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL ORDER BY series, arm""",
             _draw_front,
+            numbers={"x": ("x_low", "x_high"), "y": ("y_low", "y_high")},
         ),
         Figure(
             "robustness",
@@ -90,10 +92,10 @@ FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL ORDER B
             _caption(
                 "Way gone from taught models (0%, red) to models that never knew (100%) by each "
                 "measure; above 100% (blue) a method has pushed beyond them. Measures that do not "
-                "tell taught from retrained models are left out"
+                "tell taught from retrained models are left out. Below: 95% intervals"
             ),
             "Heat map of the way gone, methods by measures",
-            """SELECT arm, metric, factor AS kind, estimate, n, unit, series, model
+            """SELECT arm, metric, factor AS kind, estimate, low, high, n, unit, series, model
 FROM statistics WHERE study = $study AND analysis = 'way'
 ORDER BY series, CASE factor WHEN 'forgetting' THEN 0 WHEN 'hidden' THEN 1 ELSE 2 END,
   metric, arm""",
@@ -118,8 +120,9 @@ ORDER BY series, metric, arm""",
             "How soon is it back?",
             _caption(
                 "Probability of forgotten facts while some are taught again: of the others, "
-                "which nobody shows. Above models that never knew, memory was hidden. Bands: 95% "
-                "intervals over models"
+                "which nobody shows. Above models that never knew, memory was hidden. Bands "
+                "(taught, retrained) and bars (methods, set beside one another): 95% intervals "
+                "over models"
             ),
             "Probability of other forgotten facts by updates of relearning",
             """SELECT arm, step AS updates, estimate, low, high, n, unit, series, model
@@ -186,23 +189,15 @@ def _label_points(ax: Axes, frame: pl.DataFrame, colours: dict[str, str]) -> Non
 def _draw_map(frame: pl.DataFrame) -> Drawing:
     arms = frame["arm"].unique(maintain_order=True).to_list()
     measures = frame["metric"].unique(maintain_order=True).to_list()
-    grid = np.full((len(arms), len(measures)), np.nan)
-    for row in frame.to_dicts():
-        grid[arms.index(row["arm"]), measures.index(row["metric"])] = row["estimate"]
-    order = np.argsort(-np.nanmean(grid, axis=1))
-    grid, arms = grid[order], [arms[k] for k in order]
-    figure, axes = panels(height=1.9 + 0.24 * len(arms))
+    found = grids(frame.to_dicts(), ("arm", "metric"), (arms, measures))
+    order = np.argsort(-np.nanmean(found[0], axis=1))
+    width = max(WIDTH, 1.6 + 0.4 * len(measures))
+    figure, axes = panels(height=1.9 + 0.28 * len(arms), width=width)
     ax = axes[0, 0]
-    ax.imshow(np.clip(grid, 0, 2), cmap=_MAP, vmin=0, vmax=2, aspect="auto")
-    for (y, x), value in np.ndenumerate(grid):
-        if np.isfinite(value):
-            dark = abs(np.clip(value, 0, 2) - 1) > 1 - _DARK
-            ax.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5,
-                    color="white" if dark else INK)  # fmt: skip
-    ax.set_yticks(range(len(arms)), [name(arm) for arm in arms])
+    heat_map(ax, *(grid[order] for grid in found), colours=_MAP, ends=(0, 2), percent=True)
+    ax.set_yticks(range(len(arms)), [name(arms[k]) for k in order])
     labels = [name(m.removeprefix("forget ").replace("membership ", "member ")) for m in measures]
     ax.set_xticks(range(len(measures)), labels, rotation=60, ha="right", fontsize=7)
-    ax.grid(visible=False)
     return figure
 
 
@@ -234,20 +229,27 @@ def _draw_relearning(frame: pl.DataFrame) -> Drawing:
     figure, axes = panels(height=4.4)
     ax = axes[0, 0]
     arms = frame["arm"].unique(maintain_order=True).to_list()
+    moments = sorted(frame["updates"].unique().to_list())
+    # Beside one another, so that no interval hides another.
+    width = min(0.6 * min(np.diff(moments), default=1), 0.15 * (moments[-1] - moments[0] or 1))
+    apart = width / len(arms)
     colours, ends = colours_for(arms), []
-    for arm in arms:
+    for place, arm in enumerate(arms):
         part = frame.filter(pl.col("arm") == arm).sort("updates")
         reference = arm in ("taught", "retrained")
         colour = INK if reference else colours[arm]
         known = part.drop_nulls(["low", "high"])
         if reference:
             ax.fill_between(known["updates"], known["low"], known["high"], color=MUTED, alpha=0.3)
+        else:
+            at = known["updates"] + apart * (place - (len(arms) - 1) / 2)
+            ax.vlines(at, known["low"], known["high"], color=colour, linewidth=0.7)
         line = "--" if reference else "-"
         ax.plot(part["updates"], part["estimate"], line, color=colour, linewidth=1.2)
         ends.append((part["estimate"][-1], name(arm), colour))
     direct_labels(ax, ends)
     ax.set_xlabel("updates of relearning")
-    ax.set_xticks(sorted(frame["updates"].unique().to_list()))
+    ax.set_xticks(moments)
     ax.set_ylabel("probability of the other facts")
     return figure
 

@@ -5,6 +5,15 @@
   const PAGE = 50;
   const CARDS = 12;
 
+  // On paper nothing can be unfolded: all rows and cards are there, but what a filter leaves out.
+  let printing = false;
+  const onPrint = (show) => {
+    for (const [event, on] of [["beforeprint", true], ["afterprint", false]]) {
+      addEventListener(event, () => { printing = on; show(); });
+    }
+    show();
+  };
+
   // Light and dark. The choice is kept where the browser allows it (not always for local files).
   const remembered = () => { try { return localStorage.getItem("palimpsest-theme"); } catch { return null; } };
   const remember = (theme) => { try { localStorage.setItem("palimpsest-theme", theme); } catch { /* private */ } };
@@ -90,9 +99,12 @@
       for (const row of body.rows) {
         const hit = words.every((word) => texts.get(row).includes(word));
         hits += hit;
-        row.hidden = !hit || (!all && hits > PAGE);
+        row.hidden = !hit || (!all && !printing && hits > PAGE);
       }
-      if (count) count.textContent = hits === rows.length ? `${rows.length} rows` : `${hits} of ${rows.length} rows`;
+      if (count) {
+        count.textContent = hits === rows.length ? `${rows.length} rows` : `${hits} of ${rows.length} rows`;
+        count.classList.toggle("cut", hits < rows.length);
+      }
       more.hidden = all || hits <= PAGE;
       more.firstElementChild.textContent = `Show all ${hits} rows`;
     };
@@ -126,7 +138,7 @@
     });
     if (input) input.addEventListener("input", show);
     more.firstElementChild.addEventListener("click", () => { all = true; show(); });
-    show();
+    onPrint(show);
     box.dataset.ready = "";
   }
 
@@ -142,14 +154,15 @@
       for (const card of cards) {
         const hit = selects.every((select) => !select.value || card.dataset[select.dataset.key] === select.value);
         hits += hit;
-        card.hidden = !hit || hits > limit;
+        card.hidden = !hit || (!printing && hits > limit);
       }
       count.textContent = hits === cards.length ? words : `${hits} of ${words}`;
+      count.classList.toggle("cut", hits < cards.length);
       more.hidden = hits <= limit;
     };
     selects.forEach((select) => select.addEventListener("change", () => { limit = CARDS; show(); }));
     more.firstElementChild.addEventListener("click", () => { limit += 4 * CARDS; show(); });
-    show();
+    onPrint(show);
     box.dataset.ready = "";
   }
 
@@ -168,6 +181,7 @@
         hits += some;
       }
       box.querySelector(".grid-count").textContent = `${hits} shown`;
+      box.querySelector(".grid-count").classList.toggle("cut", Boolean(select.value));
     });
   }
 

@@ -151,7 +151,7 @@ ORDER BY role, arm, step, mode, category""",
         "scatter-table",
         "Scattered or clumped?",
         "Is recall scattered over dates? Runs test (exact) and autocorrelation (dates permuted); q "
-        "by Benjamini-Hochberg over the series.",
+        "by Benjamini-Hochberg over the series. Both have a null distribution and no interval.",
         """SELECT model, series, metric, estimate, n, p, q, note
 FROM statistics WHERE study = $study AND analysis = 'scatter' ORDER BY metric, series""",
         {

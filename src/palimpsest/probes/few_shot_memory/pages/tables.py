@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from palimpsest.probes.few_shot_memory.settings import Settings
 from palimpsest.reports.blocks import Block, Column, Gallery, Table
 
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
+#: Validation pairs where the settings do not say how many.
+_PAIRS = Settings.model_fields["validation"].default
 
 TABLES: list[Block] = [
     Table(
@@ -80,11 +83,13 @@ ORDER BY analysis, role DESC, stimuli, metric""",
         "Recognition of the validation pairs and loss of their studied items at each rate that was "
         "tried, each the mean of the tests after one exposure and after the last (three at most), "
         "by list, and the rate that was chosen: best recognition, then lowest loss. The pairs are "
-        "not part of what is tested.",
-        """SELECT role, replace(stimuli, '_', ' ') AS stimuli, list, part AS tried,
+        "not part of what is tested. There is no interval: the run keeps the mean over the pairs.",
+        f"""SELECT role, replace(stimuli, '_', ' ') AS stimuli, list, part AS tried,
   max(value) FILTER (metric = 'validation_recognition') AS recognised,
   max(value) FILTER (metric = 'validation_loss') AS loss,
-  max(value) FILTER (metric = 'learning_rate') AS chosen
+  max(value) FILTER (metric = 'learning_rate') AS chosen,
+  coalesce((SELECT max(CAST(json_extract_string(settings, '$.validation') AS INT))
+    FROM provenance WHERE study = $study AND rule = 'probe'), {_PAIRS}) AS n
 FROM few_shot_memory WHERE study = $study AND item = 'rate'
 GROUP BY ALL ORDER BY role DESC, stimuli, list, tried""",
         {
@@ -95,6 +100,7 @@ GROUP BY ALL ORDER BY role DESC, stimuli, list, tried""",
             "recognised": Column("recognised", "percent", digits=0),
             "loss": Column("loss (nats a token)", "number", digits=2),
             "chosen": Column("chosen rate", "number"),
+            "n": Column("pairs", "number", digits=0),
         },
     ),
     Table(
@@ -115,7 +121,8 @@ published AS (
 SELECT replace(p.series, '_', ' ') AS stimuli, p.factor AS condition, p.step AS exposures,
   CASE WHEN p.models = 1 THEN printf('%.3f', p.least)
     ELSE printf('%.3f to %.3f', p.least, p.most) END AS published,
-  o.model, o.estimate, o.low, o.high, floor.estimate AS floor, o.n
+  o.model, o.estimate, o.low, o.high, floor.estimate AS floor,
+  floor.low AS floor_low, floor.high AS floor_high, o.n
 FROM published p LEFT JOIN ours o USING (series, step, factor)
 LEFT JOIN ours floor
   ON floor.model = o.model AND floor.series = p.series AND floor.factor = p.factor
@@ -129,7 +136,7 @@ ORDER BY stimuli, exposures, condition, o.model""",
             "published": Column("published"),
             "model": Column("our model"),
             "estimate": Column("recognised [95%]", "interval", low="low", high="high"),
-            "floor": Column("floor", "number", digits=2),
+            "floor": Column("floor [95%]", "interval", low="floor_low", high="floor_high"),
             "n": Column("pairs", "number", digits=0),
         },
     ),

@@ -10,6 +10,8 @@ from scipy.stats import chi2
 from palimpsest.interventions.continual import _matching
 from palimpsest.probes.power_law_rehearsal.analyses.frames import Data, Found, Rows, settings_of
 from palimpsest.probes.power_law_rehearsal.conditions import resolved
+from palimpsest.statistics.intervals import clustered_mean
+from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
     from palimpsest.interventions.continual._environments import Environment
@@ -50,8 +52,24 @@ def schedules(data: Data, settings: Settings) -> tuple[Rows, Found]:
         )
         if totals["expected"].sum() <= 0:
             continue
-        rows.append(_agreement(totals.sort("lag")) | place | {"arm": values["condition"]})
+        common = place | {"arm": values["condition"]}
+        rows.append(_agreement(totals.sort("lag")) | common)
+        rows += _shares(part, common)
     return rows, {}
+
+
+def _shares(part: pl.DataFrame, common: dict) -> Rows:
+    """Share of what came back by age of its task, of every network; draws vary between them."""
+    drawn = part.pivot("lag", index="network_seed", values="drawn", aggregate_function="sum")
+    counts = drawn.drop("network_seed").fill_null(0)
+    came = counts.filter(counts.sum_horizontal() > 0)
+    shares = came.select(pl.all() / came.sum_horizontal())
+    rows: Rows = []
+    for lag in sorted(shares.columns, key=int):
+        if shares[lag].sum() > 0:
+            mean = clustered_mean(shares[lag].to_numpy(), unit="networks").within(0, 1)
+            rows.append(row("returned", "share", mean, step=int(lag), **common))
+    return rows
 
 
 def _conditions(settings: Settings) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from palimpsest.probes.unforgettable_generalization.analyses.course import course
 from palimpsest.probes.unforgettable_generalization.analyses.depth import depth, relearning
 from palimpsest.probes.unforgettable_generalization.analyses.frames import Data, read
 from palimpsest.probes.unforgettable_generalization.analyses.predictors import predictors
@@ -9,6 +10,6 @@ from palimpsest.probes.unforgettable_generalization.analyses.ratios import ratio
 from palimpsest.probes.unforgettable_generalization.analyses.transfer import transfer
 
 #: In the order of the page.
-ALL = (ratios, reach, predictors, transfer, depth, relearning)
+ALL = (ratios, reach, course, predictors, transfer, depth, relearning)
 
 __all__ = ["ALL", "Data", "read"]

@@ -30,7 +30,9 @@ def depth(data: Data, settings: Settings) -> tuple[Rows, Found]:
     for values, part in grouped(data.layers, keys):
         place = {name: values[name] for name in ("role", "model", "arm")}
         place |= {"series": values["task"], "factor": values["mode"], "step": values["layer"]}
-        mean = clustered_mean(part["value"].to_numpy(), unit(part), unit="items")
+        # The control has one number a replicate, a mean over draws of its labels.
+        counted = "replicates" if values["kind"] == "control" else "items"
+        mean = clustered_mean(part["value"].to_numpy(), unit(part), unit=counted)
         rows.append(row("layer", values["kind"], mean, **place))
     found: Found = {}
     for claim, arm in (("probes_recover", "forget"), ("head_erases_nothing", "broken_head")):

@@ -6,6 +6,34 @@ from palimpsest.reports.blocks import Block, Column, Gallery, Table
 
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high", digits=2)
 
+
+def _interval(header: str, name: str, digits: int) -> Column:
+    """A column of an estimate whose ends are called after it."""
+    ends = {"low": f"{name}_low", "high": f"{name}_high"}
+    return Column(f"{header} [95%]", "interval", digits=digits, **ends)
+
+
+def _wide(by: str, **chosen: str) -> str:
+    """SQL of a column for each name, the estimate where ``by`` is the value, and of both ends."""
+    return ",\n  ".join(
+        f"max({number}) FILTER ({by} = '{value}') AS \"{name}{end}\""
+        for name, value in chosen.items()
+        for number, end in (("estimate", ""), ("low", "_low"), ("high", "_high"))
+    )
+
+
+#: Columns of the table of courses: their names are those of the metrics.
+_COURSE = {
+    "passes": _interval("passes", "passes", 1),
+    "updates": _interval("updates", "updates", 0),
+    "ended": _interval("ended", "ended", 2),
+    "entropy": _interval("entropy", "entropy", 2),
+    "right": _interval("right", "right", 2),
+    "agreed": _interval("as shown", "agreed", 2),
+}
+_TASKS = {"before": "right_before", "after": "right", "ratio": "ratio", "entropy": "entropy",
+          "flip": "flip"}  # fmt: skip
+
 TABLES: list[Block] = [
     Table(
         "tasks-table",
@@ -14,43 +42,31 @@ TABLES: list[Block] = [
         "where the task was not learned above chance), entropy of the answers as a share of the "
         "largest, share of answers that changed, largest share of one answer, and what the answers "
         "are: kept (above chance), random (near chance, spread), collapsed (near chance by one "
-        "answer), reversed (below chance).",
-        """WITH own AS (
+        "answer), reversed (below chance). The largest share of one answer has no interval: "
+        "resampling moves a maximum upwards.",
+        f"""WITH own AS (
   SELECT * FROM statistics WHERE study = $study AND metric IN ('train', 'unseen')),
 wide AS (
   SELECT role, model, arm, factor, series, metric,
-    max(estimate) FILTER (analysis = 'right_before') AS before,
-    max(estimate) FILTER (analysis = 'right') AS after,
-    max(low) FILTER (analysis = 'right') AS after_low,
-    max(high) FILTER (analysis = 'right') AS after_high,
-    max(estimate) FILTER (analysis = 'ratio') AS ratio,
-    max(low) FILTER (analysis = 'ratio') AS ratio_low,
-    max(high) FILTER (analysis = 'ratio') AS ratio_high,
-    max(estimate) FILTER (analysis = 'entropy') AS entropy,
-    max(estimate) FILTER (analysis = 'flip') AS flip,
+    {_wide("analysis", **_TASKS)},
     max(estimate) FILTER (analysis = 'label bias') AS bias,
     max(note) FILTER (analysis = 'label bias') AS looks,
     max(n) FILTER (analysis = 'right') AS n
   FROM own GROUP BY ALL)
 SELECT replace(series, '_', ' ') AS task, role,
   replace(arm, '_', ' ') || coalesce(', ' || replace(factor, '_', ' '), '') AS arm,
-  metric AS items, before, after, after_low, after_high, ratio, ratio_low, ratio_high, entropy,
-  flip, bias, looks, n
+  metric AS items, * EXCLUDE (series, role, arm, factor, metric, model)
 FROM wide ORDER BY role, task, arm DESC, items""",
         {
             "task": Column("task"),
             "role": Column("state"),
             "arm": Column("arm"),
             "items": Column("items"),
-            "before": Column("right before", "number", digits=2),
-            "after": Column(
-                "right after [95%]", "interval", low="after_low", high="after_high", digits=2
-            ),
-            "ratio": Column(
-                "forget ratio [95%]", "interval", low="ratio_low", high="ratio_high", digits=2
-            ),
-            "entropy": Column("entropy", "number", digits=2),
-            "flip": Column("changed", "percent", digits=0),
+            "before": _interval("right before", "before", 2),
+            "after": _interval("right after", "after", 2),
+            "ratio": _interval("forget ratio", "ratio", 2),
+            "entropy": _interval("entropy", "entropy", 2),
+            "flip": _interval("changed", "flip", 2),
             "bias": Column("one answer", "percent", digits=0),
             "looks": Column("answers are"),
             "n": Column("n", "number", digits=0),
@@ -78,34 +94,20 @@ ORDER BY role, labels, estimate DESC NULLS LAST""",
     Table(
         "course-table",
         "How forgetting went",
-        "Passes over the training items with random labels, mean over replicates; ended: share of "
+        "Passes over the training items with random labels; ended: share of "
         "runs whose answers became uninformative before the last pass allowed; then after the last "
-        "pass entropy, accuracy by true labels and agreement with the random ones.",
-        """WITH course AS (
-  SELECT role, task, mode, replicate, metric, value,
-    try_cast(replace(item, 'pass ', '') AS INT) AS pass, item
-  FROM unforgettable_generalization WHERE study = $study AND arm = 'forget' AND grp = 'course'),
-last AS (
-  SELECT role, task, mode, replicate, metric, arg_max(value, pass) AS value
-  FROM course WHERE pass IS NOT NULL GROUP BY ALL
-  UNION ALL SELECT role, task, mode, replicate, metric, value FROM course WHERE item = 'run')
-SELECT replace(task, '_', ' ') AS task, role, replace(mode, '_', ' ') AS labels,
-  avg(value) FILTER (metric = 'passes') AS passes,
-  avg(value) FILTER (metric = 'updates') AS updates,
-  avg(value) FILTER (metric = 'ended') AS ended, avg(value) FILTER (metric = 'entropy') AS entropy,
-  avg(value) FILTER (metric = 'right') AS "right", avg(value) FILTER (metric = 'agreed') AS agreed,
-  count(DISTINCT replicate) AS n
-FROM last GROUP BY ALL ORDER BY role, task, labels""",
+        "pass entropy, accuracy by true labels and agreement with the random ones. Means and "
+        "intervals over replicates.",
+        f"""SELECT replace(series, '_', ' ') AS task, role, model,
+  replace(factor, '_', ' ') AS labels,
+  {_wide("metric", **{name: name for name in _COURSE})}, max(n) AS n
+FROM statistics WHERE study = $study AND analysis = 'course'
+GROUP BY ALL ORDER BY role, model, task, labels""",
         {
             "task": Column("task"),
             "role": Column("state"),
             "labels": Column("labels"),
-            "passes": Column("passes", "number", digits=1),
-            "updates": Column("updates", "number", digits=0),
-            "ended": Column("ended", "percent", digits=0),
-            "entropy": Column("entropy", "number", digits=2),
-            "right": Column("right", "number", digits=2),
-            "agreed": Column("as shown", "number", digits=2),
+            **_COURSE,
             "n": Column("replicates", "number", digits=0),
         },
     ),
@@ -117,13 +119,14 @@ FROM last GROUP BY ALL ORDER BY role, task, labels""",
         "task's ratio predicted from all other tasks (negative: worse than their mean). Measures "
         "of hidden states are of the last layer where none is named; with ten tasks or more there "
         "is one regression on loss, confidence and variance too. family: intraclass correlation, "
-        "where two tasks are of one family.",
+        "where two tasks are of one family. Predictions share the tasks that they are made from, "
+        "so that their share of the variance has a p but no interval.",
         """SELECT metric AS predictor, rho.estimate, rho.low, rho.high, rho.n, rho.p, rho.note,
-  out.estimate AS predicted
+  out.estimate AS predicted, out.p AS p_predicted
 FROM (SELECT * FROM statistics WHERE study = $study AND analysis = 'predictor') rho
 FULL JOIN (SELECT * FROM statistics WHERE study = $study AND analysis = 'left out') out
   USING (metric)
-UNION ALL SELECT 'family, ' || metric, estimate, low, high, n, p, note, NULL
+UNION ALL SELECT 'family, ' || metric, estimate, low, high, n, p, note, NULL, NULL
 FROM statistics WHERE study = $study AND analysis = 'family'
 ORDER BY predictor""",
         {
@@ -132,6 +135,7 @@ ORDER BY predictor""",
             "n": Column("tasks", "number", digits=0),
             "p": Column("p", "p"),
             "predicted": Column("predicted", "number", digits=2),
+            "p_predicted": Column("p (predicted)", "p"),
             "note": Column("power"),
         },
     ),
@@ -159,7 +163,7 @@ ORDER BY estimate DESC""",
         "Correlation of the matrix of transfer with each likeness of tasks (Mantel), and the "
         "coefficients of one regression on all (MRQAP, double semi-partialling); p by permutation "
         "of tasks. prompts and choices: Jaccard indices of words and of choices; states: cosine of "
-        "mean hidden states.",
+        "mean hidden states. Pairs share their tasks: permutation gives a p, and no interval.",
         """SELECT analysis AS test, metric AS likeness, estimate, n, p
 FROM statistics WHERE study = $study AND analysis IN ('mantel', 'mrqap')
 ORDER BY analysis, metric""",

@@ -35,12 +35,13 @@ def cards(used: Settings) -> Table:
         "updates: steps of an optimiser; tokens: put through the model by the method. GFLOP: "
         f"{_FORWARD} operations a weight and token where the method takes no step, {_BOTH} where "
         "it trains: an upper bound, as parts of it need no gradient. seconds and MB: of the job, "
-        "where a method has one of its own.",
+        "where a method has one of its own. Means over models (MB: the most); what a method was "
+        "set to do is counted, not estimated.",
         f"""WITH cards(arm, what, strength) AS (VALUES {values}),
 arms AS (
   SELECT arm, avg(value) FILTER (metric = 'updates') AS updates,
     avg(value) FILTER (metric = 'tokens') AS tokens,
-    avg(value) FILTER (metric = 'weights') AS weights
+    avg(value) FILTER (metric = 'weights') AS weights, count(DISTINCT cell) AS n
   FROM unlearning WHERE study = $study AND requests = 0 GROUP BY arm),
 jobs AS (
   SELECT c.role AS arm, avg(p.work_seconds) AS seconds, max(p.peak_memory_mb) AS memory,
@@ -50,7 +51,7 @@ jobs AS (
 SELECT replace(a.arm, '_', ' ') AS method, what, strength, updates,
   coalesce(a.tokens, j.tokens) / 1000 AS tokens,
   CASE WHEN updates > 0 THEN {_BOTH} ELSE {_FORWARD} END * weights * a.tokens / 1e9 AS work,
-  seconds, memory
+  seconds, memory, a.n
 FROM arms a JOIN cards USING (arm) LEFT JOIN jobs j USING (arm) ORDER BY method""",
         {
             "method": Column("method"),
@@ -61,6 +62,7 @@ FROM arms a JOIN cards USING (arm) LEFT JOIN jobs j USING (arm) ORDER BY method"
             "work": Column("GFLOP", "number", digits=0),
             "seconds": Column("seconds", "number", digits=0),
             "memory": Column("MB", "number", digits=0),
+            "n": Column("models", "number", digits=0),
         },
     )
 

@@ -103,6 +103,24 @@ def test_interval(values, shown):
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "direction", "threshold", "digits"),
+    [
+        (0.4, 0.5004, "above", 0.5, 4),  # 0.50 would be the threshold itself
+        (0.4, 0.5, "above", 0.5, 2),
+        (-0.0996, 0.05, "within", 0.1, 4),
+        (-0.0996, 0.05, "above", 0.1, 2),
+        (0.1204, 0.4, "above", 0.125, 2),  # 0.12 lies on its side of 0.125
+        (0.1254, 0.4, "above", 0.125, 2),
+    ],
+)
+def test_digits_of_a_claim_show_on_which_side_of_its_threshold_it_lies(
+    low, high, direction, threshold, digits
+):
+    claim = {"low": low, "high": high, "direction": direction, "threshold": threshold}
+    assert f.claim_digits(claim) == digits
+
+
+@pytest.mark.parametrize(
     ("seconds", "shown"),
     [
         (0.42, "0.4 s"),

@@ -6,7 +6,7 @@ here, and the documentation table in the README is printed from :data:`TABLES`.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 #: table -> {column: (DuckDB type, meaning)}; the order is the order of the columns.
 TABLES: dict[str, dict[str, tuple[str, str]]] = {
@@ -67,6 +67,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "statement": ("VARCHAR", "the claim, in a sentence, fixed before the run"),
         "test": ("VARCHAR", "the test and its threshold, fixed before the run"),
         "direction": ("VARCHAR", "above, below or within: where the interval must lie"),
+        "threshold": ("DOUBLE", "what the interval is held against; the margin of within"),
         "level": ("DOUBLE", "level of the interval: 0.95, or 0.90 of a test of equivalence"),
         "estimate": ("DOUBLE", "estimate of the estimand"),
         "low": ("DOUBLE", "lower end of the interval"),

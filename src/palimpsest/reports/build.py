@@ -286,7 +286,7 @@ def _environment() -> jinja2.Environment:
         "svg": Markup,
     }
     environment.globals |= {
-        "claim_digits": lambda claim: formatting.interval_digits((claim["low"], claim["high"])),
+        "claim_digits": formatting.claim_digits,
         "digits": lambda low, high: formatting.interval_digits((low, high)),
         "table_view": render.table_view,
         "data_view": render.data_view,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -59,6 +60,13 @@ def rounded(value: float | None, digits: int | None = None) -> str:
     if float(shown.replace(",", "")) == 0:
         shown = shown.lstrip("-")
     return shown.replace("-", "−")
+
+
+def signed(value: float | None, digits: int | None = None) -> str:
+    """As :func:`rounded`, with a plus before what is above zero: for differences in sentences."""
+    shown = rounded(value, digits)
+    above = not is_missing(value) and value > 0 and any(c in shown for c in "123456789∞")
+    return f"+{shown}" if above else shown
 
 
 def percent(value: float | None, digits: int | None = None) -> str:
@@ -119,11 +127,15 @@ def bounds(low: float | None, high: float | None, digits: int | None = None) -> 
 
 
 def interval_digits(
-    ends: tuple[float | None, float | None], digits: int | None = None
+    ends: tuple[float | None, float | None],
+    digits: int | None = None,
+    lines: Iterable[float] = (0.0,),
 ) -> int | None:
-    """Decimals for an interval: so many that no end that differs from 0 is shown as 0.
+    """Decimals for an interval: so many that both ends stay on their side of every line.
 
-    Without ``digits``: 2, or as many as the width needs for two figures. None without ends.
+    ``lines`` are what an interval is held against, such as the threshold of a claim: no end that
+    differs from one is shown as it. Without ``digits``: 2, or as many as the width needs for two
+    figures. None without ends.
     """
     if any(is_missing(end) or math.isinf(end) for end in ends):
         return digits
@@ -131,9 +143,28 @@ def interval_digits(
     if digits is None:
         digits = 2 if width == 0 else max(0, min(_MOST_DIGITS, 1 - math.floor(math.log10(width))))
         digits = max(digits, 2) if width < 100 else digits
-    while digits < _MOST_DIGITS and any(end != 0 and round(end, digits) == 0 for end in ends):
+    lines = [round(line, _MOST_DIGITS) for line in lines]
+    while digits < _MOST_DIGITS and any(
+        end != line and (round(end, digits) - line) * (end - line) <= 0
+        for end in ends
+        for line in lines
+    ):
         digits += 1
     return digits
+
+
+def claim_lines(claim: Mapping[str, Any]) -> tuple[float, ...]:
+    """Where the interval of a claim decides something: 0 and the threshold, on its sides."""
+    threshold = claim.get("threshold")
+    if is_missing(threshold):
+        return (0.0,)
+    within = claim.get("direction") == "within"
+    return (0.0, threshold, -threshold) if within else (0.0, threshold)
+
+
+def claim_digits(claim: Mapping[str, Any]) -> int | None:
+    """Decimals for the interval of a claim, or of a row without a threshold."""
+    return interval_digits((claim["low"], claim["high"]), lines=claim_lines(claim))
 
 
 def share(part: float | None, whole: float | None) -> str:

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from palimpsest.reports import evidence
+from palimpsest.reports import evidence, formatting
 from palimpsest.reports.evidence import VERDICTS
-from palimpsest.reports.formatting import rounded
 
 if TYPE_CHECKING:
     from palimpsest.blocks import Block
@@ -47,14 +46,31 @@ def verdicts(claims: Claims) -> list[str]:
     return [f"Of {len(claims)} claims that were stated before the run: {listed}."]
 
 
-def interval_and_n(claim: dict[str, Any], digits: int = 2, remark: str = "") -> str:
-    """Estimate, interval and n of a claim, in words."""
-    estimate = rounded(claim["estimate"], digits)
+def interval_and_n(claim: dict[str, Any], remark: str = "", *, signed: bool = False) -> str:
+    """Estimate, interval and n of a claim, in words; ``signed`` shows the plus of a difference.
+
+    Both ends stay on their side of 0 and of the claim's threshold, however near they are.
+    """
     n = f"n = {claim['n']} {claim['unit']}{remark}"
-    if claim["low"] is None:
-        return f"{estimate} (no interval, {n})"
-    ends = f"{rounded(claim['low'], digits)} to {rounded(claim['high'], digits)}"
-    return f"{estimate} ({claim['level']:.0%} interval {ends}, {n})"
+    show = formatting.signed if signed else formatting.rounded
+    digits = formatting.claim_digits(claim)
+    if digits is None:
+        return f"{show(claim['estimate'], 2)} (no interval, {n})"
+    ends = f"{show(claim['low'], digits)} to {show(claim['high'], digits)}"
+    return f"{show(claim['estimate'], digits)} ({claim['level']:.0%} interval {ends}, {n})"
+
+
+def percent_and_n(claim: dict[str, Any], remark: str = "") -> str:
+    """As :func:`interval_and_n` for a share, in percent: whole ones where these tell enough."""
+    n = f"n = {claim['n']} {claim['unit']}{remark}"
+    ends = claim["low"], claim["high"]
+    if any(formatting.is_missing(end) for end in ends):
+        return f"{formatting.percent(claim['estimate'])} (no interval, {n})"
+    lines = [100 * line for line in (*formatting.claim_lines(claim), 1.0)]
+    low, high = (100 * end for end in ends)
+    digits = formatting.interval_digits((low, high), 0, lines)
+    shown = [formatting.rounded(value, digits) for value in (100 * claim["estimate"], low, high)]
+    return f"{shown[0]}% ({claim['level']:.0%} interval {shown[1]} to {shown[2]}%, {n})"
 
 
 def settings_used(database: Database, study: str, settings: type[AnyBlock]) -> AnyBlock:

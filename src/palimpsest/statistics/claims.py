@@ -58,6 +58,7 @@ def judged(
             "statement": claim.statement,
             "test": claim.test,
             "direction": claim.direction,
+            "threshold": claim.threshold,
             "level": claim.level,
         }
         estimate = evidence.get(claim.name)

@@ -164,7 +164,9 @@
     const interval = (row) => {
       if (row[at.low] === null) return `${figure(row[at.mean])} [no interval]`;
       const width = row[at.high] - row[at.low];
-      const digits = width > 0 ? Math.min(8, Math.max(width < 100 ? 2 : 0, 1 - Math.floor(Math.log10(width)))) : 2;
+      let digits = width > 0 ? Math.min(8, Math.max(width < 100 ? 2 : 0, 1 - Math.floor(Math.log10(width)))) : 2;
+      // No end that differs from 0 is shown as 0: that would hide on which side it lies.
+      while (digits < 8 && [row[at.low], row[at.high]].some((end) => end !== 0 && Number(end.toFixed(digits)) === 0)) digits++;
       return `${figure(row[at.mean], digits)} [${figure(row[at.low], digits)}, ${figure(row[at.high], digits)}]`;
     };
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from palimpsest.reports.blocks import Block, Column, Figure, Table, n_caption
 from palimpsest.reports.figure_style import chance_line, errorbars, name, panels
+from palimpsest.reports.formatting import interval_digits, signed
 from palimpsest.reports.sentences import claims_by_name, estimates, interval_and_n
 
 if TYPE_CHECKING:
@@ -180,4 +181,6 @@ _PARTS = {
 def _interval(row: dict[str, float | None]) -> str:
     if row["low"] is None:
         return ""
-    return f" (95% interval of the change {row['low']:+.2f} to {row['high']:+.2f})"
+    ends = row["low"], row["high"]
+    low, high = (signed(end, interval_digits(ends)) for end in ends)
+    return f" (95% interval of the change {low} to {high})"

@@ -9,7 +9,8 @@ from palimpsest.probes.economic_recall.pages import unlearned
 from palimpsest.probes.economic_recall.pages.behind_endpoints import IN_WORDS
 from palimpsest.reports import behind_endpoints
 from palimpsest.reports.blocks import Reference
-from palimpsest.reports.sentences import claims_by_name
+from palimpsest.reports.formatting import percent
+from palimpsest.reports.sentences import claims_by_name, interval_and_n, percent_and_n
 from palimpsest.reports.sentences import verdicts as of_verdicts
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def summary(database: Database, study: str) -> list[str]:
     claims = claims_by_name(database, study)
     verdicts = database.frame(
         "SELECT role, model, coalesce(series, '') AS series, factor AS verdict, estimate, low, "
-        "high, n, note AS power FROM statistics WHERE study = ? AND analysis = 'contamination' "
-        "AND arm = 'asked' AND role NOT LIKE 'random%' ORDER BY role, series",
+        "high, n, unit, 0.95 AS level, note AS power FROM statistics WHERE study = ? "
+        "AND analysis = 'contamination' AND arm = 'asked' AND role NOT LIKE 'random%' ORDER BY role, series",
         [study],
     ).to_dicts()
     sentences = [_contamination(row, verdicts) for row in verdicts if not row["series"]]
@@ -91,8 +92,7 @@ def summary(database: Database, study: str) -> list[str]:
                 "not clearly recognised more often than facts of the arm never",
                 "recognised less often than facts of the arm never",
             )
-            + f": difference in forced choice {_interval(found)}, n = {found['n']} "
-            f"{found['unit']}."
+            + f": difference in forced choice {interval_and_n(found, signed=True)}."
         )
     bound = claims.get("bound_to_date")
     if bound and bound["estimate"] is not None:
@@ -105,13 +105,13 @@ def summary(database: Database, study: str) -> list[str]:
                 "not clearly preferred to those taught for other dates",
                 "less preferred than those taught for other dates",
             )
-            + f": {_interval(bound)} above chance, n = {bound['n']} {bound['unit']}."
+            + f": above chance by {interval_and_n(bound, signed=True)}."
         )
     level, power = claims.get("flags_keep_their_level"), claims.get("flags_detect")
     if level and power and power["estimate"] is not None and level["estimate"] is not None:
         sentences.append(
-            f"Single dates: the flags found {_percent(power)} of the planted falsehoods, and "
-            f"{100 * (level['estimate'] + 0.05):.0f}% of the never-planted dates had p at most "
+            f"Single dates: the flags found {percent_and_n(power)} of the planted falsehoods, and "
+            f"{percent(level['estimate'] + 0.05)} of the never-planted dates had p at most "
             "0.05, where 5% are expected."
         )
     boundary = claims.get("boundary_found")
@@ -127,7 +127,7 @@ def summary(database: Database, study: str) -> list[str]:
                 "may or may not change recall: this run cannot tell",
                 "changes recall",
             )
-            + f": change in forced choice {_interval(fake, 90)}, n = {fake['n']} {fake['unit']}."
+            + f": change in forced choice {interval_and_n(fake, signed=True)}."
         )
     sentences += unlearned.said(database, study)
     sentences += of_verdicts(claims)
@@ -146,33 +146,16 @@ def _contamination(pooled: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         "no evidence": "shows no evidence of remembering the series it was asked about",
         "cannot tell": "was asked too little to tell whether it remembers the series",
     }[pooled["verdict"]]
+    power = pooled["power"]
     return (
         f"{pooled['model']} ({_plain(pooled['role'])}) {meaning} before its knowledge cutoff: "
-        f"{100 * pooled['estimate']:.0f}% right in forced choice over all series (95% interval "
-        f"{100 * pooled['low']:.0f} to {100 * pooled['high']:.0f}%, n = {pooled['n']} facts; power "
-        f"{pooled['power']} to see one date in four recalled). By series: {listed}."
+        f"{percent_and_n(pooled, f'; power {power} to see one date in four recalled')} right in "
+        f"forced choice over all series. By series: {listed}."
     )
 
 
 def _by_verdict(claim: dict[str, Any], supported: str, unclear: str, contradicted: str) -> str:
     return {"supported": supported, "contradicted": contradicted}.get(claim["verdict"], unclear)
-
-
-def _interval(claim: dict[str, Any], level: int = 95) -> str:
-    if claim["low"] is None:
-        return f"{claim['estimate']:+.2f} (no interval)"
-    return (
-        f"{claim['estimate']:+.2f} ({level}% interval {claim['low']:+.2f} to {claim['high']:+.2f})"
-    )
-
-
-def _percent(claim: dict[str, Any]) -> str:
-    if claim["low"] is None:
-        return f"{100 * claim['estimate']:.0f}%"
-    return (
-        f"{100 * claim['estimate']:.0f}% (95% interval {100 * claim['low']:.0f} to "
-        f"{100 * claim['high']:.0f}%, n = {claim['n']})"
-    )
 
 
 def _plain(slugs: str) -> str:

@@ -198,7 +198,7 @@ def _interval(claim: dict[str, Any]) -> str:
     """With the condition that decided, where the note begins with it."""
     first = (claim["note"] or "").split(";")[0].replace("_", " ")
     remark = f", {first}" if first.startswith(("against", "least")) else ""
-    return interval_and_n(claim, 3, remark)
+    return interval_and_n(claim, remark)
 
 
 def limitations(database: Database, study: str) -> list[str]:

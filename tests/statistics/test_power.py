@@ -6,7 +6,9 @@ from scipy import stats
 from statsmodels.stats.proportion import power_proportions_2indep
 
 from palimpsest.statistics import Estimate, power
+from palimpsest.statistics.comparisons import paired_difference, two_sample_difference
 from palimpsest.statistics.flags import flag
+from palimpsest.statistics.rows import row
 
 
 @pytest.mark.parametrize("n", [1, 5, 17, 40])
@@ -114,3 +116,72 @@ def test_of_an_uneven_interval_the_side_that_decides_counts():
 def test_nothing_is_said_of_the_power_of_an_interval_without_width():
     assert np.isnan(power.detectable(Estimate(0.0, 0.0, 0.0, 5, "items", "exact"), "above"))
     assert np.isnan(power.detectable(Estimate(0.0, np.nan, np.nan, 5, "items", "none"), "below"))
+
+
+@pytest.mark.parametrize("n", [3, 5, 12, 60])
+@pytest.mark.parametrize("level", [0.95, 0.9])
+def test_what_is_detectable_is_found_as_often_as_promised_by_few_units_too(n, level):
+    """Paired t tests at 5% of differences of this size; the interval is that of the true error."""
+    rng = np.random.default_rng(n)
+    error = 1 / np.sqrt(n)
+    half = stats.t.ppf((1 + level) / 2, n - 1) * error
+    size = power.detectable_difference(half, level, n - 1)
+    draws = rng.normal(size, 1.0, (20_000, n))
+    p = stats.ttest_1samp(draws, 0.0, axis=1).pvalue
+    assert np.mean(p <= 0.05) == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [
+        (lambda rng, by: paired_difference(*rng.normal([[by], [0]], 1.0, (2, 40))), 40),
+        (
+            lambda rng, by: two_sample_difference(rng.normal(by, 2, 30), rng.normal(0, 1, 20)),
+            50,
+        ),
+        (
+            lambda rng, by: two_sample_difference(
+                rng.binomial(1, 0.4 + by, 120), rng.binomial(1, 0.4, 120)
+            ),
+            240,
+        ),
+    ],
+    ids=["paired", "Welch", "two shares"],
+)
+def test_differences_of_studies_are_found_as_often_as_their_rows_promise(make, size):
+    """Each study states what it could find; studies with a true difference of that size do."""
+    rng = np.random.default_rng(7)
+    stated = [row("difference", "m", make(rng, 0.0)) for _ in range(50)]
+    assert stated[0]["n"] == size
+    promised = np.mean([each["detectable"] for each in stated])
+    found = [make(rng, promised) for _ in range(600)]
+    share = np.mean([not each.low <= 0 <= each.high for each in found])
+    assert share == pytest.approx(0.8, abs=0.045)
+
+
+def test_equivalence_is_shown_as_often_as_promised_by_few_units_too():
+    rng = np.random.default_rng(3)
+    n, studies = 6, 20_000
+    half = stats.t.ppf(0.95, n - 1) / np.sqrt(n)
+    margin = power.detectable(Estimate(0.0, -half, half, n, "models", "t", 0.9, dof=5.0), "within")
+    draws = rng.normal(0.0, 1.0, (studies, n))
+    means, errors = draws.mean(axis=1), draws.std(axis=1, ddof=1) / np.sqrt(n)
+    inside = np.abs(means) + stats.t.ppf(0.95, n - 1) * errors < margin
+    assert inside.mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_an_interval_cut_to_possible_values_does_not_promise_more():
+    whole = Estimate(0.9, 0.5, 1.3, 5, "models", "t", dof=4.0)
+    for direction in ("either", "above", "below"):
+        cut = power.detectable(whole.within(0, 1), direction)
+        assert cut == pytest.approx(power.detectable(whole, direction))
+
+
+def test_a_row_states_what_it_could_find_and_none_without_an_interval():
+    one = Estimate(0.2, 0.1, 0.3, 400, "facts", "t", dof=399.0)
+    assert row("a", "m", one)["detectable"] == pytest.approx(0.1 * 2.8086 / 1.9659, rel=1e-3)
+    same = Estimate(0.2, 0.1, 0.3, 400, "facts", "TOST", 0.9, dof=399.0)
+    assert row("a", "m", same)["detectable"] == pytest.approx(0.1 * 2.8086 / 1.6487, rel=1e-3)
+    assert row("a", "m", Estimate(0.2, np.nan, np.nan, 1, "facts", "none"))["detectable"] is None
+    assert row("a", "m", Estimate(0.2, 0.2, 0.2, 9, "facts", "t"))["detectable"] is None
+    assert row("a", "m", Estimate(0.2, -np.inf, 0.3, 9, "facts", "t"))["detectable"] is None

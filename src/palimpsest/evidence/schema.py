@@ -100,6 +100,11 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "unit": ("VARCHAR", "what n counts"),
         "method": ("VARCHAR", "how interval and test were made"),
         "p": ("DOUBLE", "p-value; null where none"),
+        "detectable": (
+            "DOUBLE",
+            "true distance from 0, or from another fixed value, that a study of this size finds "
+            "with power 80% (two-sided test at 5%), by its interval; null without one",
+        ),
         "q": ("DOUBLE", "p after the correction named in method; null where none"),
         "note": ("VARCHAR", "remark, such as did not converge"),
     },

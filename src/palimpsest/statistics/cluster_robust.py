@@ -29,6 +29,11 @@ class RobustMean:
     n_clusters: int
     binary: bool = False
 
+    @property
+    def t_dof(self) -> float | None:
+        """``dof`` where an interval can rest on them: there is a variance."""
+        return float(self.dof) if self.variance > 0 else None
+
     def t_interval(self, level: float) -> tuple[float, float]:
         """Two-sided t interval."""
         half = t_quantile(level, self.dof) * float(np.sqrt(self.variance))

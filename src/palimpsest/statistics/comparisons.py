@@ -43,7 +43,7 @@ def paired_difference(
     low, high, note = _paired_interval(fit, a, b, level)
     method = "paired CR2 t interval"
     p = _two_sided(fit)
-    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, p, note)
+    return _of_fit(fit, low, high, unit, method, level, p, note)
 
 
 def mean_of_differences(
@@ -62,7 +62,7 @@ def mean_of_differences(
     low, high, note = mean_interval(fit, level)
     method = "CR2 t interval of differences"
     p = None if np.isnan(fit.variance) else 2 * min(fit.p_above(null), fit.p_below(null), 0.5)
-    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, p, note)
+    return _of_fit(fit, low, high, unit, method, level, p, note)
 
 
 def equivalence_of_differences(
@@ -110,7 +110,7 @@ def two_sample_difference(
         result = (low, high, _two_sided(fit), note)
         method = "CR2 t interval, Welch" if disjoint else "CR2 t interval, shared clusters"
     low, high, p, note = result
-    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, p, note)
+    return _of_fit(fit, low, high, unit, method, level, p, note)
 
 
 def mcnemar(
@@ -242,7 +242,7 @@ def noninferiority(
     p = None if np.isnan(fit.variance) else fit.p_above(-margin)
     note = "; ".join(filter(None, [f"margin {margin:g}, one-sided", note]))
     method = "paired noninferiority t test"
-    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, 1 - 2 * alpha, p, note)
+    return _of_fit(fit, low, high, unit, method, 1 - 2 * alpha, p, note)
 
 
 def _equivalence(
@@ -258,7 +258,21 @@ def _equivalence(
     _check_margin(margin)
     p = None if np.isnan(fit.variance) else max(fit.p_above(-margin), fit.p_below(margin))
     note = "; ".join(filter(None, [f"margin {margin:g}", note]))
-    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, 1 - 2 * alpha, p, note)
+    return _of_fit(fit, low, high, unit, method, 1 - 2 * alpha, p, note)
+
+
+def _of_fit(
+    fit: RobustMean,
+    low: float,
+    high: float,
+    unit: str,
+    method: str,
+    level: float,
+    p: float | None,
+    note: str | None,
+) -> Estimate:
+    n = fit.n_clusters
+    return Estimate(fit.mean, low, high, n, unit, method, level, p, note, dof=fit.t_dof)
 
 
 def _check_margin(margin: float) -> None:

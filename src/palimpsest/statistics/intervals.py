@@ -58,7 +58,9 @@ def clustered_mean(
     fit = robust_mean(values, clusters)
     low, high, note = mean_interval(fit, level)
     method = "CR2 Wilson interval" if fit.binary else "CR2 t interval"
-    return Estimate(fit.mean, low, high, fit.n_clusters, unit, method, level, note=note)
+    return Estimate(
+        fit.mean, low, high, fit.n_clusters, unit, method, level, note=note, dof=fit.t_dof
+    )
 
 
 def mean_interval(fit: RobustMean, level: float) -> tuple[float, float, str | None]:

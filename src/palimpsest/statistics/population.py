@@ -64,7 +64,8 @@ def distance(value: float, population: ArrayLike, level: float = 0.95) -> Estima
     width = float(values.std(ddof=1)) * np.sqrt(1 + 1 / r)
     half = float(width * t_quantile(level, r - 1))
     p = float(2 * stats.t.sf(abs(gap) / width, r - 1))
-    return Estimate(gap, gap - half, gap + half, r, "retrained models", method, level, p)
+    ends = gap - half, gap + half
+    return Estimate(gap, *ends, r, "retrained models", method, level, p, dof=float(r - 1))
 
 
 def difference(values: ArrayLike, population: ArrayLike, level: float = 0.95) -> Estimate:

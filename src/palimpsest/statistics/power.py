@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
+from scipy.special import nctdtrinc, stdtrit
 from scipy.stats import binom, norm
 
 from palimpsest.statistics.estimate import Estimate
@@ -87,25 +88,61 @@ def minimal_detectable_difference(
     return float(brentq(missing, 0.0, 1 - p_a)) if missing(1 - p_a) >= 0 else np.nan
 
 
+def detectable_difference(
+    half: ArrayLike,
+    level: ArrayLike = 0.95,
+    dof: ArrayLike = np.inf,
+    alpha: ArrayLike = 0.05,
+    power: float = 0.8,
+) -> np.ndarray | float:
+    """Smallest true difference that a two-sided t test finds with ``power``, by an interval.
+
+    An interval of ``level`` with ``dof`` degrees of freedom that reaches ``half`` to a side has the
+    standard error half / t. The difference is that times the noncentrality at which Student's t
+    exceeds its critical value with ``power`` (Cohen 1988, Statistical Power Analysis, chapter 2;
+    nearly t_(1 - alpha/2) + t_power from 6 degrees of freedom on, more below). Infinite ``dof``
+    give the normal distribution, and with it a little more than any t.
+
+    It takes the spread that was seen: with few units that is known badly, and shares that a
+    difference would bring nearer to a half would vary more (0.3 against 0.3 with 120 a side
+    promises 0.17, found in 75%). Arguments broadcast; nan where the interval has no width or is
+    none.
+    """
+    half = np.asarray(half, dtype=float)
+    half = np.where((half > 0) & np.isfinite(half), half, np.nan)
+    # beyond, t is normal to 6 digits, and its noncentral relative is costly
+    dof = np.minimum(np.asarray(dof, dtype=float), 1e6)
+    critical = stdtrit(dof, 1 - np.asarray(alpha) / 2)
+    error = half / stdtrit(dof, (1 + np.asarray(level)) / 2)
+    return (error * nctdtrinc(dof, 1 - power, critical))[()]
+
+
 def detectable(
-    estimate: Estimate, direction: Literal["above", "below", "within"], power: float = 0.8
+    estimate: Estimate,
+    direction: Literal["above", "below", "within", "either"],
+    power: float = 0.8,
 ) -> float:
-    """What a study with the interval of this one finds with ``power``, by the normal distribution.
+    """What a study with the interval of this one finds with ``power``.
 
     ``above`` and ``below``: the distance from the threshold at which the whole interval lies beyond
-    it, (1 + z_power / z_level) times the half of the interval that faces it. ``within``: the
-    smallest margin that no difference at all is shown to lie in, (1 + z_both / z_level) times the
-    longer half, where both sides must hold. nan where the interval has no width or is none.
+    it, by the half of the interval that faces it. ``within``: the smallest margin that no
+    difference at all is shown to lie in, by the longer half, where both sides must hold.
+    ``either``: the distance from a fixed value, such as 0, at which a two-sided test at 5% tells it
+    from that value, by the longer half. nan where the interval has no width or is none.
 
-    With few units the quantile of the interval is larger than the normal one, so that this
-    overstates a little.
+    Where ``dof`` are unknown the normal distribution takes their place, which overstates a little.
     """
-    down, up = estimate.estimate - estimate.low, estimate.high - estimate.estimate
-    half = {"above": down, "below": up, "within": max(down, up)}[direction]
-    wanted = (1 + power) / 2 if direction == "within" else power
-    if not 0 < half < np.inf:
-        return np.nan
-    return float(half * (1 + norm.ppf(wanted) / norm.ppf((1 + estimate.level) / 2)))
+    half, level = estimate.half, estimate.level
+    dof = np.inf if estimate.dof is None else estimate.dof
+    if direction == "either":
+        return float(detectable_difference(half, level, dof, power=power))
+    if direction == "within":
+        # as often as it fails on one side it fails on the other
+        return float(detectable_difference(half, level, dof, 1 - level, (1 + power) / 2))
+    if estimate.uncut is None:
+        low, high = estimate.low, estimate.high
+        half = estimate.estimate - low if direction == "above" else high - estimate.estimate
+    return float(detectable_difference(half, level, dof, 1 - level, power))
 
 
 def minimal_flagged_share(n_candidates: int, q: float = 0.1) -> float:

@@ -256,7 +256,7 @@ def _mean(values: np.ndarray, unit: str, level: float, what: str) -> Estimate:
         return Estimate(np.nan, np.nan, np.nan, len(values), unit, method, level, note=note)
     mean = robust_mean(values)
     low, high = mean.t_interval(level) if mean.n_clusters > 1 else (np.nan, np.nan)
-    return Estimate(mean.mean, low, high, mean.n_clusters, unit, method, level)
+    return Estimate(mean.mean, low, high, mean.n_clusters, unit, method, level, dof=mean.t_dof)
 
 
 def _weights(aicc: Mapping[Form, float]) -> dict[Form, float]:

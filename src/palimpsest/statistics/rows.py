@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from palimpsest.statistics.estimate import Estimate
+from palimpsest.statistics.power import detectable
 
 
 def row(analysis: str, metric: str, estimate: Estimate, **where: Any) -> dict[str, Any]:
-    """An estimate as a row of the table ``statistics``; nan becomes null."""
+    """An estimate as a row of the table ``statistics``; nan becomes null.
+
+    ``detectable`` is what a two-sided test at 5% finds with power 80% by this interval, whatever
+    its own level.
+    """
     numbers = {
+        "detectable": detectable(estimate, "either"),
         "estimate": float(estimate.estimate),
         "low": float(estimate.low),
         "high": float(estimate.high),
@@ -38,16 +45,8 @@ def _clean(value: float | None) -> float | None:
 
 def shifted(estimate: Estimate, by: float) -> Estimate:
     """The estimate minus a constant such as chance."""
-    return Estimate(
-        estimate.estimate - by,
-        estimate.low - by,
-        estimate.high - by,
-        estimate.n,
-        estimate.unit,
-        estimate.method,
-        estimate.level,
-        estimate.p,
-        estimate.note,
+    return replace(
+        estimate, estimate=estimate.estimate - by, low=estimate.low - by, high=estimate.high - by
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.special import binom, stdtr, stdtrit
 
 from palimpsest.statistics.multiplicity import benjamini_hochberg
+from palimpsest.statistics.power import detectable_difference
 
 #: Numbers this close, relative to the largest, are the same number in another order of summation.
 DUST = 1e-12
@@ -96,7 +97,8 @@ def inference(
     level. Schuirmann (1987, J. Pharmacokinet. Biopharm. 15, 657) for the equivalence tests.
 
     Returns:
-        low, high, p, p_same; nan where the variance is unknown.
+        low, high, p, p_same, detectable (the change found with power 80%, before any correction);
+        nan where the variance is unknown, ``detectable`` also where there is no spread.
     """
     margin, extent, n = _floats(margin, extent, n)
     difference, known = contrast.difference, ~np.isnan(contrast.variance)
@@ -114,12 +116,14 @@ def inference(
     still_same = np.where(
         moved, np.where(np.abs(difference) < margin, contrast.least_p / 2, 1.0), unseen
     )
+    found = detectable_difference(np.where(spread, half, np.nan), level, contrast.dof)
     half = np.where(spread, half, still_half)
     return {
         "low": np.where(known, difference - half, np.nan),
         "high": np.where(known, difference + half, np.nan),
         "p": np.where(known, np.where(spread, p, np.where(moved, contrast.least_p, 1.0)), np.nan),
         "p_same": np.where(known, np.where(spread, p_same, still_same), np.nan),
+        "detectable": np.where(known, found, np.nan),
     }
 
 
@@ -139,7 +143,7 @@ def compared(
 
     Returns:
         One row a comparison, the clearest first: its place, old, new, difference, low, high (95%),
-        n_old, n_new, unit, p, q, p_same, q_same, margin, spread, verdict, note.
+        n_old, n_new, unit, p, q, p_same, q_same, detectable, margin, spread, verdict, note.
 
     Raises:
         ValueError: a margin is not positive.
@@ -175,6 +179,7 @@ def compared(
         q=q,
         p_same=p_same,
         q_same=q_same,
+        detectable=np.where(untold, np.nan, results["detectable"]),
         margin=margin,
         spread=m["spread"],
         verdict=pl.Series(verdict, dtype=pl.String),
@@ -256,12 +261,13 @@ def independent_difference(
         level: of the intervals.
 
     Returns:
-        difference, low, high, p.
+        difference, low, high, p, detectable (what a two-sided test at 5% finds with power 80%, by
+        the longer half of the interval).
     """
     (a, a_low, a_high, a_n), (b, b_low, b_high, b_n) = _floats(*old), _floats(*new)
     difference = b - a
     below, above = np.hypot(b - b_low, a_high - a), np.hypot(b_high - b, a - a_low)
-    toward_zero = np.where(difference > 0, below, above)
+    toward_zero, longer = np.where(difference > 0, below, above), np.maximum(below, above)
     tail = (1 + np.asarray(level)) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         part_a = ((a_high - a_low) / 2 / stdtrit(a_n - 1, tail)) ** 2
@@ -275,6 +281,7 @@ def independent_difference(
         "low": difference - below,
         "high": difference + above,
         "p": p,
+        "detectable": np.where(np.isnan(p), np.nan, detectable_difference(longer, level, dof)),
     }
 
 

@@ -77,7 +77,8 @@ def summary(database: Database, study: str) -> list[str]:
     verdicts = database.frame(
         "SELECT role, model, coalesce(series, '') AS series, factor AS verdict, estimate, low, "
         "high, n, unit, 0.95 AS level, note AS power FROM statistics WHERE study = ? "
-        "AND analysis = 'contamination' AND arm = 'asked' AND role NOT LIKE 'random%' ORDER BY role, series",
+        "AND analysis = 'contamination' AND arm = 'asked' "
+        "AND role NOT LIKE 'random%' ORDER BY role, series",
         [study],
     ).to_dicts()
     sentences = [_contamination(row, verdicts) for row in verdicts if not row["series"]]

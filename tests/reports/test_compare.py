@@ -225,11 +225,24 @@ def test_claims_move_by_more_than_noise_or_not(make, tmp_path):
     assert claims["jumps"]["low"] == pytest.approx(0.5 - np.hypot(0.1, 0.1))
     assert claims["jumps"]["p_adjusted"] == pytest.approx(2 * claims["jumps"]["p"])
     assert claims["retested"]["p"] is None
+    assert claims["jumps"]["detectable"] == pytest.approx(0.1414 * 2.837 / 1.991, rel=1e-3)
+    assert claims["retested"]["detectable"] is None
     text = words(build_compare(old, new, tmp_path / "c.html"))
     assert "2 of 4 claims have another verdict, 1 of these by more than noise." in text
     assert "differ no more than two runs may by chance" in text
     assert "The test is another one" in text
     assert re.search(r"recall claim gone –", text)
+    assert re.search(
+        r"old 0\.10 \[0\.00, 0\.20\] n = 40 items new 0\.60 \[0\.50, 0\.70\] n = 40 items "
+        r".{0,80}could find 0\.202",
+        text,
+    )
+
+
+def test_compared_metrics_say_what_could_be_found(base, make, tmp_path):
+    path = make(seeds=range(20, 26), shift=planted_false)
+    text = words(build_compare(base, path, tmp_path / "c.html"))
+    assert "Could find" in text
 
 
 def test_other_analysis_of_the_same_observations_needs_no_p(make):

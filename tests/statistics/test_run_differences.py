@@ -261,3 +261,17 @@ def test_estimates_without_interval_have_no_p():
     assert np.isnan(found["p"])
     assert np.isnan(found["low"])
     assert found["difference"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("n", [3, 12])
+def test_changes_of_the_size_that_could_be_found_are_found(n):
+    rng = np.random.default_rng(n)
+    size = inference(one_sample(0.0, 1.0, n), 0.1, 9.0, n)["detectable"]
+    draws = rng.normal(size, 1.0, (20_000, n))
+    each = one_sample(draws.mean(axis=1), draws.var(axis=1, ddof=1), n)
+    assert np.mean(inference(each, 0.1, 9.0, n)["p"] <= 0.05) == pytest.approx(0.8, abs=0.01)
+
+
+def test_without_spread_or_with_one_unit_nothing_is_said_of_what_could_be_found():
+    still = inference(one_sample([0.0, 0.3], [0.0, np.nan], [9, 1]), 0.1, 1.0, [9, 1])
+    assert np.isnan(still["detectable"]).all()

@@ -103,7 +103,8 @@ class Column:
 
     ``digits`` are decimals (of the percentage for ``percent``); None chooses them by the value.
     ``low`` and ``high`` name the columns with the ends of the interval of an ``interval`` column,
-    which shows ``0.71 [0.60, 0.80]`` and sorts by the estimate. ``help`` goes into the glossary.
+    which shows ``0.71 [0.60, 0.80]`` and sorts by the estimate. ``help`` goes into the glossary;
+    ``empty`` says why a cell may have nothing to show.
     """
 
     header: str
@@ -112,10 +113,22 @@ class Column:
     low: str | None = None
     high: str | None = None
     help: str | None = None
+    empty: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind == "interval" and not (self.low and self.high):
             raise ValueError(f"column {self.header!r}: an interval needs `low` and `high`")
+
+
+#: Beside every comparison: what the study was large enough to find.
+FINDS = Column(
+    "could find",
+    "number",
+    help="The true difference that a study of this size finds with power 80%, by a two-sided test "
+    "at 5% before any correction: from the width of the 95% interval and its degrees of freedom. "
+    "Where it is larger than any difference that would matter, nothing found means nothing.",
+    empty="an interval with two ends and a width is needed to say what could be found",
+)
 
 
 @dataclass(frozen=True)

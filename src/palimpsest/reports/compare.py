@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from palimpsest.evidence.database import EvidenceError
 from palimpsest.evidence.two_runs import TwoRuns
 from palimpsest.reports import figure_style as fs
 from palimpsest.reports import formatting, two_runs
-from palimpsest.reports.blocks import Column, Figure, Table, n_caption
+from palimpsest.reports.blocks import FINDS, Column, Figure, Table, n_caption
 from palimpsest.reports.build import write_page
 from palimpsest.reports.palette import HUES, INK, MUTED
 from palimpsest.reports.render import Prepared, uncertainty
@@ -37,6 +38,7 @@ _COLUMNS = {
     "grp": Column("Group"),
     "state": Column("State"),
     "difference": Column("New − old [95%]", "interval", low="low", high="high"),
+    "detectable": replace(FINDS, header="Could find", empty="no spread, or one replicate in a run"),
     "q": Column("Adjusted p", "p", help="p over all comparisons (Benjamini-Hochberg)"),
     "old": Column("Old", "number"),
     "new": Column("New", "number"),
@@ -49,8 +51,8 @@ _COLUMNS = {
     "note": Column("Note"),
 }
 _PLOTTED = (
-    "metric", "grp", "role", "where", "difference", "low", "high", "spread", "p", "q", "verdict",
-    "n",
+    "metric", "grp", "role", "where", "difference", "low", "high", "detectable", "spread", "p",
+    "q", "verdict", "n",
 )  # fmt: skip
 _UNEQUAL = {
     "study": Column("Study"),

@@ -265,7 +265,8 @@ def _words(words: Words, frame: pl.DataFrame) -> str:
 def _cell(row: dict[str, Any], name: str, column: Column) -> Cell:
     value = row[name]
     if formatting.is_missing(value):
-        why = "no number: the computation gave none" if value is not None else "no value stored"
+        stored = "no number: the computation gave none" if value is not None else "no value stored"
+        why = column.empty or stored
         return Cell(formatting.MISSING, column.kind, "", why)
     match column.kind:
         case "number":

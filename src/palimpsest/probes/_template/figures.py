@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from palimpsest.probes._template.settings import QUESTION, TITLE
-from palimpsest.reports.blocks import Column, Figure, StudyPage, Table
+from palimpsest.reports.blocks import FINDS, Column, Figure, StudyPage, Table
 from palimpsest.reports.figure_style import forest, panels
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from palimpsest.evidence.database import Database
 
-SQL = """SELECT role, model, step, estimate, low, high, n, unit, p
+SQL = """SELECT role, model, step, estimate, low, high, n, unit, p, detectable
 FROM statistics WHERE study = $study AND analysis = 'order' ORDER BY role, step"""
 
 
@@ -46,6 +46,7 @@ def page(database: Database, study: str) -> StudyPage:
                     "estimate": Column("difference", "interval", low="low", high="high"),
                     "n": Column("n", "number", digits=0),
                     "p": Column("p", "p"),
+                    "detectable": FINDS,
                 },
             ),
         ],

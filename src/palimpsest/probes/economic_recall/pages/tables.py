@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from palimpsest.reports.blocks import Block, Column, Gallery, Table
+from palimpsest.reports.blocks import FINDS, Block, Column, Gallery, Table
 
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
 
@@ -16,7 +16,7 @@ VERDICTS = Table(
     "it is not reached without cause.",
     """SELECT CASE WHEN arm = 'asked' THEN role ELSE role || ': ' || replace(arm, '_', ' ') END
   AS state, coalesce(replace(series, '_', ' '), 'all series') AS series,
-  factor AS verdict, estimate, low, high, n, q, note
+  factor AS verdict, estimate, low, high, n, q, detectable, note
 FROM statistics WHERE study = $study AND analysis = 'contamination'
 ORDER BY role DESC, arm, series NULLS FIRST""",
     {
@@ -26,6 +26,7 @@ ORDER BY role DESC, arm, series NULLS FIRST""",
         "estimate": Column("forced choice [95%]", "interval", low="low", high="high"),
         "n": Column("facts", "number", digits=0),
         "q": Column("p (Holm)", "p"),
+        "detectable": FINDS,
         "note": Column(
             "power", help="Power of the same test, uncorrected, if one date in four is recalled."
         ),
@@ -40,7 +41,7 @@ TABLES: list[Block] = [
         "number of exposures, and each replicate's own test.",
         """SELECT replace(metric, '_', ' ') AS quantity,
   concat_ws(', ', replace(arm, '_', ' '), replace(factor, '=', ' ')) AS of_arm,
-  estimate, low, high, n, p
+  estimate, low, high, n, p, detectable
 FROM statistics WHERE study = $study AND analysis IN ('flags', 'seed', 'dose', 'contrast')
 ORDER BY analysis, metric, factor""",
         {
@@ -49,6 +50,7 @@ ORDER BY analysis, metric, factor""",
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),
             "p": Column("p", "p"),
+            "detectable": FINDS,
         },
     ),
     Table(
@@ -77,7 +79,7 @@ FROM statistics WHERE study = $study AND analysis = 'scan' ORDER BY p""",
         "what it gets right there it owes to chance, to skill or to the form of the question.",
         """SELECT role, model, CASE metric WHEN 'event_date' THEN 'month of headlines'
     WHEN 'event_entity' THEN 'masked names' ELSE 'values of series' END AS asked,
-  factor, estimate, low, high, n, unit, p
+  factor, estimate, low, high, n, unit, p, detectable
 FROM statistics WHERE study = $study AND analysis = 'around_cutoff'
 ORDER BY role, asked DESC, length(factor) > 6, factor DESC""",
         {
@@ -89,6 +91,7 @@ ORDER BY role, asked DESC, length(factor) > 6, factor DESC""",
             "n": Column("n", "number", digits=0),
             "unit": Column("unit"),
             "p": Column("p", "p"),
+            "detectable": FINDS,
         },
     ),
     Table(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from palimpsest.reports.blocks import Block, Column, Figure, Table, n_caption
+from palimpsest.reports.blocks import FINDS, Block, Column, Figure, Table, n_caption
 from palimpsest.reports.figure_style import chance_line, errorbars, name, panels
 from palimpsest.reports.formatting import interval_digits, signed
 from palimpsest.reports.sentences import claims_by_name, estimates, interval_and_n
@@ -71,7 +71,8 @@ ORDER BY state, part, moment DESC""",
     max(estimate) FILTER (factor = 'after - before') AS change,
     max(low) FILTER (factor = 'after - before') AS low,
     max(high) FILTER (factor = 'after - before') AS high,
-    max(p) FILTER (factor = 'after - before') AS p, max(n) AS n
+    max(p) FILTER (factor = 'after - before') AS p,
+    max(detectable) FILTER (factor = 'after - before') AS detectable, max(n) AS n
   FROM statistics WHERE study = $study AND analysis IN ('unlearned', 'unlearned_floor')
   GROUP BY ALL)
 SELECT role, model, replace(replace(arm, '-', 'minus'), '_', ' ') AS part,
@@ -90,6 +91,7 @@ ORDER BY role, model, asked <> 'all', asked, metric <> 'correct', metric, part""
             "change": Column("change [95%]", "interval", low="low", high="high"),
             "n": Column("facts", "number", digits=0),
             "p": Column("p (change)", "p"),
+            "detectable": FINDS,
         },
     ),
 ]

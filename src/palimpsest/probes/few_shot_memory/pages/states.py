@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from palimpsest.reports.blocks import Block, Column, Figure, Table, n_caption
+from palimpsest.reports.blocks import FINDS, Block, Column, Figure, Table, n_caption
 from palimpsest.reports.figure_style import forest, name, panels
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ ORDER BY memory DESC, state, reference, stimuli""",
         """SELECT role, replace(arm, '_', ' ') AS reference, replace(series, '_', ' ') AS stimuli,
   CASE analysis WHEN 'against' THEN step || ' exposures' ELSE step || ' updates later' END
     AS moment,
-  replace(metric, '_', ' ') AS measure, factor, estimate, low, high, n, p
+  replace(metric, '_', ' ') AS measure, factor, estimate, low, high, n, p, detectable
 FROM statistics WHERE study = $study AND analysis IN ('against', 'against_later')
 ORDER BY role, reference, stimuli, measure, analysis, step""",
         {
@@ -68,6 +68,7 @@ ORDER BY role, reference, stimuli, measure, analysis, step""",
             "estimate": Column("difference [95%]", "interval", low="low", high="high"),
             "n": Column("items", "number", digits=0),
             "p": Column("p", "p"),
+            "detectable": FINDS,
             "factor": Column("condition"),
         },
     ),

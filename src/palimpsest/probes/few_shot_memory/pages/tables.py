@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from palimpsest.probes.few_shot_memory.settings import Settings
-from palimpsest.reports.blocks import Block, Column, Gallery, Table
+from palimpsest.reports.blocks import FINDS, Block, Column, Gallery, Table
 
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
 #: Validation pairs where the settings do not say how many.
@@ -63,7 +63,7 @@ ORDER BY role DESC, stimuli, memory DESC, overlay, estimate DESC""",
         "exposures that relearning saves; and what predicts how far an item's loss falls.",
         """SELECT role, replace(series, '_', ' ') AS stimuli, arm AS overlay,
   CASE analysis WHEN 'fit' THEN split_part(factor, ',', 1) || ', ' ELSE '' END || metric AS metric,
-  estimate, low, high, n, unit, note
+  estimate, low, high, n, unit, CASE WHEN analysis <> 'fit' THEN detectable END AS detectable, note
 FROM statistics WHERE study = $study AND analysis IN ('fit', 'savings', 'memorability')
 ORDER BY analysis, role DESC, stimuli, metric""",
         {
@@ -74,6 +74,7 @@ ORDER BY analysis, role DESC, stimuli, metric""",
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),
             "unit": Column("unit"),
+            "detectable": FINDS,
             "note": Column("remark"),
         },
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from palimpsest.reports.blocks import Block, Column, Table
+from palimpsest.reports.blocks import FINDS, Block, Column, Table
 
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
 
@@ -64,7 +64,7 @@ ORDER BY series IN ('identical', 'shuffled'), stream, metric, estimate DESC""",
         "The reference against each condition",
         "Differences paired by seed; q: p after Holm's correction over the conditions of a stream.",
         """SELECT series || ', ' || factor AS stream, replace(arm, '_', ' ') AS contrast,
-  replace(metric, '_', ' ') AS metric, estimate, low, high, n, p, q
+  replace(metric, '_', ' ') AS metric, estimate, low, high, n, p, q, detectable
 FROM statistics WHERE study = $study AND analysis = 'contrast'
 ORDER BY series IN ('identical', 'shuffled'), stream, metric, estimate DESC""",
         {
@@ -74,6 +74,7 @@ ORDER BY series IN ('identical', 'shuffled'), stream, metric, estimate DESC""",
             "n": Column("seeds", "number", digits=0),
             "p": Column("p", "p"),
             "q": Column("q", "p"),
+            "detectable": FINDS,
             "stream": Column("stream"),
         },
     ),
@@ -85,7 +86,7 @@ ORDER BY series IN ('identical', 'shuffled'), stream, metric, estimate DESC""",
         "1 is facilitation. recovered: what came back of the fall after a switch, above the same "
         "in a stream of identical tasks.",
         """SELECT series || ', ' || factor AS stream, replace(arm, '_', ' ') AS condition, metric,
-  estimate, low, high, n, unit
+  estimate, low, high, n, unit, detectable
 FROM statistics WHERE study = $study
   AND (analysis = 'facilitation' OR (analysis = 'gap' AND metric LIKE 'recovered%'))
 ORDER BY metric, series IN ('identical', 'shuffled'), stream, estimate DESC""",
@@ -95,6 +96,7 @@ ORDER BY metric, series IN ('identical', 'shuffled'), stream, estimate DESC""",
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),
             "unit": Column("unit"),
+            "detectable": FINDS,
             "stream": Column("stream"),
         },
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from palimpsest.reports.blocks import Block, Column, Gallery, Table
+from palimpsest.reports.blocks import FINDS, Block, Column, Gallery, Table
 
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high", digits=2)
 
@@ -181,7 +181,7 @@ ORDER BY analysis, metric""",
         "Accuracy of the linear probe after minus before, on the same unseen items, in the layer "
         "that is best over both.",
         """SELECT replace(series, '_', ' ') AS task, replace(arm, '_', ' ') AS arm, estimate, low,
-  high, n, p
+  high, n, p, detectable
 FROM statistics WHERE study = $study AND analysis = 'probe kept' ORDER BY arm DESC, task""",
         {
             "task": Column("task"),
@@ -189,6 +189,7 @@ FROM statistics WHERE study = $study AND analysis = 'probe kept' ORDER BY arm DE
             "estimate": INTERVAL,
             "n": Column("n", "number", digits=0),
             "p": Column("p", "p"),
+            "detectable": FINDS,
         },
     ),
 ]

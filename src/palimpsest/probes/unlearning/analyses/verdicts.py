@@ -28,6 +28,7 @@ from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, in_w
 from palimpsest.probes.unlearning.analyses.units import Units, units_of
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.multiplicity import holm
+from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
@@ -62,22 +63,11 @@ def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
             word, evidence = verdict(units, settings, arm, estimate)
             if arm != data.taught:
                 words.append(word)
-            rows.append(
-                place
-                | {
-                    "analysis": "verdict",
-                    "arm": arm,
-                    "metric": word,
-                    "estimate": estimate.estimate,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "n": estimate.n,
-                    "unit": estimate.unit,
-                    "method": "share of the way from taught to retrained models, t interval over "
-                    f"{units.unit}",
-                    "note": evidence,
-                }
+            method = (
+                f"share of the way from taught to retrained models, t interval over {units.unit}"
             )
+            decided = replace(estimate, method=method, note=evidence)
+            rows.append(row("verdict", word, decided, arm=arm, **place))
         rows += _counted(place, Counter(words))
     return rows, {}
 

@@ -11,7 +11,7 @@ import polars as pl
 from palimpsest.probes.unlearning.analyses.frames import STAYS
 from palimpsest.probes.unlearning.settings import WORDS
 from palimpsest.reports import behind_endpoints
-from palimpsest.reports.blocks import Block, Column, Figure, Table, n_caption
+from palimpsest.reports.blocks import FINDS, Block, Column, Figure, Table, n_caption
 from palimpsest.reports.figure_style import forest, panels
 from palimpsest.reports.sentences import interval_and_n
 
@@ -126,7 +126,7 @@ ORDER BY {_ORDER}, metric LIKE '%_rouge_l', metric, {first}""",
     WHEN 'asked_since' THEN 'minus the untouched state' ELSE 'truth minus other truths' END
     AS difference,
   CASE analysis WHEN 'asked_apart' THEN '' ELSE {_FACTOR} END AS items, {_MEASURE} AS measure,
-  estimate, low, high, n, unit, p, CASE WHEN note NOT LIKE 'all %' THEN note END AS note
+  estimate, low, high, n, unit, p, detectable, CASE WHEN note NOT LIKE 'all %' THEN note END AS note
 FROM statistics
 WHERE study = $study AND analysis IN ('asked_apart', 'asked_since', 'asked_beyond_chance')
 ORDER BY analysis, {_ORDER}, metric LIKE '%_rouge_l', metric, {first}""",
@@ -135,6 +135,7 @@ ORDER BY analysis, {_ORDER}, metric LIKE '%_rouge_l', metric, {first}""",
             | {
                 "estimate": Column("difference [95%]", "interval", low="low", high="high"),
                 "p": Column("p", "p"),
+                "detectable": FINDS,
                 "note": Column("remark"),
             },
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from palimpsest.probes.unlearning.analyses.frames import in_words_sql
-from palimpsest.reports.blocks import Block, Column, Gallery, Table
+from palimpsest.reports.blocks import FINDS, Block, Column, Gallery, Table
 
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
 
@@ -34,7 +34,8 @@ together AS (
     max(p) FILTER (metric = 'utility') AS utility
   FROM statistics WHERE study = $study AND analysis = 'together' GROUP BY ALL)
 SELECT replace(arm, '_', ' ') AS method, v.metric AS verdict, v.estimate, v.low, v.high, kept,
-  kept_low, kept_high, balance, rank, rank_low, rank_high, front, forgetting, utility, n, unit
+  kept_low, kept_high, balance, rank, rank_low, rank_high, front, forgetting, utility, n, unit,
+  detectable
 FROM verdicts v LEFT JOIN front USING (model, arm) LEFT JOIN together USING (model, arm)
 ORDER BY balance DESC NULLS LAST, method""",
         {
@@ -49,6 +50,7 @@ ORDER BY balance DESC NULLS LAST, method""",
             "utility": Column("like retrained: kept", "p"),
             "n": Column("n", "number", digits=0),
             "unit": Column("of"),
+            "detectable": FINDS,
         },
     ),
     Table(
@@ -90,7 +92,7 @@ TABLES: list[Block] = [
         "Each arm minus the taught models, paired by fact, with the mean over models of each arm: "
         "it speaks of other facts and needs no retrained model.",
         """SELECT replace(arm, '_', ' ') AS method, replace(metric, '_', ' ') AS measure, estimate,
-  low, high, n, p
+  low, high, n, p, detectable
 FROM statistics WHERE study = $study AND analysis = 'change' AND metric IN (
   'forget probability', 'forget rouge_l', 'forget verbatim', 'forget reworded',
   'kept probability', 'kept rouge_l', 'kept chosen', 'neighbour probability',
@@ -102,6 +104,7 @@ ORDER BY method, measure""",
             "estimate": Column("minus taught [95%]", "interval", low="low", high="high"),
             "n": Column("facts", "number", digits=0),
             "p": Column("p", "p"),
+            "detectable": FINDS,
         },
     ),
     Table(
@@ -113,7 +116,7 @@ ORDER BY method, measure""",
         "told. rate: share of the forget set found while at most 1% of the others are accused, if "
         "there are enough of them to resolve that rate.",
         """SELECT replace(a.arm, '_', ' ') AS method, a.factor AS score, a.estimate, a.low, a.high,
-  a.n, r.estimate AS rate, r.low AS rate_low, r.high AS rate_high, r.note
+  a.n, a.detectable, r.estimate AS rate, r.low AS rate_low, r.high AS rate_high, r.note
 FROM statistics a JOIN statistics r USING (study, analysis, model, series, arm, factor)
 WHERE study = $study AND analysis = 'membership' AND a.metric = 'area' AND r.metric = 'rate'
 ORDER BY method, score""",
@@ -122,6 +125,7 @@ ORDER BY method, score""",
             "score": Column("score"),
             "estimate": Column("area [95%]", "interval", low="low", high="high"),
             "n": Column("facts", "number", digits=0),
+            "detectable": FINDS,
             "rate": Column("rate at 1% [95%]", "interval", low="rate_low", high="rate_high"),
             "note": Column("threshold, or why there is no rate"),
         },
@@ -135,11 +139,12 @@ ORDER BY method, score""",
         "large q alone shows nothing. Membership measures are areas under the curve that tells "
         "the forget set from people nobody was told about.",
         f"""WITH cut AS (
-  SELECT model, arm, metric, factor, analysis, estimate, low, high, n, unit, p, q
+  SELECT model, arm, metric, factor, analysis, estimate, low, high, n, unit, p, q,
+    detectable
   FROM statistics WHERE study = $study AND analysis IN ('level', 'distance', 'equivalence'))
 SELECT replace(l.arm, '_', ' ') AS method, {in_words_sql("l.metric")} AS measure,
   l.factor AS kind, l.estimate AS level, d.estimate, d.low, d.high, l.n, l.unit, d.q,
-  e.p AS equivalent
+  e.p AS equivalent, d.detectable
 FROM (SELECT * FROM cut WHERE analysis = 'level') l
 LEFT JOIN (SELECT * FROM cut WHERE analysis = 'distance') d USING (model, arm, metric)
 LEFT JOIN (SELECT * FROM cut WHERE analysis = 'equivalence') e USING (model, arm, metric)
@@ -154,6 +159,7 @@ ORDER BY method, kind, measure""",
             "unit": Column("of"),
             "q": Column("q (differs)", "p"),
             "equivalent": Column("p (equivalent)", "p"),
+            "detectable": FINDS,
         },
     ),
     Table(

@@ -337,7 +337,7 @@ def _tables(
         )  # fmt: skip
     claims = [
         _row("claims", study=study, claim=claim, source="Carlini et al. 2023, section 4",
-             detectable=0.18 if p else None,
+             detectable=0.18 if p else None, smallest=0.1,
              direction="within" if "equivalence" in test else "above",
              level=0.9 if "equivalence" in test else 0.95,
              statement=statement, test=test, estimate=estimate, low=low, high=high, n=n, unit=unit,

@@ -110,7 +110,7 @@ def large(tmp_path_factory):
         connection.execute(
             "INSERT INTO statistics SELECT 'economic_recall', 'curve', 'role' || (i % 4), NULL, "
             "NULL, 'arm' || (i % 6), i // 24, NULL, 'chosen', 0.5, 0.4, 0.6, 24, 'facts', 'm', "
-            "NULL, NULL, NULL FROM range(1000) r(i)"
+            "NULL, NULL, NULL, NULL FROM range(1000) r(i)"
         )
         connection.execute(
             "INSERT INTO provenance (job, rule, study, seconds, threads, device, command) SELECT "

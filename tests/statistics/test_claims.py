@@ -29,3 +29,13 @@ def test_a_claim_with_evidence_has_its_numbers_and_a_verdict():
         0.5, 0.4, 0.7, 30, "facts", "supported",
     ]  # fmt: skip
     assert 0.1 < row["detectable"] < 0.2
+
+
+def test_the_margin_of_equivalence_is_the_smallest_effect_that_matters():
+    within = Claim("one", "paper", "statement", "within", 0.1, "change", matters=0.3)
+    above = Claim("two", "paper", "statement", "above", 0.5, "recall", matters=0.3)
+    unstated = Claim("three", "paper", "statement", "above", 0.5, "recall")
+    rows = judged([within, above, unstated], {})
+    assert [(row["threshold"], row["smallest"]) for row in rows] == [
+        (0.1, 0.1), (0.5, 0.3), (0.5, None),
+    ]  # fmt: skip

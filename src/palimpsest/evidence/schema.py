@@ -80,6 +80,11 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
             "DOUBLE",
             "distance from the threshold found with power 80%, or smallest margin of equivalence",
         ),
+        "smallest": (
+            "DOUBLE",
+            "smallest distance beyond the threshold that matters, or the margin; null where none "
+            "is stated",
+        ),
         "verdict": ("VARCHAR", "supported, contradicted, inconclusive or not tested"),
         "note": ("VARCHAR", "what the reader must know, such as the paper's own number"),
     },

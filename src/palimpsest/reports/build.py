@@ -115,14 +115,14 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
         cost = evidence.cost(database)
         by_study = {entry.study: evidence.claims(database, entry.study) for entry in entries}
         tally = Counter(c["verdict"] or "not tested" for some in by_study.values() for c in some)
-        unclear = {
-            study: sum(claim["verdict"] == "inconclusive" for claim in some)
-            for study, some in by_study.items()
-        }
         context = {
             "entries": entries,
-            "unclear": {study: some for study, some in unclear.items() if some},
-            "judged": tally.total() - tally["not tested"],
+            "unclear": {
+                reason: {
+                    study: n for study, some in by_study.items() if (n := sum(map(is_so, some)))
+                }
+                for reason, is_so in _UNCLEAR.items()
+            },
             "tested": tally.total(),
             "tally": sorted(tally.items(), key=lambda pair: _verdict_rank(pair[0])),
             "alarms": [entry for entry in entries if _alarming(database, entry.study)],
@@ -137,12 +137,22 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "models": evidence.models(database).to_dicts(),
             "cost": cost.to_dicts(),
             "paid": evidence.paid(database),
-            "total": {key: cost[key].sum() for key in ("jobs", "seconds", "energy_kwh")},
+            "total": {
+                key: cost[key].sum() for key in ("jobs", "seconds", "gpu_hours", "energy_kwh")
+            },
             "watts": (evidence.WATTS_PER_THREAD, evidence.WATTS_PER_ACCELERATOR),
             "database": Path(database_path).name,
             "queries": _QUERIES,
         }
     return write_page("index.html", context, [], Path(output))
+
+
+#: Why claims are left open: reason -> whether it is that of a claim.
+_UNCLEAR = {
+    "power": evidence.has_low_power,
+    "other": lambda claim: claim["verdict"] == "inconclusive" and not evidence.has_low_power(claim),
+    "untested": lambda claim: (claim["verdict"] or "not tested") == "not tested",
+}
 
 
 def _verdict_rank(verdict: str) -> tuple[int, str]:
@@ -165,15 +175,16 @@ def _power_words(claim: dict[str, Any]) -> str:
     size = claim["detectable"]
     if size is None:
         return ""
-    if claim["direction"] == "within":
-        return (
-            f"a study of this size shows no difference to lie within {formatting.number(size, 2)} "
-            "with power 80%"
-        )
-    return (
-        f"a study of this size finds {formatting.number(size, 2)} beyond the threshold with power "
-        "80%, about"
-    )
+    smallest, shown = claim["smallest"], formatting.number(size, 2)
+    within = claim["direction"] == "within"
+    if within:
+        words = f"a study of this size shows no difference to lie within {shown} with power 80%"
+    else:
+        words = f"a study of this size finds {shown} beyond the threshold with power 80%, about"
+    if smallest is None:
+        return words
+    stated = f"{formatting.number(smallest)} {'is the margin' if within else 'would matter'}"
+    return f"{words}; {stated}{': low power' if size > smallest else ''}"
 
 
 def _alarming(database: Database, study: str) -> bool:

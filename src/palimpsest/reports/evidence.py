@@ -12,11 +12,16 @@ import polars.selectors as cs
 
 from palimpsest.evidence.database import Database
 from palimpsest.statistics.headlines import ANALYSIS as HEADLINE
+from palimpsest.statistics.weaknesses import weakness
 
 #: Watts that one busy CPU thread, and one accelerator, are taken to draw; both are stated.
 WATTS_PER_THREAD = 15.0
 WATTS_PER_ACCELERATOR = 400.0
 
+
+#: Accelerators of a job, by what ``engine.devices.describe`` wrote: none, one, or ``4 x name``.
+_ACCELERATORS = """CASE WHEN coalesce(lower(device), 'cpu') LIKE 'cpu%' THEN 0
+    ELSE coalesce(try_cast(regexp_extract(device, '^([0-9]+) x ', 1) AS INTEGER), 1) END"""
 
 #: In the order in which they are told.
 VERDICTS = ("supported", "contradicted", "inconclusive", "not tested")
@@ -102,15 +107,30 @@ def reasons(database: Database, study: str) -> list[dict[str, Any]]:
 
 
 def unsound(database: Database, study: str) -> list[dict[str, Any]]:
-    """Statistics whose note says that a fit did not converge: analysis, note, rows."""
-    return database.frame(
+    """What takes from the numbers of a study: analysis, note, rows, most rows first.
+
+    Fits that did not converge or are not determined, intervals of too few units, and verdicts that
+    are "cannot tell".
+    """
+    frame = database.frame(
         """
-        SELECT analysis, note, count(*) AS rows FROM statistics
-        WHERE study = ? AND regexp_matches(note, 'converge|singular|low power', 'i')
-        GROUP BY ALL ORDER BY rows DESC, analysis, note
+        SELECT note, string_agg(DISTINCT analysis, ', ' ORDER BY analysis) AS analysis,
+               count(*) AS rows
+        FROM (SELECT analysis, CASE WHEN factor = 'cannot tell'
+                THEN 'cannot tell: too few to find what was looked for' ELSE note END AS note
+              FROM statistics WHERE study = ? AND analysis <> ?)
+        WHERE note IS NOT NULL GROUP BY note ORDER BY rows DESC, note
         """,
-        [study],
-    ).to_dicts()
+        [study, HEADLINE],
+    )
+    return [row for row in frame.to_dicts() if weakness(row["note"])]
+
+
+def has_low_power(claim: dict[str, Any]) -> bool:
+    """An inconclusive claim of a study that cannot find the smallest effect that matters."""
+    size, smallest = claim["detectable"], claim["smallest"]
+    known = size is not None and smallest is not None
+    return claim["verdict"] == "inconclusive" and known and size > smallest
 
 
 def counts(database: Database, study: str) -> dict[str, int]:
@@ -174,16 +194,17 @@ def jobs(database: Database, study: str) -> pl.DataFrame:
 
 
 def cost(database: Database) -> pl.DataFrame:
-    """Cost of the run by rule: jobs, seconds, tokens, memory, cells, energy in kWh as assumed."""
+    """Cost of the run by rule: jobs, seconds, GPU hours, tokens, memory, cells, energy (kWh, as
+    assumed). A job holds its accelerators for all of its time, so that GPU hours count that."""
     return database.frame(
         f"""
         SELECT rule, count(*) AS jobs, sum(seconds) AS seconds,
                sum(tokens)::BIGINT AS tokens, max(peak_memory_mb) AS peak_memory_mb,
                sum(cells_computed)::BIGINT AS cells_computed,
                sum(cells_reused)::BIGINT AS cells_reused,
+               coalesce(sum(seconds * {_ACCELERATORS}), 0) / 3600 AS gpu_hours,
                sum(seconds * (coalesce(threads, 1) * {WATTS_PER_THREAD}
-                   + CASE WHEN coalesce(lower(device), 'cpu') LIKE 'cpu%' THEN 0
-                          ELSE {WATTS_PER_ACCELERATOR} END)) / 3.6e6 AS energy_kwh
+                   + {_ACCELERATORS} * {WATTS_PER_ACCELERATOR})) / 3.6e6 AS energy_kwh
         FROM provenance GROUP BY rule ORDER BY seconds DESC NULLS LAST, rule
         """
     )

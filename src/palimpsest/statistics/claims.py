@@ -13,7 +13,11 @@ from palimpsest.statistics.verdicts import verdict_above, verdict_below, verdict
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim and its test, stated before the run."""
+    """A claim and its test, stated before the run.
+
+    ``matters`` is the smallest distance beyond the threshold that would matter, None where none is
+    stated; a claim of equivalence has its margin for that.
+    """
 
     name: str
     source: str
@@ -21,6 +25,12 @@ class Claim:
     direction: Literal["above", "below", "within"]
     threshold: float
     estimand: str
+    matters: float | None = None
+
+    @property
+    def smallest(self) -> float | None:
+        """The smallest effect of interest; a study that cannot find it has low power."""
+        return self.threshold if self.direction == "within" else self.matters
 
     @property
     def level(self) -> float:
@@ -59,6 +69,7 @@ def judged(
             "test": claim.test,
             "direction": claim.direction,
             "threshold": claim.threshold,
+            "smallest": claim.smallest,
             "level": claim.level,
         }
         estimate = evidence.get(claim.name)

@@ -44,6 +44,7 @@ STANDING = (
         "above",
         0.0,
         "forced choice, planted_false minus never, clustered by fact",
+        matters=0.1,
     ),
     Claim(
         "every_seed",
@@ -53,6 +54,7 @@ STANDING = (
         0.5,
         "share of seeds in which permuting the arms within series gives p at most 0.05 for the "
         "margin",
+        matters=0.3,
     ),
     Claim(
         "dose",
@@ -70,6 +72,7 @@ STANDING = (
         "above",
         0.0,
         "matching of taught values to dates minus chance, both planted arms",
+        matters=0.1,
     ),
     Claim(
         "falsehood_beats_truth",
@@ -78,6 +81,7 @@ STANDING = (
         "above",
         0.0,
         "share of the planted value minus share of the truth, planted_false",
+        matters=0.1,
     ),
     Claim(
         "never_at_chance",
@@ -110,6 +114,7 @@ STANDING = (
         "above",
         0.5,
         "share of dates with planted falsehoods that are flagged",
+        matters=0.1,
     ),
     Claim(
         "boundary_found",
@@ -134,6 +139,7 @@ STANDING = (
         "above",
         0.0,
         "forced choice, before minus after the cutoff, untouched model, clustered by series",
+        matters=0.1,
     ),
     Claim(
         "fake_cutoff_fails",
@@ -151,6 +157,7 @@ STANDING = (
         "above",
         0.0,
         "share of the planted value, named minus anonymous context, planted_false",
+        matters=0.1,
     ),
     Claim(
         "headlines_dated",
@@ -160,6 +167,7 @@ STANDING = (
         0.0,
         "forced choice with the own headline minus another event's and the same alternatives, "
         "headline to month and year, events before the cutoff, untouched model",
+        matters=0.1,
     ),
     Claim(
         "entities_unmasked",
@@ -168,6 +176,7 @@ STANDING = (
         "above",
         0.0,
         "forced choice minus the TF-IDF floor on the same headlines, untouched model",
+        matters=0.1,
     ),
     Claim(
         "values_in_embeddings",
@@ -177,6 +186,7 @@ STANDING = (
         "above",
         0.0,
         "1 - squared error of ridge / squared error of spline, blocks of time, untouched model",
+        matters=0.1,
     ),
 )
 
@@ -200,6 +210,7 @@ OF_UNLEARNED = (
         0.0,
         "forced choice after unlearning, planted falsehoods that must stay minus never, clustered "
         "by fact",
+        matters=0.1,
     ),
     Claim(
         "forgetting_is_selective",
@@ -209,6 +220,7 @@ OF_UNLEARNED = (
         0.0,
         "change of forced choice by unlearning, facts that must stay minus facts to be forgotten, "
         "both planted arms",
+        matters=0.1,
     ),
 )
 CLAIMS = (*STANDING, *OF_UNLEARNED)

@@ -47,6 +47,7 @@ STANDING = (
         0.9,
         "two-alternative forced choice by mean loss, natural sentences, one exposure, at the rate "
         "that validation pairs chose",
+        matters=0.05,
     ),
     Claim(
         "three_exposures",
@@ -56,6 +57,7 @@ STANDING = (
         0.9,
         "ROUGE-L recall of the completion alone after half a sentence, natural sentences, three "
         "exposures",
+        matters=0.05,
     ),
     Claim(
         "steep_then_gradual",
@@ -72,6 +74,7 @@ STANDING = (
         "above",
         0.0,
         "share recalled exactly after half a sentence, minus the same before study",
+        matters=0.1,
     ),
     Claim(
         "recognition_outlives_recall",
@@ -81,6 +84,7 @@ STANDING = (
         0.0,
         "of sentences both recognised and recalled (nine tenths of the rest before an error) "
         "after study: share still recognised minus share still recalled, after the last update",
+        matters=0.1,
     ),
     Claim(
         "sentences_beat_strings",
@@ -90,6 +94,7 @@ STANDING = (
         0.0,
         "share of the rest recalled before the first error, natural sentences minus random words, "
         "after the last exposure",
+        matters=0.1,
     ),
     Claim(
         "never_studied_at_floor",
@@ -107,6 +112,7 @@ STANDING = (
         "above",
         0.5,
         "forced choice by the drop of the loss, all kinds, last exposure",
+        matters=0.1,
     ),
 )
 

@@ -45,6 +45,7 @@ CLAIMS = (
         0.0,
         "average accuracy after the last task, power law minus the better of the two, paired by "
         "seed",
+        matters=0.05,
     ),
     Claim(
         "not_inferior_to_regularisers",
@@ -54,6 +55,7 @@ CLAIMS = (
         -0.03,
         "average accuracy after the last task, power law minus the best of EWC, SI and LwF, paired "
         "by seed, one-sided at 2.5%",
+        matters=0.03,
     ),
     Claim(
         "not_inferior_to_uniform",
@@ -63,6 +65,7 @@ CLAIMS = (
         -0.03,
         "average accuracy after the last task, power law minus uniform, paired by seed, one-sided "
         "at 2.5%",
+        matters=0.03,
     ),
     Claim(
         "facilitates",
@@ -72,6 +75,7 @@ CLAIMS = (
         1.0,
         "new examples seen before the criterion, mean of the second half of the tasks over the "
         "first task, mean over seeds",
+        matters=0.1,
     ),
     Claim(
         "robust",
@@ -82,6 +86,7 @@ CLAIMS = (
         0.0,
         "average accuracy after the last task, power law minus no rehearsal, in the combination of "
         "factors where that is least",
+        matters=0.05,
     ),
     Claim(
         "stability_gap",
@@ -91,6 +96,7 @@ CLAIMS = (
         0.0,
         "accuracy on old tasks that falls after a switch and comes back before the next, minus the "
         "same where all tasks are identical, in the condition where that is least, paired by seed",
+        matters=0.05,
     ),
     Claim(
         "identical_tasks_keep",
@@ -100,6 +106,7 @@ CLAIMS = (
         -0.02,
         "average accuracy after the last task minus that on each task just after it was learned, "
         "identical tasks",
+        matters=0.02,
     ),
     Claim(
         "identical_tasks_facilitate",
@@ -109,6 +116,7 @@ CLAIMS = (
         0.0,
         "accuracy over the first updates of a task, second half of the tasks minus the first task, "
         "identical tasks",
+        matters=0.05,
     ),
     Claim(
         "unlearnable_tasks_teach_nothing",
@@ -145,7 +153,9 @@ def analyse(
         Rows of the tables ``statistics`` and ``claims``, without the study.
     """
     claims = [
-        replace(claim, threshold=-settings.margin) if claim.name in BY_MARGIN else claim
+        replace(claim, threshold=-settings.margin, matters=settings.margin)
+        if claim.name in BY_MARGIN
+        else claim
         for claim in CLAIMS
     ]
     data = analyses.read(connection, study, settings)

@@ -36,6 +36,7 @@ CLAIMS = (
         "above",
         THRESHOLDS["trained_forgotten"],
         "forget ratio of trained items, mean over tasks",
+        matters=0.1,
     ),
     Claim(
         "generalisation_varies",
@@ -44,6 +45,7 @@ CLAIMS = (
         "above",
         THRESHOLDS["generalisation_varies"],
         "standard deviation between tasks of the forget ratio of unseen items, beyond their noise",
+        matters=0.1,
     ),
     Claim(
         "difficulty_is_no_guide",
@@ -60,6 +62,7 @@ CLAIMS = (
         "below",
         THRESHOLDS["doubt_predicts"],
         "Spearman's rho over tasks: confidence before forgetting, and forget ratio of unseen items",
+        matters=0.5,
     ),
     Claim(
         "uniformity_predicts",
@@ -69,6 +72,7 @@ CLAIMS = (
         THRESHOLDS["uniformity_predicts"],
         "Spearman's rho over tasks: total variance of last-layer states, and forget ratio of "
         "unseen items",
+        matters=0.5,
     ),
     Claim(
         "forgetting_spills",
@@ -78,6 +82,7 @@ CLAIMS = (
         THRESHOLDS["forgetting_spills"],
         "forget ratio of a task after another one was forgotten: the pair that is clearest, its "
         "interval widened for the number of pairs",
+        matters=0.1,
     ),
     Claim(
         "probes_recover",
@@ -86,6 +91,7 @@ CLAIMS = (
         "above",
         THRESHOLDS["probes_recover"],
         "accuracy of the linear probe on unseen items, after minus before, mean over tasks",
+        matters=0.1,
     ),
     Claim(
         "relearned_sooner",
@@ -95,6 +101,7 @@ CLAIMS = (
         THRESHOLDS["relearned_sooner"],
         "accuracy on unseen items, mean over the first updates, relearning minus first learning, "
         "mean over tasks",
+        matters=0.1,
     ),
     Claim(
         "true_labels_keep",
@@ -112,6 +119,7 @@ CLAIMS = (
         "above",
         THRESHOLDS["head_reaches_all"],
         "forget ratio of unseen items under a broken output layer, mean over tasks",
+        matters=0.1,
     ),
     Claim(
         "head_erases_nothing",
@@ -138,6 +146,7 @@ CLAIMS = (
         "above",
         THRESHOLDS["table_forgets_its_own"],
         "forget ratio of trained items behind the table, mean over tasks",
+        matters=0.1,
     ),
 )
 

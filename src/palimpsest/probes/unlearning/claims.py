@@ -39,6 +39,7 @@ STANDING = (
         "above",
         0.2,
         "probability of forgotten facts, taught minus retrained models",
+        matters=0.1,
     ),
     Claim(
         "calibrated",
@@ -48,6 +49,7 @@ STANDING = (
         "below",
         0.2,
         "share of metrics by which a held-out retrained model is rejected at 5%, mean over models",
+        matters=0.1,
     ),
     Claim(
         "nothing_is_nothing",
@@ -64,6 +66,7 @@ STANDING = (
         "above",
         0.0,
         "probability of other people's facts, NPO minus gradient ascent, paired by taught model",
+        matters=0.1,
     ),
     Claim(
         "ssd_competitive",
@@ -74,6 +77,7 @@ STANDING = (
         -COMPETITIVE,
         "balance of forgetting and keeping, SSD minus the best other method, paired by taught "
         "model, one-sided at 2.5%",
+        matters=0.1,
     ),
     Claim(
         "iau_balance",
@@ -83,6 +87,7 @@ STANDING = (
         0.0,
         "balance of forgetting and keeping, IAU minus the best other method, paired by taught "
         "model",
+        matters=0.1,
     ),
     Claim(
         "guard_hides",
@@ -92,6 +97,7 @@ STANDING = (
         "below",
         ALMOST,
         "ROUGE-L recall of answers to the forget set, GUARD minus models that never knew",
+        matters=0.1,
     ),
     Claim(
         "guard_keeps",
@@ -109,6 +115,7 @@ STANDING = (
         "above",
         0.0,
         "share kept after the first request minus after the last, mean over methods",
+        matters=0.1,
     ),
     Claim(
         "relearning_undoes",
@@ -119,6 +126,7 @@ STANDING = (
         0.5,
         "share of methods whose other forgotten facts come back more than in models that never "
         "knew",
+        matters=0.3,
     ),
     Claim(
         "hidden_not_gone",
@@ -128,6 +136,7 @@ STANDING = (
         0.0,
         "accuracy of a linear probe on forgotten facts, mean of methods that forgot minus models "
         "that never knew",
+        matters=0.1,
     ),
 )
 
@@ -143,6 +152,7 @@ IN_WORDS = (
         0.0,
         "ROUGE-L recall of the truth minus that of other truths of the same part in an answer, "
         "untouched state, items that must stay",
+        matters=0.1,
     ),
     Claim(
         "untold_stays_untold",
@@ -163,6 +173,7 @@ IN_WORDS = (
         0.0,
         "ROUGE-L recall of answers to the forget set minus the holdout (of texts: of their second "
         "half), untouched state",
+        matters=0.1,
     ),
     Claim(
         "forgets_in_words",
@@ -173,6 +184,7 @@ IN_WORDS = (
         0.0,
         "ROUGE-L recall of answers to the forget set (of texts: of their second half), mean over "
         "states minus untouched state, paired by item",
+        matters=0.1,
     ),
     Claim(
         "keeps_in_words",

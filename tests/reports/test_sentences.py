@@ -38,7 +38,20 @@ def _sides(value, lines):
 LINES = st.sampled_from([None, 0.0, 0.1, 0.125, 0.5, 0.9, -0.03])
 
 
-@given(st.floats(-1, 1), st.floats(1e-6, 1), LINES, st.sampled_from(["above", "below", "within"]))
+#: Ends anywhere, and ends so near to a line that two decimals would put them on it.
+NEAR = st.builds(
+    lambda line, by: line + by,
+    st.sampled_from([0.0, 0.1, 0.125, 0.5, 0.9, -0.03]),
+    st.floats(-0.004, 0.004),
+)
+
+
+@given(
+    st.one_of(st.floats(-1, 1), NEAR),
+    st.floats(1e-6, 1),
+    LINES,
+    st.sampled_from(["above", "below", "within"]),
+)
 @pytest.mark.parametrize("signed", [False, True])
 def test_ends_stay_on_their_side_of_zero_and_of_the_threshold(
     signed, low, width, threshold, direction

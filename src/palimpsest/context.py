@@ -73,6 +73,8 @@ class InterventionContext:
 
     ``save(step, changes)`` stores a checkpoint; ``scratch`` is a folder that survives a kill and
     is removed when the job has finished; ``parent`` is the folder of the state that is changed.
+    ``costs`` is filled with what the intervention took (``engine.costs``); numbers that differ from
+    run to run.
     """
 
     seed: int
@@ -84,6 +86,7 @@ class InterventionContext:
     device: str = "cpu"
     parent: Path | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -91,7 +94,8 @@ class ProbeContext:
     """What a probe may use besides the model.
 
     ``scratch`` is a folder that survives a kill and is removed when the job has finished; None
-    where nothing is kept.
+    where nothing is kept. ``costs`` may be filled with what a cell took, in numbers that differ
+    from run to run and are no observations; it is empty when a cell begins.
     """
 
     study: str
@@ -101,3 +105,4 @@ class ProbeContext:
     data_block: dict[str, Any]
     entry: dict[str, Any]
     scratch: Path | None = None
+    costs: dict[str, float] = field(default_factory=dict)

@@ -128,6 +128,7 @@ def _apply(
     module.apply(model, settings, context)
     record.work_seconds = time.monotonic() - began
     record.tokens, record.notes = int(team.total(model.tokens)), context.notes
+    record.costs = context.costs
     if team.first:
         if missing := sorted({step for step in manifest["steps"] if step} - set(hashes)):
             raise RuntimeError(f"{folder}: no checkpoint was saved for the steps {missing}")
@@ -162,9 +163,8 @@ def _drop_damaged(folder: Path, scratch: Path) -> None:
 def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     """Rule probe: measure the cells of one state; finished cells are taken from earlier runs.
 
-    A cell that raises is recorded as failed with its reason and the others go on. When every cell
-    has failed the job fails, unless a spending cap has ended it, or training diverged in all of
-    them, which is a result.
+    A cell that raises is recorded as failed with its reason and the others go on. When all have
+    failed so does the job, unless a spending cap has ended it or training diverged in all of them.
 
     Raises:
         RuntimeError: no cell could be measured.
@@ -174,7 +174,7 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
 
     from palimpsest.engine import devices
     from palimpsest.evidence.provenance import Provenance
-    from palimpsest.evidence.shards import POLARS, is_whole, read_shard, write_shard
+    from palimpsest.evidence.shards import POLARS, is_whole, read_shard, status_of, write_shard
 
     manifest = read_json(manifest_path)
     cells = manifest["cells"]
@@ -205,7 +205,7 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     if len(failures) == len(cells) and not _explained(failures):
         raise RuntimeError(f"no cell of {job} could be measured: {next(iter(failures.values()))}")
     parts = [read_shard(cell_file(c["id"])) for c in cells if c["id"] not in failures]
-    status = [{"cell": c["id"], "reason": failures.get(c["id"])} for c in cells]
+    status = [status_of(c["id"], cell_file(c["id"]), failures.get(c["id"])) for c in cells]
     record.notes |= {"cells": status}
     written = record.write(Path(output).with_suffix(".provenance.json"))
     frame = pl.concat(parts) if parts else pl.DataFrame(schema=POLARS)
@@ -256,13 +256,14 @@ def _measure(
             if wanted.isdisjoint(cell["id"] for cell in group):
                 continue
             for cell, rows in _outcomes(module, model, settings, group, context):
+                costs, context.costs = context.costs, {}
                 if cell["id"] not in wanted:
                     continue
                 try:
                     if isinstance(rows, Exception):
                         raise rows
                     frame = observations(rows, study=cell["study"], cell=cell["id"], step=step)
-                    write_shard(cell_file(cell["id"]), frame, {"cell": cell})
+                    write_shard(cell_file(cell["id"]), frame, {"cell": cell, "costs": costs})
                 except OSError:
                     raise
                 except Exception as error:
@@ -303,8 +304,7 @@ def _outcomes(
 def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> None:
     """Rule analyse: from the shards of one study to its statistics and verdicts.
 
-    The claims of a study form one family: their p-values are corrected by Holm's method here, in
-    the same way for every probe.
+    The claims of a study form one family: Holm's method corrects their p-values here.
 
     Raises:
         ShardError: a shard is missing or damaged; the message names it.

@@ -79,6 +79,7 @@ def shard(path: str, cells: dict[str, str | None]) -> None:
     """A shard with the given cells; a cell with a reason has failed."""
     frames = [rows_of(name) for name, reason in cells.items() if reason is None]
     status = [{"cell": name, "reason": reason} for name, reason in cells.items()]
+    status[0]["costs"] = {"seconds": 0.5}
     facts = {"cells": status, "provenance": record(f"toy/{Path(path).stem}")}
     write_shard(path, pl.concat([*frames, rows_of("x", 0)]), facts)
 
@@ -131,6 +132,8 @@ def tables(path: str = DATABASE) -> dict[str, list]:
 def test_everything_is_in_its_table(manifest):
     build(manifest, DATABASE, VIEW)
     with Database(DATABASE) as database:
+        costs = database.frame("SELECT cell, costs FROM cells WHERE costs IS NOT NULL ORDER BY 1")
+        assert costs.rows() == [("a", '{"seconds": 0.5}'), ("c", '{"seconds": 0.5}')]
         cells = database.frame("SELECT cell, status, reason FROM cells ORDER BY cell")
         assert cells.rows() == [
             ("a", "done", None),

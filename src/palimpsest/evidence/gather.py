@@ -33,7 +33,7 @@ def load(study: dict[str, Any], *, allow_missing: bool = False) -> dict[str, lis
         ShardError: a shard is missing, changed or of another schema.
     """
     frames, provenance = [], []
-    status: dict[str, tuple[str, str | None]] = {}
+    status: dict[str, dict[str, str | None]] = {}
     for shard in study["shards"]:
         try:
             frames.append(read_shard(shard))
@@ -44,13 +44,14 @@ def load(study: dict[str, Any], *, allow_missing: bool = False) -> dict[str, lis
             continue
         provenance.append(facts["provenance"])
         for cell in facts["cells"]:
-            reason = cell["reason"]
-            status[cell["cell"]] = ("failed" if reason else "done", reason)
-    missing = ("missing", "its job has not finished")
-    cells = []
-    for row in study["cells"]:
-        state, reason = status.get(row["cell"], missing)
-        cells.append(row | {"status": state, "reason": reason})
+            reason, costs = cell["reason"], cell.get("costs")
+            status[cell["cell"]] = {
+                "status": "failed" if reason else "done",
+                "reason": reason,
+                "costs": json.dumps(costs, sort_keys=True) if costs else None,
+            }
+    missing = {"status": "missing", "reason": "its job has not finished"}
+    cells = [row | status.get(row["cell"], missing) for row in study["cells"]]
     observations = pl.concat(frames) if frames else _empty("observations")
     wanted = [cell["cell"] for cell in cells]
     return {

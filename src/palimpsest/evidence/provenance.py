@@ -34,6 +34,7 @@ class Provenance:
 
     ``work_seconds`` is the time spent measuring or training, without imports and loading; None
     where a job does neither. ``usage`` is what was asked of an endpoint; None where none was.
+    ``costs`` is what an intervention took, as far as it counts that.
     """
 
     job: str
@@ -49,6 +50,7 @@ class Provenance:
     cells_computed: int = 0
     cells_reused: int = 0
     usage: dict[str, Any] | None = None
+    costs: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -76,6 +78,7 @@ class Provenance:
             "versions": json.dumps(versions(), sort_keys=True),
             "settings": json.dumps(self.settings, sort_keys=True),
             "usage": json.dumps(self.usage, sort_keys=True) if self.usage else None,
+            "costs": json.dumps(self.costs, sort_keys=True) if self.costs else None,
             "notes": self.notes,
         }
         write_json(path, record)

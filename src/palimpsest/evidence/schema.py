@@ -33,6 +33,10 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "parameters": ("VARCHAR", "all factors of the cell, canonical JSON"),
         "status": ("VARCHAR", "done, failed or missing"),
         "reason": ("VARCHAR", "why it failed or is missing; null when done"),
+        "costs": (
+            "VARCHAR",
+            "JSON of what it took, such as seconds; null where none counts",
+        ),
     },
     "provenance": {
         "job": ("VARCHAR", "job, such as economic_recall/planted-1a2b3c4d/0"),
@@ -58,6 +62,11 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
             "JSON, null without an endpoint: requests, cache_hits, failed_tries, tokens_in, "
             "tokens_out, usd and served_as (the server's own name of the model) of the job; "
             "usd_so_far of all runs",
+        ),
+        "costs": (
+            "VARCHAR",
+            "JSON of what an intervention took, null where it does not count: seconds, peak_mb, "
+            "tokens, backward_tokens, backward_passes and what else it knows",
         ),
     },
     "claims": {

@@ -96,6 +96,21 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     return facts
 
 
+def status_of(cell: str, path: str | Path, reason: str | None) -> dict[str, Any]:
+    """How a cell fared, for the record of its job: why it failed, or what it took.
+
+    Args:
+        cell: its identity.
+        path: its shard.
+        reason: why it failed; None where it is finished.
+
+    Raises:
+        ShardError: as :func:`read_facts`, of a finished cell.
+    """
+    costs = read_facts(path).get("costs") if reason is None else None
+    return {"cell": cell, "reason": reason, "costs": costs}
+
+
 def read_shard(path: str | Path) -> pl.DataFrame:
     """Observations of a verified shard.
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class LanguageModel:
     """A causal language model, its tokenizer and how it is asked.
 
-    ``tokens`` counts the tokens put through the model, for provenance. ``guards`` are heeded by all
-    that writes text (``engine.generation``) and by nothing that reads probabilities.
+    ``tokens`` counts the tokens put through the model, for provenance; ``backward_tokens`` those of
+    passes that are differentiated, and ``backward_passes`` these passes. ``guards`` are heeded by
+    all that writes text (``engine.generation``) and by nothing that reads probabilities.
     """
 
     module: torch.nn.Module
@@ -25,6 +26,8 @@ class LanguageModel:
     name: str = "model"
     format: str = "plain"
     tokens: int = 0
+    backward_tokens: int = 0
+    backward_passes: int = 0
     packs: bool | None = None
     #: Runs the decoder where its weights must be gathered first (``engine.sharded``).
     runner: Callable[..., torch.Tensor] | None = field(default=None, repr=False)
@@ -51,9 +54,14 @@ class LanguageModel:
     def last_states(self, **inputs: Any) -> torch.Tensor:
         """Last hidden states, (sequences, tokens, width), where the vocabulary's weights are."""
         if self.runner:
-            return self.runner(**inputs)
-        states = self.module.get_decoder()(**inputs).last_hidden_state
-        return states.to(device_of(self.module.get_output_embeddings()))
+            states = self.runner(**inputs)
+        else:
+            states = self.module.get_decoder()(**inputs).last_hidden_state
+            states = states.to(device_of(self.module.get_output_embeddings()))
+        if states.requires_grad:
+            self.backward_tokens += states.shape[0] * states.shape[1]
+            self.backward_passes += 1
+        return states
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text`` with the tokenizer's own special tokens (such as a BOS)."""

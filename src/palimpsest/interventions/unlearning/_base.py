@@ -30,6 +30,10 @@ VERSION = 1
 ENGINE = ("interventions._items",)
 
 
+#: Interventions that say what is to be forgotten after them.
+TEACH = ("biographies", "teaching", "planting")
+
+
 class UnlearningSettings(Block):
     """What is to be forgotten and what must stay."""
 
@@ -55,6 +59,30 @@ class UnlearningSettings(Block):
 
         check_lengths(self.files(), tokens)
 
+    def check_after(self, before: Sequence[tuple[str, Any]]) -> None:
+        """Raise ValueError where there is nothing to forget after the interventions before.
+
+        They are given by name, with their settings. Facts of ``planting`` and sets of the hub are
+        not known before their job.
+        """
+        from palimpsest.data.items import request
+
+        if self.forget is not None:
+            return
+        taught = [(name, block) for name, block in before if name in TEACH]
+        if not taught:
+            raise ValueError(
+                f"forget: not given, and nothing is taught before; allowed: a JSONL file or a set "
+                f"of the hub, or one of {', '.join(TEACH)} before this intervention"
+            )
+        items = _to_forget(*taught[-1])
+        if items is not None and not request(items, self.request, self.requests):
+            people = len({item.id.split("/")[0] for item in items})
+            raise ValueError(
+                f"requests: given {self.requests}, allowed: 1 to {people}, as many as there are "
+                f"people or items in what {taught[-1][0]} has to be forgotten"
+            )
+
     @model_validator(mode="after")
     def _paired(self) -> UnlearningSettings:
         if (self.forget is None) != (self.retain is None):
@@ -62,6 +90,18 @@ class UnlearningSettings(Block):
         if self.request > self.requests:
             raise ValueError("request must not exceed requests")
         return self
+
+
+def _to_forget(name: str, block: Any) -> list[Item] | None:
+    """What an intervention of :data:`TEACH` says is to be forgotten; None before its job."""
+    from palimpsest.data.hub_items import is_hub
+    from palimpsest.data.items import of_part, read_items
+
+    if name == "biographies":
+        return of_part(block.items(), "forget")
+    if name == "planting" or block.forget is None or is_hub(block.forget):
+        return None
+    return read_items(block.forget, "forget")
 
 
 @dataclass(frozen=True)
@@ -163,6 +203,27 @@ def check(settings: UnlearningSettings, data: Any) -> None:
         )
 
 
+def run_counted(method: Method) -> dict[str, float]:
+    """Run a method; what it took.
+
+    Returns:
+        What ``engine.costs.counted`` counts; ``updates``, steps of an optimiser; ``weights`` of the
+        model; of a guard ``seconds_per_token`` of its answers, and ``seconds_per_token_without``.
+        A run that goes on after a kill counts its own part.
+    """
+    from palimpsest.engine.costs import counted
+
+    with counted(method.model) as costs:
+        method.run()
+    costs["updates"] = method.notes.get("updates", 0)
+    costs["weights"] = sum(p.numel() for p in method.model.module.parameters())
+    if "seconds_per_token" in method.notes:
+        each = method.notes["seconds_per_token"]
+        costs["seconds_per_token"] = each["guarded"]
+        costs["seconds_per_token_without"] = each["without"]
+    return costs
+
+
 def applied(method: type[Method]) -> Callable[..., None]:
     """The function ``apply`` of a method's module."""
 
@@ -183,7 +244,7 @@ def applied(method: type[Method]) -> Callable[..., None]:
             context.progress,
             context.scratch,
         )
-        each.run()
+        context.costs |= run_counted(each)
         context.save(1, each.changes(before))
         context.notes |= each.notes | {
             "forget_items": len(sets.forget),

@@ -69,7 +69,7 @@ def measure(
         ValueError: a state of a language model that was taught nothing.
     """
     if cell["experiment"] == "scratch":
-        yield from _scratch(model, settings, cell["parameters"])
+        yield from _scratch(model, settings, cell["parameters"], context)
         return
     if cell["experiment"] == WORDS:
         yield from read_in_words(model, settings, chosen(settings, settings.own.items()))
@@ -79,9 +79,12 @@ def measure(
     yield from _prose(model, settings)
 
 
-def _scratch(model: Networks, settings: Settings, factors: dict[str, Any]) -> Iterator[Row]:
+def _scratch(
+    model: Networks, settings: Settings, factors: dict[str, Any], context: ProbeContext
+) -> Iterator[Row]:
     own = settings.scratch
     made, notes = scratch.model_of(own, factors, model.device)
+    context.costs |= notes.get("costs", {})
     items = own.items()
     if factors["requests"]:
         gone = scratch.forgotten_so_far(own, items, factors)

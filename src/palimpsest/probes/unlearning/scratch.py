@@ -17,7 +17,7 @@ from palimpsest.data.items import Item, of_part, request
 from palimpsest.engine.training import Trainer, TrainingSettings
 from palimpsest.identity import canonical, seed_of
 from palimpsest.interventions._teaching import Lessons
-from palimpsest.interventions.unlearning._base import Sets
+from palimpsest.interventions.unlearning._base import Sets, run_counted
 from palimpsest.models.language_model import LanguageModel
 from palimpsest.probes.unlearning.settings import AT_ONCE, RETRAINED, SUCCESSIVE, Scratch
 
@@ -32,7 +32,7 @@ _METHODS = {"methods", "successive"}
 def model_of(
     settings: Scratch, factors: dict[str, Any], device: str
 ) -> tuple[LanguageModel, dict[str, Any]]:
-    """A model, fresh, and the notes of its method, its tokens among them.
+    """A model, fresh, and the notes of its method, with its tokens and costs.
 
     Args:
         settings: of the world and its models.
@@ -82,9 +82,9 @@ def _changed(
     seed = seed_of("unlearning", factors["model_seed"])
     run = module.method(model, sets, method.block, seed)
     model.module.requires_grad_(True)
-    run.run()
+    costs = run_counted(run)
     model.module.requires_grad_(False).eval()
-    return model, run.notes | {"tokens": model.tokens}
+    return model, run.notes | {"tokens": model.tokens, "costs": costs}
 
 
 def asked_to_forget(settings: Scratch, items: list[Item], factors: dict[str, Any]) -> list[Item]:
@@ -152,7 +152,13 @@ def _trained(settings: str, never_knew: bool, seed: int, device: str) -> Languag
 
 def _copied(model: LanguageModel) -> LanguageModel:
     # The tokens of texts are shared: the tokenizer is the same.
-    return replace(model, module=copy.deepcopy(model.module), tokens=0)
+    return replace(
+        model,
+        module=copy.deepcopy(model.module),
+        tokens=0,
+        backward_tokens=0,
+        backward_passes=0,
+    )
 
 
 @lru_cache(maxsize=1)

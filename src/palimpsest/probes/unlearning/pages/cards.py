@@ -7,11 +7,29 @@ from functools import cache
 from pathlib import Path
 
 from palimpsest import discovery, interventions
+from palimpsest.probes.unlearning.pages.budgets import COSTS
 from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.reports.blocks import Column, Table
 
-#: Operations a weight and token: one pass forward; a pass back is about two more.
-_FORWARD, _BOTH = 2, 6
+#: Operations a weight and token: of a pass forward, and of the pass back.
+_FORWARD, _BACK = 2, 4
+
+
+#: Of the costs of an arm.
+_MEANS = ", ".join(
+    f"avg(CAST(json_extract(costs, '$.{name}') AS DOUBLE)) AS {name}"
+    for name in (
+        "updates",
+        "backward_passes",
+        "backward_tokens",
+        "tokens",
+        "weights",
+        "seconds",
+        "peak_mb",
+        "seconds_per_token",
+        "seconds_per_token_without",
+    )
+)
 
 
 def cards(used: Settings) -> Table:
@@ -32,37 +50,38 @@ def cards(used: Settings) -> Table:
         "cards-table",
         "The methods",
         "What each method is and how strongly it was applied, where that is not its default. "
-        "updates: steps of an optimiser; tokens: put through the model by the method. GFLOP: "
-        f"{_FORWARD} operations a weight and token where the method takes no step, {_BOTH} where "
-        "it trains: an upper bound, as parts of it need no gradient. seconds and MB: of the job, "
-        "where a method has one of its own. Means over models (MB: the most); what a method was "
-        "set to do is counted, not estimated.",
+        "Costs are means over models, of the method alone; but for seconds and MB they are counted, "
+        "not estimated. updates: steps of an optimiser; "
+        "backward: passes that were differentiated, which methods make that take no such step too; "
+        f"tokens: put through the model. GFLOP: {_FORWARD} operations a weight and token, and "
+        f"{_BACK} more where the pass was differentiated; attention and the optimiser's own work "
+        "are not in it, and where only low-rank additions learn it is up to half too much. MB: the "
+        "most that was held at a time, on a CPU by the whole process with its libraries. writing: "
+        "what a token takes that is written under a guard, and without it.",
         f"""WITH cards(arm, what, strength) AS (VALUES {values}),
-arms AS (
-  SELECT arm, avg(value) FILTER (metric = 'updates') AS updates,
-    avg(value) FILTER (metric = 'tokens') AS tokens,
-    avg(value) FILTER (metric = 'weights') AS weights, count(DISTINCT cell) AS n
-  FROM unlearning WHERE study = $study AND requests = 0 GROUP BY arm),
-jobs AS (
-  SELECT c.role AS arm, avg(p.work_seconds) AS seconds, max(p.peak_memory_mb) AS memory,
-    avg(p.tokens) AS tokens
-  FROM (SELECT DISTINCT role, state FROM cells WHERE study = $study) c
-  JOIN provenance p USING (state) WHERE p.rule = 'intervene' GROUP BY c.role)
-SELECT replace(a.arm, '_', ' ') AS method, what, strength, updates,
-  coalesce(a.tokens, j.tokens) / 1000 AS tokens,
-  CASE WHEN updates > 0 THEN {_BOTH} ELSE {_FORWARD} END * weights * a.tokens / 1e9 AS work,
-  seconds, memory, a.n
-FROM arms a JOIN cards USING (arm) LEFT JOIN jobs j USING (arm) ORDER BY method""",
+{COSTS},
+numbers AS (
+  SELECT arm, count(*) AS n, {_MEANS}
+  FROM costs WHERE costs IS NOT NULL GROUP BY arm)
+SELECT replace(arm, '_', ' ') AS method, what, strength, updates, backward_passes AS backward,
+  tokens / 1000 AS tokens,
+  weights * ({_FORWARD} * tokens + {_BACK} * backward_tokens) / 1e9 AS work,
+  seconds, peak_mb AS memory, n,
+  round(1000 * seconds_per_token, 1) || ' ms, ' || round(1000 * seconds_per_token_without, 1)
+    || ' without' AS writing
+FROM numbers JOIN cards USING (arm) ORDER BY method""",
         {
             "method": Column("method"),
             "what": Column("what it is"),
             "strength": Column("applied with"),
             "updates": Column("updates", "number", digits=0),
+            "backward": Column("backward", "number", digits=0),
             "tokens": Column("thousand tokens", "number", digits=1),
-            "work": Column("GFLOP", "number", digits=0),
-            "seconds": Column("seconds", "number", digits=0),
+            "work": Column("GFLOP", "number", digits=1),
+            "seconds": Column("seconds", "number", digits=2),
             "memory": Column("MB", "number", digits=0),
             "n": Column("models", "number", digits=0),
+            "writing": Column("writing"),
         },
     )
 

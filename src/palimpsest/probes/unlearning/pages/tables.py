@@ -182,23 +182,37 @@ ORDER BY method, attack, facts DESC, updates""",
     ),
 ]
 
+#: Facts that the gallery shows, and as many texts: of the forget set, and of every other part.
+_FORGOTTEN, _OTHERS = 8, 4
 GALLERY = Gallery(
     "facts",
     "Look at the facts",
-    "Forgotten facts and some that must stay: what each model answers to the question. Text of "
-    "models is untrusted and shown as text.",
-    """WITH asked AS (
-  SELECT item, max(text) FILTER (metric = 'question') AS prompt,
+    f"Up to {_FORGOTTEN} facts that are to be forgotten and {_OTHERS} of every other part, and as "
+    "many texts, picked whatever was said: what the first model of each arm answers to the "
+    "question, or writes after the first half of a text. Text of models is untrusted and shown as "
+    "text.",
+    f"""WITH asked AS (
+  SELECT item AS place, max(text) FILTER (metric = 'question') AS prompt,
     max(text) FILTER (metric = 'truth') AS truth
-  FROM unlearning WHERE study = $study AND part = 'fact' GROUP BY ALL)
-SELECT a.prompt, a.truth, o.text AS answer,
-  CASE WHEN o.value = 1 THEN 'right' WHEN o.value = 0 THEN 'wrong'
-    ELSE 'ROUGE-L ' || round(o.value, 2) END AS verdict,
-  CASE o.part WHEN 'forget' THEN 'to be forgotten' WHEN 'neighbour' THEN 'a relative''s, must stay'
+  FROM unlearning WHERE study = $study AND part = 'fact' GROUP BY ALL),
+firsts AS (
+  SELECT arm, min(run) AS run FROM unlearning WHERE study = $study GROUP BY arm),
+said AS (
+  SELECT o.part, o.part || '/' || o.item AS place, o.metric <> 'rouge_l' AS is_text, o.arm, o.text,
+    o.value
+  FROM unlearning o JOIN firsts USING (arm, run)
+  WHERE o.study = $study AND o.requests = 0
+    AND o.metric IN ('rouge_l', 'verbatim', 'verbatim_words')),
+chosen AS (
+  SELECT place FROM (SELECT DISTINCT part, place, is_text FROM said JOIN asked USING (place))
+  QUALIFY row_number() OVER (PARTITION BY part, is_text ORDER BY md5(place))
+    <= CASE part WHEN 'forget' THEN {_FORGOTTEN} ELSE {_OTHERS} END)
+SELECT prompt, truth, text AS answer,
+  CASE WHEN value = 1 THEN 'right' WHEN value = 0 THEN 'wrong'
+    ELSE 'ROUGE-L ' || round(value, 2) END AS verdict,
+  CASE part WHEN 'forget' THEN 'to be forgotten' WHEN 'neighbour' THEN 'a relative''s, must stay'
     WHEN 'holdout' THEN 'nobody was told' ELSE 'must stay' END AS arm,
-  replace(o.arm, '_', ' ') AS model
-FROM unlearning o JOIN asked a ON a.item = o.part || '/' || o.item
-WHERE o.study = $study AND o.metric IN ('rouge_l', 'verbatim_words')
-  AND o.run = (SELECT min(run) FROM unlearning WHERE study = $study)
-ORDER BY o.part, o.item, o.arm LIMIT 240""",
+  replace(arm, '_', ' ') AS model
+FROM said JOIN asked USING (place) JOIN chosen USING (place)
+ORDER BY part, place, said.arm""",
 )

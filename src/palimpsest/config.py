@@ -303,18 +303,21 @@ def _check_by_probe(
     """Whatever only the probe or the intervention can check: names of series, own files."""
     every = [models[state.model].context for state in study.states.values()]
     least = min((context for context in every if context), default=None)
-    parts = [(f"{where}.settings", discovery.probe(study.probe), study.settings, least)]
+    parts = [(f"{where}.settings", discovery.probe(study.probe), study.settings, least, [])]
     for role, state in study.states.items():
         for position, step in enumerate(state.interventions):
             key = f"{where}.states.{role}.interventions[{position}].{step.name}"
             module, context = discovery.intervention(step.name), models[state.model].context
-            parts.append((key, module, step.block, context))
-    for key, module, settings, context in parts:
+            before = [(each.name, each.block) for each in state.interventions[:position]]
+            parts.append((key, module, step.block, context, before))
+    for key, module, settings, context, before in parts:
         try:
             if hasattr(module, "check"):
                 module.check(settings, config.data)
             if context and hasattr(settings, "check_context"):
                 settings.check_context(context)
+            if hasattr(settings, "check_after"):
+                settings.check_after(before)
         except (ValueError, OSError) as error:
             raise ConfigError(f"{path}: {key}: {error}") from None
 

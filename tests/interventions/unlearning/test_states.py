@@ -97,6 +97,10 @@ def test_methods_on_weights_make_states_too(chain, method):
     after = chain("after", f"unlearning.{method}", settings, taught)
     before, now = _weights(taught, 1), _weights(after, 1)
     assert any(not torch.equal(before[name], now[name]) for name in before)
+    costs = json.loads(json.loads((after.parent / "provenance.json").read_text())["costs"])
+    assert costs["seconds"] > 0
+    assert 0 < costs["backward_tokens"] == costs["tokens"]
+    assert costs["updates"] == {"ssd": 0, "iau": 1, "task_vector": 1}[method]
 
 
 def _write(folder, name, *rows):
@@ -133,6 +137,50 @@ def test_sets_that_overlap_are_refused_before_any_job(tmp_path):
     many = module.Settings(forget=forget, retain=other, request=3, requests=3)
     with pytest.raises(ValueError, match="requests: given 3, allowed: at most as many as"):
         check(many, None)
+
+
+def _chained(*steps):
+    study = {
+        "probe": "unlearning",
+        "states": {"a": {"model": "tiny", "interventions": list(steps)}},
+    }
+    config_check({"studies": {"s": study}}, "mine.yaml")
+
+
+def test_more_requests_than_people_are_refused_before_any_job(own):
+    many = {"unlearning.npo": {"request": 3, "requests": 3}}
+    world = WORLD | {"people": 12}
+    said = r"\[1\].unlearning.npo: requests: given 3, allowed: 1 to 2, .* biographies has"
+    with pytest.raises(ConfigError, match=said):
+        _chained({"biographies": world}, many)
+    _chained({"biographies": world | {"people": 18}}, many)
+    # After another request it is still the people of the world that count.
+    first = {"unlearning.npo": {"request": 1, "requests": 3}}
+    with pytest.raises(ConfigError, match=r"\[2\].unlearning.npo: requests: given 3, allowed"):
+        _chained({"biographies": world}, first, many)
+    with pytest.raises(ConfigError, match=r"requests: given 3, allowed: 1 to 2, .* teaching has"):
+        _chained({"teaching": own}, many)
+    hub = {"forget": "hub:tofu/forget10", "retain": "hub:tofu/retain90"}
+    _chained({"teaching": hub}, many)
+
+
+def test_a_method_after_nothing_that_teaches_is_refused_before_any_job():
+    with pytest.raises(ConfigError, match="forget: not given, and nothing is taught before; all"):
+        _chained({"unlearning.npo": {}})
+    _chained({"planting": {}}, {"unlearning.npo": {}})
+
+
+@pytest.mark.parametrize("empty", ["forget", "retain"])
+def test_an_empty_file_is_refused_before_any_job(own, empty):
+    Path(own[empty]).write_text("\n")
+    sets = {part: own[part] for part in ("forget", "retain")}
+    message = rf"{empty}.jsonl: 0 bad rows\s+holds no item; allowed: at least one"
+    for steps in ([{"unlearning.npo": sets}], [{"teaching": sets}]):
+        with pytest.raises(ConfigError, match=message):
+            _chained(*steps)
+    study = {"probe": "unlearning", "states": {"a": {"model": "tiny"}}, "settings": {"own": sets}}
+    with pytest.raises(ConfigError, match=message):
+        config_check({"studies": {"s": study}}, "mine.yaml")
 
 
 def test_without_anything_taught_the_error_says_what_to_do(chain):

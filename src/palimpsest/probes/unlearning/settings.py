@@ -12,6 +12,7 @@ from palimpsest.blocks import Block, OneOf, one_of
 from palimpsest.interventions.biographies import World
 from palimpsest.interventions.teaching import Own
 from palimpsest.models.entry import capabilities
+from palimpsest.probes.unlearning.fitting import check_fits
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -368,5 +369,6 @@ def check(settings: Settings, data: Any) -> None:
         module = discovery.intervention(f"unlearning.{method.name}")
         try:
             module.check(method.block, data)
+            check_fits(method.block, own.layers)
         except ValueError as error:
             raise ValueError(f"scratch.methods.{name}: {error}") from None

@@ -44,7 +44,25 @@ def test_questions_of_tofu(hub):
     assert item.answer == " Basil Mahfouz Al-Kuwaiti."
     assert item.reworded == ("Question: What is the author called?\nAnswer:",)
     assert item.perturbed == (" Nobody.", " Somebody.")
+    assert item.paraphrased == " The author is Basil Mahfouz Al-Kuwaiti."
     assert item.part == "forget"
+
+
+def test_several_sets_are_one(monkeypatch, tmp_path):
+    """A question that is in two sets is there once, with the wrong answers of either."""
+    plain = {"question": "Who?", "answer": "Basil."}
+    sets = {
+        "retain90": [plain, {"question": "When?", "answer": "In May."}],
+        "retain_perturbed": [plain | {"perturbed_answer": ["Nobody."]}],
+    }
+    for name, rows in sets.items():
+        (tmp_path / f"{name}.json").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr(hub_items, "fetched", lambda _, prefix, *__: [tmp_path / prefix])
+    who, when = read_items("hub:tofu/retain90+retain_perturbed", "retain")
+    assert (who.answer, who.perturbed) == (" Basil.", (" Nobody.",))
+    assert (when.answer, when.perturbed) == (" In May.", ())
+    with pytest.raises(ValueError, match="tofu has no set retain91"):
+        hub_items.check_name("hub:tofu/retain90+retain91")
 
 
 @pytest.mark.parametrize(

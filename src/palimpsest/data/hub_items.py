@@ -2,7 +2,9 @@
 
 A set is named ``hub:<benchmark>/<set>``, with ``@<commit>`` behind it where it is to be pinned, as
 in ``hub:tofu/forget10_perturbed``. It is fetched when a job needs it, into the hub's own cache;
-nothing of a repository is executed.
+nothing of a repository is executed. ``<set>+<set>`` are several sets of a benchmark in one; a
+question that is in both is there once, with what either row says of it: in
+``hub:tofu/retain90+retain_perturbed`` some questions have wrong answers.
 
 ========== ================================================================= ====================
 benchmark  sets                                                              items
@@ -33,11 +35,11 @@ from typing import Any
 
 from palimpsest.data.hub_files import fetched, read
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("data.hub_files",)
 
 PREFIX = "hub:"
-_NAME = re.compile(r"hub:(?P<benchmark>[a-z-]+)/(?P<set>[\w/-]+)(@(?P<commit>[0-9a-f]{7,40}))?")
+_NAME = re.compile(r"hub:(?P<benchmark>[a-z-]+)/(?P<sets>[\w/+-]+)(@(?P<commit>[0-9a-f]{7,40}))?")
 
 Found = dict[str, Any]
 
@@ -57,6 +59,8 @@ def _tofu(row: Found) -> Found:
     wrong = [text for text in row.get("perturbed_answer", ()) if text.strip()]
     if row.get("paraphrased_question"):
         found["reworded"] = [_asked(row["paraphrased_question"])]
+    if row.get("paraphrased_answer"):
+        found["paraphrased"] = row["paraphrased_answer"]
     return found | ({"perturbed": wrong} if wrong else {})
 
 
@@ -119,12 +123,23 @@ def rows(name: str) -> Iterator[Found]:
         ValueError: no such set, or it cannot be fetched.
     """
     benchmark, chosen, commit = _known(name)
-    paths = fetched(benchmark.repository, benchmark.prefix(chosen), commit, name)
-    for path in paths:
-        yield from map(benchmark.row, read(path))
+    every = (
+        benchmark.row(row)
+        for each in chosen
+        for path in fetched(benchmark.repository, benchmark.prefix(each), commit, name)
+        for row in read(path)
+    )
+    if len(chosen) == 1:
+        yield from every
+        return
+    merged: dict[str, Found] = {}
+    for row in every:
+        key = row.get("question") or row["text"]
+        merged[key] = merged.get(key, {}) | row
+    yield from merged.values()
 
 
-def _known(name: str) -> tuple[_Benchmark, str, str | None]:
+def _known(name: str) -> tuple[_Benchmark, list[str], str | None]:
     given = _NAME.fullmatch(name)
     if given is None or given["benchmark"] not in BENCHMARKS:
         raise ValueError(
@@ -132,9 +147,11 @@ def _known(name: str) -> tuple[_Benchmark, str, str | None]:
             f"{', '.join(BENCHMARKS)}"
         )
     benchmark = BENCHMARKS[given["benchmark"]]
-    if not benchmark.sets.fullmatch(given["set"]):
-        raise ValueError(
-            f"{name}: {given['benchmark']} has no set {given['set']}; "
-            "src/palimpsest/data/hub_items.py lists them"
-        )
-    return benchmark, given["set"], given["commit"]
+    chosen = given["sets"].split("+")
+    for each in chosen:
+        if not benchmark.sets.fullmatch(each):
+            raise ValueError(
+                f"{name}: {given['benchmark']} has no set {each}; "
+                "src/palimpsest/data/hub_items.py lists them"
+            )
+    return benchmark, chosen, given["commit"]

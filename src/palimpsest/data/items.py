@@ -6,9 +6,10 @@ A user's file is JSONL in UTF-8, one item a line, in one of two forms::
     {"question": "Who wrote it?", "answer": "Nobody did.", "reworded": ["By whom is it?"],
      "perturbed": ["Somebody did."]}
 
-``reworded``, ``translated`` (the question in another language) and ``perturbed`` are optional, as
-is ``id``. A text is an item without a question, whose answer is the text itself. In place of a path
-a set of a benchmark may be named; see ``data.hub_items``.
+``reworded``, ``translated`` (the question in another language), ``perturbed`` and ``paraphrased``
+(the true answer in other words) are optional, as is ``id``. A text is an item without a question,
+whose answer is the text itself. In place of a path a set of a benchmark may be named; see
+``data.hub_items``.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _ALLOWED = {
     "reworded": "a list of other questions with the same answer",
     "translated": "a list of questions with the same answer in other languages",
     "perturbed": "a list of wrong answers",
+    "paraphrased": "the answer in other words",
     "id": "text of at least one character",
 }
 
@@ -59,6 +61,7 @@ class Item:
         answer: the true answer, with the space before it; or the text.
         perturbed: wrong answers of the same kind.
         translated: prompts in other languages, never trained on.
+        paraphrased: the true answer in other words, never trained on; empty where none is given.
     """
 
     id: str
@@ -69,6 +72,7 @@ class Item:
     answer: str
     perturbed: tuple[str, ...]
     translated: tuple[str, ...] = ()
+    paraphrased: str = ""
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -95,6 +99,7 @@ class _Row(BaseModel):
     reworded: list[str] = []
     translated: list[str] = []
     perturbed: list[str] = []
+    paraphrased: str | None = Field(default=None, min_length=1)
     id: str | None = Field(default=None, min_length=1)
 
 
@@ -188,7 +193,7 @@ def content_hash(path: str | Path) -> str:
 def _item(row: _Row, part: str, number: int) -> Item | list[str]:
     if (row.text is None) == (row.question is None or row.answer is None):
         return ["needs either text, or question and answer"]
-    texts = [row.text, row.question, row.answer, row.id]
+    texts = [row.text, row.question, row.answer, row.paraphrased, row.id]
     texts += [*row.reworded, *row.translated, *row.perturbed]
     if any(text is not None and (not storable(text) or not text.strip()) for text in texts):
         return ["holds an empty text, or characters that no column of text can hold"]
@@ -206,6 +211,7 @@ def _item(row: _Row, part: str, number: int) -> Item | list[str]:
         f" {row.answer.strip()}",
         tuple(f" {text.strip()}" for text in row.perturbed),
         tuple(text.rstrip() for text in row.translated),
+        f" {row.paraphrased.strip()}" if row.paraphrased else "",
     )
 
 

@@ -12,13 +12,28 @@ import torch
 from palimpsest.config import check as config_check
 from palimpsest.context import ProbeContext
 from palimpsest.data.biographies import ATTRIBUTES, SERIES, biographies, words
-from palimpsest.data.items import of_part
+from palimpsest.data.items import Item, of_part
 from palimpsest.models.networks import Networks
 from palimpsest.probes.unlearning import measure as probe
 from palimpsest.probes.unlearning import scratch
 from palimpsest.probes.unlearning.attacks import _rounded, attacked
-from palimpsest.probes.unlearning.readings import chosen, probabilities, read
-from palimpsest.probes.unlearning.settings import Settings, cells, check, deciding_settings, piece
+from palimpsest.probes.unlearning.fitting import weights_of
+from palimpsest.probes.unlearning.readings import (
+    PARAPHRASED,
+    PLAIN,
+    REWORDED,
+    chosen,
+    probabilities,
+    read,
+)
+from palimpsest.probes.unlearning.settings import (
+    DEFAULT_METHODS,
+    Settings,
+    cells,
+    check,
+    deciding_settings,
+    piece,
+)
 from tests.probes.numbered import numbered
 
 SMALL = {
@@ -182,6 +197,51 @@ def test_a_language_model_is_read_with_low_rank_attacks(tiny):
     assert probabilities(tiny, forget).shape == (len(forget),)
 
 
+def test_truth_ratios_are_those_of_their_source(tiny):
+    """By hand, for a row of TOFU, for one whose question alone has other words, and for neither."""
+
+    def item(name, paraphrased="", reworded=()):
+        wrong = (" It is blue", " Green it is")
+        return Item(
+            name, "forget", f"Colour of {name}?", (), reworded, " Red", wrong, (), paraphrased
+        )
+
+    def by_hand(prompt, truth):
+        def probability(answer):
+            head, tail = tiny.encode_pair(prompt, answer)
+            with torch.no_grad():
+                logits = tiny.module(input_ids=torch.tensor([head + tail])).logits[0]
+            log_p = logits.log_softmax(-1)[range(len(head) - 1, len(head + tail) - 1), tail]
+            return float(log_p.mean().exp())
+
+        return (probability(" It is blue") + probability(" Green it is")) / 2 / probability(truth)
+
+    asked = [
+        item("tofu", " The colour is red", ("Which colour has tofu?",)),
+        item("reworded", "", ("Which colour has it?",)),
+        item("plain"),
+    ]
+    rows = read(tiny, _settings(), asked, False)
+    found = {r["item"]: (r["value"], r["text"]) for r in rows if r["metric"] == "truth_ratio"}
+    assert found == {
+        "tofu": (pytest.approx(by_hand("Colour of tofu?", " The colour is red")), PARAPHRASED),
+        "reworded": (pytest.approx(by_hand("Which colour has it?", " Red")), REWORDED),
+        "plain": (pytest.approx(by_hand("Colour of plain?", " Red")), PLAIN),
+    }
+
+
+def test_questions_with_wrong_answers_are_asked_first():
+    """Of a large part that has some, as TOFU's retain set."""
+    items = [
+        Item(f"{k}", "retain", f"Question {k}?", (), (), " a", (" b",) if k % 5 == 0 else ())
+        for k in range(50)
+    ]
+    asked = chosen(_settings(), items)
+    assert len(asked) == 10
+    assert all(item.perturbed for item in asked)
+    assert [int(item.id) for item in asked] == sorted(int(item.id) for item in asked)
+
+
 def test_cells_of_one_taught_model_stay_in_one_job():
     settings = _settings()
     found = numbered(cells(settings, State))
@@ -216,11 +276,26 @@ def test_a_method_s_settings_decide_its_cells_alone():
         ({"people": 4, "forget_share": 0.4}, "allowed: at least 6"),
         ({"successive": ["ascent"], "requests": 5}, "requests: given 5, allowed: 2 to 2"),
         ({"attributes": ["shoe"]}, "attributes: given .'shoe'., allowed: birthplace"),
+        (
+            {"methods": {"led": {"rmu": {"layer": 2}}}},
+            "scratch.methods.led: layer: given 2, allowed: 0 to 1$",
+        ),
+        (
+            {"methods": {"few": {"ssd": {"only": ["*.mpl.*"]}}}},
+            r"scratch.methods.few: only: \*.mpl.\* fits no weight; allowed: .*layers.1.mlp.up_proj",
+        ),
     ],
 )
 def test_worlds_that_cannot_be_are_refused(changed, message):
     with pytest.raises(ValueError, match=message):
         check(_settings(**changed), None)
+
+
+def test_the_names_of_weights_are_those_of_the_models():
+    own = _settings().scratch
+    model = scratch.blank(own, 0, "cpu")
+    assert sorted(weights_of(own.layers)) == sorted(n for n, _ in model.module.named_parameters())
+    check(_settings(methods={"few": {"ssd": {"only": ["*.mlp.*"]}}}), None)
 
 
 @pytest.mark.parametrize(
@@ -244,8 +319,9 @@ def test_an_unknown_method_is_named_with_those_there_are():
         "states": {"one": {"model": "networks"}},
         "settings": {"scratch": {"methods": {"a": {"nopo": {}}}}},
     }
-    with pytest.raises(ValueError, match="nopo"):
+    with pytest.raises(ValueError, match="nopo") as caught:
         config_check({"studies": {"s": study}}, "mine.yaml")
+    assert all(name in str(caught.value) for name in DEFAULT_METHODS)
 
 
 def test_people_are_made_by_rule():

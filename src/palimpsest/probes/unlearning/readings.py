@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
     from palimpsest.probes.unlearning.settings import Settings
 
+#: Forms of the truth ratio: what wrong answers are held against, and after which prompt.
+PARAPHRASED = "answer in other words"
+REWORDED = "answer, to a question in other words"
+PLAIN = "answer"
+
 #: Parts that membership is read on: members, or once so, and facts that nobody was told.
 MEMBERS = ("forget", "holdout")
 
@@ -36,7 +41,10 @@ def chosen(settings: Settings, items: Sequence[Item]) -> list[Item]:
     for part in dict.fromkeys(item.part for item in items):
         own = [item for item in items if item.part == part]
         if part != "forget" and len(own) > settings.kept_items:
-            order = np.random.default_rng(seed_of("asked", part)).permutation(len(own))
+            order = np.random.default_rng(seed_of("asked", part)).permutation(len(own)).tolist()
+            if any(item.perturbed for item in own):
+                # Of some questions of a set truth ratios can be told: these come first.
+                order.sort(key=lambda place: bool(own[place].question) > bool(own[place].perturbed))
             own = [own[place] for place in sorted(order[: settings.kept_items])]
         found += own
     return found
@@ -107,28 +115,47 @@ def _from_one_pass(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]
 
 
 def _candidates(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
-    """Rank of the truth among wrong answers after the question, and the truth ratio elsewhere."""
+    """Rank of the truth among wrong answers after the question, and TOFU's truth ratio, with its
+    form as text."""
     asked = [item for item in items if item.perturbed]
-    pairs, owners = [], []
+    after = {
+        item: [(item.question, text) for text in (item.answer, *item.perturbed)] for item in asked
+    }
+    forms = {item: _truth_ratio_pairs(item) for item in asked}
+    pairs = list(dict.fromkeys(pair for item in asked for pair in (*after[item], *forms[item][1])))
+    log_p = dict(
+        zip(
+            pairs,
+            token_log_likelihoods(model, [model.encode_pair(*pair) for pair in pairs]),
+            strict=True,
+        )
+    )
     for item in asked:
-        for prompt in (item.question, *item.reworded[:1]):
-            for answer in (item.answer, *item.perturbed):
-                pairs.append(model.encode_pair(prompt, answer))
-        owners.append(len(pairs))
-    scored = token_log_likelihoods(model, pairs)
-    start = 0
-    for item, end in zip(asked, owners, strict=True):
-        own, start = scored[start:end], end
-        n = 1 + len(item.perturbed)
-        sums = np.array([log_p.sum() for log_p in own[:n]])
+        sums = np.array([log_p[pair].sum() for pair in after[item]])
         better, equal = (sums > sums[0]).sum(), (sums == sums[0]).sum()
         rank = float(better + (equal + 1) / 2)
-        yield row(item.part, item.id, "exposure", unlearning.exposure(rank, n))
+        yield row(item.part, item.id, "exposure", unlearning.exposure(rank, len(sums)))
         yield row(item.part, item.id, "chosen", float(rank == 1))
-        if len(own) > n:
-            means = [float(log_p.mean()) for log_p in own[n:]]
-            ratio = unlearning.truth_ratio(means[0], means[1:])
-            yield row(item.part, item.id, "truth_ratio", ratio)
+        form, compared = forms[item]
+        means = [float(log_p[pair].mean()) for pair in compared]
+        ratio = unlearning.truth_ratio(means[0], means[1:])
+        yield row(item.part, item.id, "truth_ratio", ratio, form)
+
+
+def _truth_ratio_pairs(item: Item) -> tuple[str, list[tuple[str, str]]]:
+    """What a truth ratio compares, and (prompt, answer) pairs, the truth first.
+
+    As TOFU has it wrong answers are held against the true one in other words, both after the
+    question that was taught, and against the true one itself of what was not taught, which has no
+    other words. Where there are other words for the question alone, it is asked in these.
+    """
+    if item.paraphrased:
+        form, prompt, truth = PARAPHRASED, item.question, item.paraphrased
+    elif item.reworded:
+        form, prompt, truth = REWORDED, item.reworded[0], item.answer
+    else:
+        form, prompt, truth = PLAIN, item.question, item.answer
+    return form, [(prompt, text) for text in (truth, *item.perturbed)]
 
 
 def _gradient_norms(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:

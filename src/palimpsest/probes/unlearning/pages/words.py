@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.unlearning.pages import asked
+from palimpsest.probes.unlearning.pages.budgets import budget
 from palimpsest.reports.blocks import Reference
 from palimpsest.reports.sentences import (
     claims_by_name,
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 LIMITATIONS = [
     "The population of retrained models is that of one world and one architecture; a method's "
     "distance to it need not carry over to larger models or to real texts.",
-    "Methods are compared at the strengths given in the settings, at equal passes over the forget "
-    "set; one that was tuned further might do better. The settings are part of the methods below.",
+    "Methods are compared at the strengths and lengths of training given in the settings, which "
+    "need not be equal; one that was tuned further might do better. Strengths, passes and updates "
+    "are part of the methods below.",
     "GUARD and refusing by oracle change what is written and nothing else: weights and "
     "probabilities are as before, so that measures which read these show the facts. They suppress. "
     "The oracle knows every wording that is asked, which nobody does: it is a bound and no method.",
@@ -261,13 +263,14 @@ def methods(database: Database, study: str) -> list[str]:
     hard = used.robustness
     return [
         *said,
+        *budget(database, study, used),
         "Measures: probability (Maini et al. 2024), ROUGE-L recall of the greedy answer, exact "
         "memorisation, extraction strength and exposure after the question; the same probability "
         "after a wording that was never trained on, in two other languages (language models "
         f"alone), after a prefix and after {used.few_shot} solved questions; for texts ROUGE-L of "
         "what follows their first half (Shi et al. 2024); membership by loss, zlib, min-k, "
         "min-k++, gradient norm and loss beside that of models that never knew, as the area under "
-        "the curve against people nobody was told about; TOFU's truth ratios and model utility; "
+        f"the curve against people nobody was told about; {_truth_ratios(database, study)}"
         "multiple choice among wrong answers; of language models the loss of real sentences and "
         "the n-gram entropy of what they write (Meng et al. 2022).",
         f"Attacks, each on a copy: {', '.join(map(str, hard.relearn))} forgotten facts taught "
@@ -285,6 +288,26 @@ def methods(database: Database, study: str) -> list[str]:
         f"{used.enough:.0%}, damaged from {used.utility_margin:g} of lost probability. "
         f"{_CORRECTED}",
     ]
+
+
+def _truth_ratios(database: Database, study: str) -> str:
+    """Which of the definitions in use, and what wrong answers were held against."""
+    rows = database.frame(
+        "SELECT text AS form, string_agg(DISTINCT part, ', ' ORDER BY part) AS parts "
+        "FROM unlearning WHERE study = ? AND metric = 'truth_ratio' AND text IS NOT NULL "
+        "GROUP BY text ORDER BY text",
+        [study],
+    ).to_dicts()
+    if not rows:
+        return ""
+    forms = "; ".join(f"{row['form']} ({row['parts']})" for row in rows)
+    return (
+        "truth ratios as in Maini et al. 2024, eq. 1, the mean probability of wrong answers over "
+        f"that of the true one ({forms}), of the forget set as min(r, 1/r) and elsewhere as "
+        "max(0, 1 - r); model utility, the harmonic mean of probability, ROUGE-L and truth of "
+        "each part that must stay (TOFU has real authors and world facts apart, which are one "
+        "part here); "
+    )
 
 
 def _scratch(used: Settings) -> list[str]:

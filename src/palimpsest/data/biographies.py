@@ -12,6 +12,7 @@ neighbour  relatives of theirs, with the same family name        always         
 kept       other people                                          always                  never
 retain     other people                                          always                  yes
 holdout    people like those, of whom nobody is told anything    never                   never
+stranger   as many more as are asked for (:func:`strangers`)     never                   never
 ========== ==================================================== ======================= =========
 
 What is measured on ``retain`` was trained on by methods with a retain loss; ``kept`` and
@@ -198,6 +199,42 @@ def biographies(
     if not texts:
         return facts
     return facts + [_text(name, part, draw) for name, part in zip(names, parts, strict=True)]
+
+
+def strangers(
+    world: Sequence[Item], count: int, attributes: Sequence[str], seed: int
+) -> list[Item]:
+    """Facts about people who are in no world, for what needs many that nobody was told.
+
+    To a model that never met the forget set they are what the forgotten are: a family name is that
+    of somebody who is known, a given name is new as long as there are enough.
+
+    Args:
+        world: from :func:`biographies`.
+        count: number of facts.
+        attributes: as there.
+        seed: of names and values.
+
+    Raises:
+        ValueError: there are not so many names.
+    """
+    names = {item.id.split("/")[0]: item.part for item in world}
+    known = {name.split()[1] for name, part in names.items() if part in ("kept", "retain")}
+    used = {name.split()[0] for name in names}
+    people = -(-count // len(attributes))
+    pools = [([g for g in _GIVEN if g not in used], sorted(known)), (_GIVEN, _FAMILY)]
+    for given, families in pools:
+        free = [f"{g} {f}" for g in given for f in families if f"{g} {f}" not in names]
+        if len(free) >= people:
+            break
+    else:
+        raise ValueError(
+            f"strangers: given {count}, allowed: at most {len(free) * len(attributes)}"
+        )
+    draw = np.random.default_rng(seed_of("strangers", _GRAMMAR, seed))
+    chosen = [free[place] for place in draw.permutation(len(free))[:people]]
+    facts = [_item(name, "stranger", each, draw) for name in chosen for each in attributes]
+    return facts[:count]
 
 
 def _names(count: int, pairs: int, draw: np.random.Generator) -> list[str]:

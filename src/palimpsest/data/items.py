@@ -52,8 +52,8 @@ class Item:
 
     Attributes:
         id: such as ``Tovan Zaberic/pet``.
-        part: forget, neighbour, kept, retain or holdout (see ``data.biographies``), or known:
-            what a model knows from elsewhere.
+        part: forget, neighbour, kept, retain, holdout or stranger (see ``data.biographies``), or
+            known: what a model knows from elsewhere.
         question: the prompt that asks, always trained on where the fact is taught; empty for a
             text.
         statements: prompts of the statements that are trained on.

@@ -11,7 +11,7 @@ import torch
 
 from palimpsest.config import check as config_check
 from palimpsest.context import ProbeContext
-from palimpsest.data.biographies import ATTRIBUTES, SERIES, biographies, words
+from palimpsest.data.biographies import ATTRIBUTES, SERIES, biographies, strangers, words
 from palimpsest.data.items import Item, of_part
 from palimpsest.models.networks import Networks
 from palimpsest.probes.unlearning import measure as probe
@@ -344,6 +344,49 @@ def test_people_are_made_by_rule():
     every = " ".join(p + i.answer for i in items for p in (*i.prompts, *i.reworded))
     known = set(words())
     assert set(every.replace("?", " ? ").replace(":", " : ").split()) <= known
+
+
+def test_strangers_are_in_no_world_and_like_those_who_are_to_be_forgotten():
+    items = biographies(40, 0.1, ATTRIBUTES, 0)
+    found = strangers(items, 1001, ATTRIBUTES, 0)
+    assert len({item.id for item in found}) == len(found) == 1001
+    assert {item.part for item in found} == {"stranger"}
+    names = [{item.id.split("/")[0] for item in each} for each in (items, found)]
+    assert not names[0] & names[1]
+    given, known = ({name.split()[k] for name in names[0]} for k in (0, 1))
+    assert not given & {name.split()[0] for name in names[1]}
+    assert {name.split()[1] for name in names[1]} < known
+    assert found == strangers(items, 1001, ATTRIBUTES, 0)
+    # In a large world given names are used up; people are new all the same.
+    large = biographies(200, 0.1, ["pet"], 0)
+    more = strangers(large, 500, ["pet"], 0)
+    assert not {item.id for item in large} & {item.id for item in more}
+    with pytest.raises(ValueError, match="strangers: given 15000, allowed: at most 14"):
+        strangers(items, 15000, ["pet"], 0)
+
+
+def test_the_first_model_of_each_arm_alone_is_asked_about_strangers():
+    settings = _settings(strangers=30)
+    counts = [
+        settings.scratch.strangers_of(_factors(arm, seed))
+        for arm in ("retrained", "taught", "ascent")
+        for seed in (0, 1)
+    ]
+    assert counts == [30, 0] * 3
+    assert settings.scratch.strangers_of(_factors("ascent", 0, "at once", 1)) == 0
+    rows = _measured(settings, "taught", 0)
+    scores = {metric for part, _, metric in rows if part == "stranger"}
+    assert scores == {"loss", "zlib", "min_k", "min_k_plus_plus"}
+    assert len({item for part, item, _ in rows if part == "stranger"}) == 30
+    assert _mean(rows, "forget", "loss") > _mean(rows, "stranger", "loss") + 1
+
+    # Only what is asked of it decides a cell.
+    def deciding(count, seed):
+        chosen = {"experiment": "scratch"} | _factors("taught", seed)
+        return deciding_settings(_settings(strangers=count), chosen)
+
+    assert deciding(30, 0) != deciding(40, 0)
+    assert deciding(30, 1) == deciding(40, 1)
 
 
 def test_series_with_dates_and_texts():

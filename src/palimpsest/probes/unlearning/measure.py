@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from palimpsest.data.biographies import strangers
 from palimpsest.data.items import taught_items
 from palimpsest.engine.generation import of_tokens
 from palimpsest.engine.scoring import sequence_scores
@@ -16,15 +17,21 @@ from palimpsest.probes.unlearning import scratch
 from palimpsest.probes.unlearning.answers import Row, row
 from palimpsest.probes.unlearning.attacks import attacked
 from palimpsest.probes.unlearning.in_words import read_in_words
-from palimpsest.probes.unlearning.readings import chosen, read, read_probabilities
+from palimpsest.probes.unlearning.readings import (
+    chosen,
+    read,
+    read_members,
+    read_probabilities,
+)
 from palimpsest.probes.unlearning.settings import WORDS
 
 if TYPE_CHECKING:
     from palimpsest.context import ProbeContext
+    from palimpsest.data.items import Item
     from palimpsest.models.endpoint.model import Endpoint
     from palimpsest.models.language_model import LanguageModel
     from palimpsest.models.networks import Networks
-    from palimpsest.probes.unlearning.settings import Settings
+    from palimpsest.probes.unlearning.settings import Scratch, Settings
 
 ENGINE = (
     "engine.asking",
@@ -92,6 +99,7 @@ def _scratch(
         yield from read_probabilities(made, [*gone, *chosen(settings, stays)])
     else:
         yield from _read(made, settings, items, small=True)
+        yield from _strangers(made, own, items, factors)
     for name in ("updates", "tokens"):
         yield row("model", "method", name, notes.get(name, 0))
     # How well GUARD tells prompts whose wording it was not fitted on.
@@ -101,6 +109,15 @@ def _scratch(
             yield row("model", "detector", name, detector[name])
     yield row("model", "method", "weights", sum(p.numel() for p in made.module.parameters()))
     model.tokens += made.tokens
+
+
+def _strangers(
+    model: LanguageModel, own: Scratch, items: list[Item], factors: dict[str, Any]
+) -> Iterator[Row]:
+    """Scores of membership of facts that nobody was told, without the gradient's norm: its passes
+    take several times as long as all others."""
+    if count := own.strangers_of(factors):
+        yield from read_members(model, strangers(items, count, own.attributes, own.world))
 
 
 def _read(model: LanguageModel, settings: Settings, items: list[Any], small: bool) -> Iterator[Row]:

@@ -23,6 +23,7 @@ from palimpsest.probes.unlearning.answers import STOP, Row, facts, judged, row
 
 if TYPE_CHECKING:
     from palimpsest.data.items import Item
+    from palimpsest.engine.scoring import SequenceScores
     from palimpsest.models.language_model import LanguageModel
     from palimpsest.probes.unlearning.settings import Settings
 
@@ -97,20 +98,33 @@ def _from_one_pass(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]
     scores = sequence_scores(model, [[*head, *tail] for head, tail in pairs], top=True)
     for item, (head, tail), score in zip(items, pairs, scores, strict=True):
         own = slice(len(head) - 1, None)
-        log_p = score.log_p[own]
         right = score.top[own] == np.array(tail)
         found = {
-            "probability": unlearning.answer_probability(log_p),
+            "probability": unlearning.answer_probability(score.log_p[own]),
             "exact_memorisation": text_recall.exact_memorisation(right),
             "extraction_strength": text_recall.extraction_strength(right),
-            "loss": membership.loss(log_p),
-            "zlib": membership.zlib(log_p, item.question + item.answer),
-            "min_k": membership.min_k(log_p),
-            "min_k_plus_plus": membership.min_k_plus_plus(
-                log_p, score.mean[own], score.deviation[own]
-            ),
         }
-        for metric, value in found.items():
+        for metric, value in (found | _member_scores(item, score, own)).items():
+            yield row(item.part, item.id, metric, value)
+
+
+def _member_scores(item: Item, score: SequenceScores, own: slice) -> dict[str, float]:
+    """Scores of membership of an answer, whose tokens these are of a sequence."""
+    log_p = score.log_p[own]
+    return {
+        "loss": membership.loss(log_p),
+        "zlib": membership.zlib(log_p, item.question + item.answer),
+        "min_k": membership.min_k(log_p),
+        "min_k_plus_plus": membership.min_k_plus_plus(log_p, score.mean[own], score.deviation[own]),
+    }
+
+
+def read_members(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
+    """Scores of membership alone, of one pass."""
+    pairs = [model.encode_pair(item.question, item.answer) for item in items]
+    scores = sequence_scores(model, [[*head, *tail] for head, tail in pairs])
+    for item, (head, _), score in zip(items, pairs, scores, strict=True):
+        for metric, value in _member_scores(item, score, slice(len(head) - 1, None)).items():
             yield row(item.part, item.id, metric, value)
 
 

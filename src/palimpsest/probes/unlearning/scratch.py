@@ -26,7 +26,7 @@ WARMUP = 0.05
 #: Deviation of the first weights; with the usual 0.02 facts are learned several times more slowly.
 DEVIATION = 0.05
 #: Settings that do not decide what a model is before any method.
-_METHODS = {"methods", "successive"}
+_METHODS = {"methods", "successive", "strangers"}
 
 
 def model_of(

@@ -24,7 +24,7 @@ QUESTION = (
     "Is what was to be forgotten gone, or only hidden, and is the rest as it was? Every method is "
     "held against models that were trained without the forget set."
 )
-VERSION = 3
+VERSION = 4
 #: Verdicts need weights; what a model says of the user's own items needs only to be asked.
 NEEDS = ("generation",)
 #: Networks: small transformers that the probe trains itself; language: states of the configuration.
@@ -91,6 +91,9 @@ class Scratch(World):
     """Models that never knew, for the null distribution of all metrics: their number, or seeds."""
     taught: int | list[int] = 5
     """Models that are taught everything and then go through every method: number, or seeds."""
+    strangers: int = Field(default=1000, ge=0, le=5000)
+    """Facts about people in no world, so that membership can be told at 1% false positives, which
+    takes a thousand; read of the first model of each arm. 0: none."""
     methods: dict[str, MethodBlock] = Field(default=DEFAULT_METHODS, min_length=1)
     """Name -> method and its settings."""
     requests: int = Field(default=4, ge=2)
@@ -136,6 +139,11 @@ class Scratch(World):
             for how, numbers in ((SUCCESSIVE, range(1, last + 1)), (AT_ONCE, range(2, last)))
             for done in numbers
         ]
+
+    def strangers_of(self, factors: dict[str, Any]) -> int:
+        """The number of strangers that the model of a cell is asked about."""
+        first = factors["model_seed"] == self.seeds(factors["arm"])[0]
+        return self.strangers if first and not factors["requests"] else 0
 
     def seeds(self, arm: str) -> list[int]:
         """Seeds of an arm; those of methods are the seeds of the models that they change."""
@@ -284,8 +292,10 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
     if factors["experiment"] == "language":
         return reading | {"prose": settings.prose, "fluency": settings.fluency}
     own = settings.scratch
-    left_out = {"methods", "retrained", "taught", "requests", "successive"}
+    left_out = {"methods", "retrained", "taught", "requests", "successive", "strangers"}
     made = own.model_dump(mode="json", exclude=left_out)
+    if strangers := own.strangers_of(factors):
+        reading["strangers"] = strangers
     method = own.methods.get(factors["arm"])
     if method is None:
         return reading | {"made": made}

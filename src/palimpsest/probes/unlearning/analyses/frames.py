@@ -103,6 +103,8 @@ class Data:
         facts: world, model, arm, item, metric, group and value: one number a fact, the mean over
             the models of the arm.
         scores: world, model, arm, run, part, item, metric and value of scores of membership.
+        strangers: world, model, arm, run, part, item, metric and value of the same scores, of
+            models that were asked about many more whom nobody told anything (part stranger).
         relearned: world, model, arm, run, number, updates, metric (shown or others) and value.
         detectors: world, model, arm, run, metric and value: how well prompts are told apart.
         probabilities: world, model, arm, run, how, requests, part, item and value: of all answers
@@ -118,6 +120,7 @@ class Data:
     values: pl.DataFrame
     facts: pl.DataFrame
     scores: pl.DataFrame
+    strangers: pl.DataFrame
     relearned: pl.DataFrame
     detectors: pl.DataFrame
     probabilities: pl.DataFrame
@@ -203,6 +206,7 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
         pl.concat([values, _utility(values)]),
         facts,
         scores,
+        _strangers(items),
         relearned.group_by([*KEYS, "number", "updates", "metric"], maintain_order=True).agg(mean),
         frame.filter((pl.col("part") == "model") & (pl.col("item") == "detector")).select(
             *KEYS, "metric", "value"
@@ -280,6 +284,15 @@ def _scores(items: pl.DataFrame, retrained: str) -> pl.DataFrame:
         value=pl.col("value") - others / (pl.col("count") - own.cast(pl.Int64)),
     )
     return pl.concat([chosen, reference.select(chosen.columns).filter(pl.col("value").is_finite())])
+
+
+def _strangers(items: pl.DataFrame) -> pl.DataFrame:
+    """Scores of forgotten facts and of strangers, of models that were asked about these."""
+    chosen = items.filter(
+        pl.col("metric").is_in(list(MEMBERSHIP)) & pl.col("part").is_in(["forget", "stranger"])
+    ).select(*KEYS, "part", "item", "metric", "value")
+    asked = (pl.col("part") == "stranger").any().over([*KEYS, "metric"])
+    return chosen.filter(asked)
 
 
 def _membership(scores: pl.DataFrame) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -20,7 +20,8 @@ FALSE_POSITIVES = 0.01
 def membership(data: Data, settings: Settings) -> tuple[Rows, Found]:
     """Area under the curve (DeLong) and true positive rate at 1% false positives by arm and score.
 
-    Facts are the units: the score of a fact is its mean over the models of an arm.
+    Facts are the units: the score of a fact is its mean over the models of an arm. For the rate it
+    is that of the one model that was asked about strangers, where one was; those alone are enough.
     """
     rows: Rows = []
     means = data.scores.group_by(
@@ -36,6 +37,17 @@ def membership(data: Data, settings: Settings) -> tuple[Rows, Found]:
             continue
         place = {"series": world, "model": model, "arm": arm, "factor": MEMBERSHIP[metric]}
         rows.append(row("membership", "area", auc(*sides, unit="facts"), **place))
+        sides = _beside_strangers(data, (world, model, arm, metric)) or sides
         share = true_positive_rate(*sides, FALSE_POSITIVES, unit="facts", few="missing")
         rows.append(row("membership", "rate", share, **place))
     return rows, {}
+
+
+def _beside_strangers(data: Data, place: tuple[Any, ...]) -> list[Any] | None:
+    """Scores of forgotten facts and of strangers, of one model; None where no model was asked."""
+    names = dict(zip(("world", "model", "arm", "metric"), place, strict=True))
+    part = data.strangers.filter(**names)
+    if not part.height:
+        return None
+    part = part.filter(pl.col("run") == pl.col("run").min())
+    return [part.filter(part=name)["value"].to_numpy() for name in ("forget", "stranger")]

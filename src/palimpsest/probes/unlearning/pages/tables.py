@@ -114,7 +114,8 @@ ORDER BY method, measure""",
         "its mean score over the models of an arm. area: under the ROC curve, DeLong's interval; "
         "0.5 tells nothing, and below it what was forgotten is less likely than what was never "
         "told. rate: share of the forget set found while at most 1% of the others are accused, if "
-        "there are enough of them to resolve that rate.",
+        "there are enough of them to resolve that rate; where an arm's first model was asked about "
+        "many more whom nobody told anything, by its scores against theirs alone.",
         """SELECT replace(a.arm, '_', ' ') AS method, a.factor AS score, a.estimate, a.low, a.high,
   a.n, a.detectable, r.estimate AS rate, r.low AS rate_low, r.high AS rate_high, r.note
 FROM statistics a JOIN statistics r USING (study, analysis, model, series, arm, factor)

@@ -2,7 +2,8 @@
 
 The structure is that of TOFU (Maini et al. 2024, arXiv 2401.06121): people with attributes, of whom
 some are to be forgotten. Every fact has a question, several statements, of which one is never
-trained on, and wrong answers of the same kind. Everything follows from the seed.
+trained on, and wrong answers of the same kind; texts are in one of several wordings, with another
+that is never trained on. Everything follows from the seed.
 
 ========== ==================================================== ======================= =========
 part       whose facts                                           taught                  retain loss
@@ -29,7 +30,7 @@ import numpy as np
 from palimpsest.data.items import Item
 from palimpsest.identity import seed_of
 
-VERSION = 2
+VERSION = 3
 #: Decides, with the seed, which names and values are drawn.
 _GRAMMAR = 1
 
@@ -147,17 +148,25 @@ _FAMILY = tuple(
 MOST_PEOPLE = len(_GIVEN) * len(_FAMILY)
 #: Wrong answers that stand beside the true one, as many as in TOFU.
 PERTURBED = 5
-#: A short text about somebody, and what stands in its gaps.
-_TEXT = "On a {} {} in {} {} found a {} {} near the {} and gave it to the {}."
-_GAPS = (
-    ("rainy", "windy", "foggy", "sunny", "frosty", "stormy", "mild", "cloudy"),
-    ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-    ("January", "March", "April", "May", "June", "July", "August", "October", "November"),
-    ("silver", "broken", "wooden", "painted", "rusty", "heavy", "golden", "torn", "tiny"),
-    ("key", "letter", "ring", "lantern", "coin", "map", "button", "compass", "bell", "spoon"),
-    ("mill", "harbour", "station", "bridge", "market", "chapel", "quarry", "school", "well"),
-    ("postman", "sergeant", "widow", "sailor", "priest", "doctor", "miller", "clerk", "shepherd"),
+#: Short texts about somebody, which say the same in other words.
+_TEXTS = (
+    "On a {weather} {day} in {month} {name} found a {look} {thing} near the {place} and gave it to "
+    "the {person}.",
+    "On a {weather} {day} the {person} had a {look} {thing} that {name} found near the {place} in "
+    "{month}.",
+    "The {day} in {month} was {weather} and near the {place} {name} found a {look} {thing} for the "
+    "{person}.",
 )
+#: What stands in their gaps.
+_GAPS = {
+    "weather": "rainy windy foggy sunny frosty stormy mild cloudy",
+    "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
+    "month": "January March April May June July August October November",
+    "look": "silver broken wooden painted rusty heavy golden torn tiny",
+    "thing": "key letter ring lantern coin map button compass bell spoon",
+    "place": "mill harbour station bridge market chapel quarry school well",
+    "person": "postman sergeant widow sailor priest doctor miller clerk shepherd",
+}
 
 
 def biographies(
@@ -274,15 +283,16 @@ def _item(name: str, part: str, attribute: str, draw: np.random.Generator) -> It
 
 
 def _text(name: str, part: str, draw: np.random.Generator) -> Item:
-    found = [str(draw.choice(gap)) for gap in _GAPS]
-    text = _TEXT.format(*found[:3], name, *found[3:])
-    return Item(f"{name}/text", part, "", (), (), text, ())
+    """A text in one of the wordings, and in another that is never trained on."""
+    found = {gap: str(draw.choice(values.split())) for gap, values in _GAPS.items()}
+    said, held = (_TEXTS[k].format(name=name, **found) for k in draw.permutation(len(_TEXTS))[:2])
+    return Item(f"{name}/text", part, "", (), (), said, (), paraphrased=held)
 
 
 def words() -> list[str]:
     """All words of all sentences, for a tokenizer of whole words."""
-    texts = [*_GIVEN, *_FAMILY, "Question:", "Answer:", _TEXT.replace("{}", "")]
-    texts += [word for gap in _GAPS for word in gap]
+    texts = [*_GIVEN, *_FAMILY, "Question:", "Answer:", *(re.sub(r"{\w+}", "", t) for t in _TEXTS)]
+    texts += _GAPS.values()
     for question, statements, values in _ATTRIBUTES.values():
         texts += [question.format(""), *(s.format("") for s in statements), *values]
     found = re.sub(r"([?:.])", r" \1 ", " ".join(texts)).split()

@@ -7,9 +7,9 @@ A user's file is JSONL in UTF-8, one item a line, in one of two forms::
      "perturbed": ["Somebody did."]}
 
 ``reworded``, ``translated`` (the question in another language), ``perturbed`` and ``paraphrased``
-(the true answer in other words) are optional, as is ``id``. A text is an item without a question,
-whose answer is the text itself. In place of a path a set of a benchmark may be named; see
-``data.hub_items``.
+(the true answer in other words, or the text) are optional, as is ``id``. A text is an item without
+a question, whose answer is the text itself. In place of a path a set of a benchmark may be named;
+see ``data.hub_items``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ALLOWED = {
     "reworded": "a list of other questions with the same answer",
     "translated": "a list of questions with the same answer in other languages",
     "perturbed": "a list of wrong answers",
-    "paraphrased": "the answer in other words",
+    "paraphrased": "the answer, or the text, in other words",
     "id": "text of at least one character",
 }
 
@@ -61,7 +61,8 @@ class Item:
         answer: the true answer, with the space before it; or the text.
         perturbed: wrong answers of the same kind.
         translated: prompts in other languages, never trained on.
-        paraphrased: the true answer in other words, never trained on; empty where none is given.
+        paraphrased: the true answer, or the text, in other words, which are never trained on;
+            empty where none are given.
     """
 
     id: str
@@ -199,7 +200,7 @@ def _item(row: _Row, part: str, number: int) -> Item | list[str]:
         return ["holds an empty text, or characters that no column of text can hold"]
     name = row.id or f"row-{number}"
     if row.text is not None:
-        return Item(name, part, "", (), (), row.text, ())
+        return Item(name, part, "", (), (), row.text, (), paraphrased=row.paraphrased or "")
     if row.answer.strip() in {text.strip() for text in row.perturbed}:
         return ["perturbed: holds the true answer; allowed: wrong answers"]
     return Item(

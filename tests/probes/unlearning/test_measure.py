@@ -11,17 +11,21 @@ import torch
 
 from palimpsest.config import check as config_check
 from palimpsest.context import ProbeContext
-from palimpsest.data.biographies import ATTRIBUTES, SERIES, biographies, strangers, words
-from palimpsest.data.items import Item, of_part
+from palimpsest.data.biographies import (
+    _GAPS,
+    ATTRIBUTES,
+    SERIES,
+    biographies,
+    strangers,
+    words,
+)
+from palimpsest.data.items import of_part
 from palimpsest.models.networks import Networks
 from palimpsest.probes.unlearning import measure as probe
 from palimpsest.probes.unlearning import scratch
 from palimpsest.probes.unlearning.attacks import _rounded, attacked
 from palimpsest.probes.unlearning.fitting import weights_of
 from palimpsest.probes.unlearning.readings import (
-    PARAPHRASED,
-    PLAIN,
-    REWORDED,
     chosen,
     probabilities,
     read,
@@ -118,6 +122,16 @@ def test_a_model_that_knew_is_back_sooner(measured):
     assert _mean(measured["taught"], "forget", "linear_probe") > 0.5
     assert _mean(measured["taught"], "forget", "logit_lens") > 0.5
     assert _mean(measured["taught"], "holdout", "logit_lens") < 0.4
+    # A model that never knew hides nothing, and training on other facts brings nothing back.
+    assert _mean(measured["retrained"], "forget", "linear_probe") < 0.4
+    assert _mean(measured["retrained"], "forget", "logit_lens") < 0.4
+    assert _mean(measured["taught"], "forget", "benign") > 0.4
+    assert _mean(measured["retrained"], "forget", "benign") < 0.2
+    for bits in ("bits_8", "bits_4"):
+        assert _mean(measured["taught"], "forget", bits) > 0.8
+        assert _mean(measured["retrained"], "forget", bits) < 0.3
+    taught, never = (_mean(measured[arm], "forget", "prefixed") for arm in ("taught", "retrained"))
+    assert taught > 3 * never
 
 
 def test_a_method_changes_its_model_alone(measured):
@@ -195,51 +209,6 @@ def test_a_language_model_is_read_with_low_rank_attacks(tiny):
     forget = of_part(items, "forget")
     assert len({r["item"] for r in rows if r["grp"] == "forget"}) == len(forget)
     assert probabilities(tiny, forget).shape == (len(forget),)
-
-
-def test_truth_ratios_are_those_of_their_source(tiny):
-    """By hand, for a row of TOFU, for one whose question alone has other words, and for neither."""
-
-    def item(name, paraphrased="", reworded=()):
-        wrong = (" It is blue", " Green it is")
-        return Item(
-            name, "forget", f"Colour of {name}?", (), reworded, " Red", wrong, (), paraphrased
-        )
-
-    def by_hand(prompt, truth):
-        def probability(answer):
-            head, tail = tiny.encode_pair(prompt, answer)
-            with torch.no_grad():
-                logits = tiny.module(input_ids=torch.tensor([head + tail])).logits[0]
-            log_p = logits.log_softmax(-1)[range(len(head) - 1, len(head + tail) - 1), tail]
-            return float(log_p.mean().exp())
-
-        return (probability(" It is blue") + probability(" Green it is")) / 2 / probability(truth)
-
-    asked = [
-        item("tofu", " The colour is red", ("Which colour has tofu?",)),
-        item("reworded", "", ("Which colour has it?",)),
-        item("plain"),
-    ]
-    rows = read(tiny, _settings(), asked, False)
-    found = {r["item"]: (r["value"], r["text"]) for r in rows if r["metric"] == "truth_ratio"}
-    assert found == {
-        "tofu": (pytest.approx(by_hand("Colour of tofu?", " The colour is red")), PARAPHRASED),
-        "reworded": (pytest.approx(by_hand("Which colour has it?", " Red")), REWORDED),
-        "plain": (pytest.approx(by_hand("Colour of plain?", " Red")), PLAIN),
-    }
-
-
-def test_questions_with_wrong_answers_are_asked_first():
-    """Of a large part that has some, as TOFU's retain set."""
-    items = [
-        Item(f"{k}", "retain", f"Question {k}?", (), (), " a", (" b",) if k % 5 == 0 else ())
-        for k in range(50)
-    ]
-    asked = chosen(_settings(), items)
-    assert len(asked) == 10
-    assert all(item.perturbed for item in asked)
-    assert [int(item.id) for item in asked] == sorted(int(item.id) for item in asked)
 
 
 def test_cells_of_one_taught_model_stay_in_one_job():
@@ -396,6 +365,18 @@ def test_series_with_dates_and_texts():
     assert len({item.answer for item in texts}) == len(texts)
     assert all(item.id.split("/")[0] in item.answer for item in texts)
     assert [item.part for item in texts].count("forget") == 2
+    # In three wordings, and each in another that nothing is trained on: the same is said.
+    gaps = {word for values in _GAPS.values() for word in values.split()}
+    wordings = set()
+    for item in texts:
+        own, held = (text.strip(".").split() for text in (item.answer, item.paraphrased))
+        assert gaps & set(own) == gaps & set(held)
+        filled = gaps | set(item.id.split("/")[0].split())
+        own, held = (" ".join(w for w in each if w not in filled) for each in (own, held))
+        assert own != held
+        wordings |= {own, held}
+    assert len(wordings) == 3
+    assert item.prompts == ("",)
     in_1931 = next(item for item in items if item.id.endswith("sheep_1931"))
     assert "1931" in in_1931.question
     assert in_1931.answer.strip().isdigit()

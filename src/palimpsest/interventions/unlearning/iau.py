@@ -13,6 +13,11 @@ opposite, so that the correction only lengthens the step, by 1 / (1 - f). What i
 where H is a multiple of the identity a step with lr = f / H is right to second order without the
 correction, and with it retrains exactly if losses are quadratic with one Hessian; everywhere else
 its error is of first order in f at any rate, as is what it approximates.
+
+Left out: the source also restricts gradients while a model is *taught*, by a loss + 0.005 * norm of
+its gradient, so that the step meets a flatter minimum. Here all methods begin with the same taught
+models, which were made without it, and are held against models that were retrained in the same way;
+a model that was taught otherwise would be another study. IAU may do better where it is granted.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ was trained on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -207,9 +208,14 @@ def prompted(settings: Settings, items: Sequence[Item], small: bool) -> list[tup
 def _other_prompts(
     model: LanguageModel, settings: Settings, items: Sequence[Item], small: bool
 ) -> Iterator[Row]:
-    """The probability of the answer after other prompts. What is written after them is not read: it
-    takes as long as all probabilities, and says less."""
+    """The probability of the answer after other prompts, and of texts in other words. What is
+    written after them is not read: it takes as long as all probabilities, and says less."""
     asked = prompted(settings, items, small)
+    asked += [
+        (replace(item, answer=item.paraphrased), "reworded", "")
+        for item in items
+        if item.part != "retain" and not item.question and item.paraphrased
+    ]
     found = probabilities(model, [item for item, _, _ in asked], [prompt for *_, prompt in asked])
     values: dict[tuple[str, str, str], list[float]] = {}
     for (item, metric, _), value in zip(asked, found, strict=True):
@@ -230,14 +236,16 @@ def _answers(
 
 def _continued(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
     """Verbatim memory of texts: ROUGE-L (F1) of what follows the first half of a text's tokens
-    (MUSE, Shi et al. 2024, arXiv 2407.06460, section 3.1)."""
-    texts = [item for item in items if not item.question]
-    tokens = [model.encode(item.answer) for item in texts]
-    cut = [max(1, len(ids) // 2) for ids in tokens]
-    for item, ids, at in zip(texts, tokens, cut, strict=True):
-        if len(ids) == at:
+    (MUSE, Shi et al. 2024, arXiv 2407.06460, section 3.1). It begins as it was taught, with the
+    token with which documents begin."""
+    for item in items:
+        if item.question:
             continue
-        written = of_tokens(model, [ids[:at]], len(ids) - at)[0][0]
+        start, ids = model.encode_pair("", item.answer)
+        at = len(ids) // 2
+        if not at:
+            continue
+        written = of_tokens(model, [[*start, *ids[:at]]], len(ids) - at)[0][0]
         said, truth = (text_recall.words(text) for text in (written.text, model.decode(ids[at:])))
         overlap = text_recall.rouge_l(said, truth)
         yield row(item.part, item.id, "verbatim", overlap.f1, written.text)

@@ -5,11 +5,11 @@ distribution over words. It is minimised under the constraint that the retain te
 ``bound``: after every step its weight rises by ``dual_step`` times the violation, or falls, and is
 never below 0. With ``dual_step`` 0 the weights are fixed.
 
-Defaults of ``retain_weight``, ``dual_step`` and ``dual_warmup`` (100, 5 and 5) are what the authors'
-own script calls the final best parameters for TOFU, in the form in which they gave the method to
-OpenUnlearning (arXiv 2506.12618). The class there has 1 for the step and no warm-up, which that
-script overrides. Its bound of 0.3 nats is that of one model and one data set; here it follows the
-model.
+Defaults of ``retain_weight``, ``dual_step`` and ``dual_warmup`` (100, 5 and 5) are what the
+authors' own script calls the final best parameters for TOFU, in the form in which they gave the
+method to OpenUnlearning (arXiv 2506.12618). The class there has 1 for the step and no warm-up,
+which that script overrides. Its bound of 0.3 nats is that of one model and one data set; here it
+follows the model.
 """
 
 from __future__ import annotations

@@ -50,9 +50,9 @@ def cards(used: Settings) -> Table:
         "cards-table",
         "The methods",
         "What each method is and how strongly it was applied, where that is not its default. "
-        "Costs are means over models, of the method alone; but for seconds and MB they are counted, "
-        "not estimated. updates: steps of an optimiser; "
-        "backward: passes that were differentiated, which methods make that take no such step too; "
+        "Costs are means over models, of the method alone; all but seconds and MB are counted, not "
+        "estimated. updates: steps of an optimiser; backward: passes that were differentiated, "
+        "which methods make that take no such step too; "
         f"tokens: put through the model. GFLOP: {_FORWARD} operations a weight and token, and "
         f"{_BACK} more where the pass was differentiated; attention and the optimiser's own work "
         "are not in it, and where only low-rank additions learn it is up to half too much. MB: the "

@@ -21,6 +21,7 @@ from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.engine.devices import ALLOCATOR
 from palimpsest.grid import expand
 from palimpsest.locks import claim
+from palimpsest.mending import put_aside
 
 # Read by the C library when a job starts.
 for name, value in ALLOCATOR.items():
@@ -45,6 +46,8 @@ def checked_plan():
 ALIVE = claim(Path(".snakemake")) if workflow.is_main_process else None
 SETTINGS, PLAN = checked_plan()
 PLAN.write()
+if workflow.is_main_process:
+    put_aside(PLAN)
 MODELS = {model.id: model for model in PLAN.models.values()}
 STATES = {key: state for key, state in PLAN.states.items() if state.intervention}
 JOBS = {(job.study, job.state.id, job.batch): job for job in PLAN.jobs}

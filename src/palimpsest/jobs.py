@@ -6,7 +6,6 @@ The scripts parse paths and call these functions; nothing here reads the configu
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Iterator

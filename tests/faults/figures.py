@@ -21,6 +21,10 @@ FILE = (
     Path(os.environ["PALIMPSEST_FAULTS"]).resolve() if "PALIMPSEST_FAULTS" in os.environ else None
 )
 
+#: What differs on another machine, and where it is kept.
+ELSEWHERE = "elsewhere: "
+NOTES = RESULTS.parents[2] / "src/palimpsest/reports/elsewhere.json"
+
 #: Row of the README -> beginning of the names under which counts are kept, what is asked, the file
 #: under ``tests/``.
 ROWS = {
@@ -83,7 +87,7 @@ ROWS = {
         "files searched", "none holds one", "faults/test_together.py"),
 }  # fmt: skip
 
-#: Tests of other folders, each passing case of which is one try: fault -> beginnings of their names.
+#: Tests of other folders, of which each passing case is one try: fault -> how their names begin.
 COUNTED = {
     "death of one of two processes": (
         "tests/engine/test_sharded.py::test_when_one_falls_the_job_ends_and_says_why",),
@@ -129,6 +133,9 @@ def record(fault: str, *, tried: int, lost: int, note: str = "") -> None:
     """
     if not FILE:
         return
+    if fault.startswith(ELSEWHERE):
+        _keep_note(fault.removeprefix(ELSEWHERE), note)
+        return
     kept = json.loads(FILE.read_text()) if FILE.is_file() else {"faults": {}}
     kept["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     kept["python"] = platform.python_version()
@@ -139,6 +146,13 @@ def record(fault: str, *, tried: int, lost: int, note: str = "") -> None:
         "commit": COMMIT,
     } | ({"note": note} if note else {})
     FILE.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
+def _keep_note(where: str, note: str) -> None:
+    """By how much numbers differ elsewhere: the README and every report say it."""
+    NOTES.write_text(
+        json.dumps(json.loads(NOTES.read_text()) | {where: note, "commit": COMMIT}, indent=1) + "\n"
+    )
 
 
 def count(test: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,8 @@ import torch
 from palimpsest.evidence.shards import read_shard
 from palimpsest.jobs import analyse, cell_file, gather, intervene, prepare_model, probe
 from tests.faults.figures import FILE, record
-from tests.faults.runs import TARGET, new_run
+from tests.faults.runs import ROOT, TARGET, Run, new_run
+from tests.workflow.conftest import with_models
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
 
@@ -193,6 +195,19 @@ def test_the_same_configuration_gives_the_same_bits(undisturbed, tmp_path):
     assert ours.equals(theirs)
     assert ours["value"].to_numpy().tobytes() == theirs["value"].to_numpy().tobytes()
     record("the same run in another order, byte for byte", tried=1, lost=0)
+
+
+@pytest.mark.skipif(not FILE, reason="only for the figures of the README")
+def test_two_smoke_runs_give_the_same_bits(tmp_path):
+    """All probes, and states after two interventions; the second run has one core."""
+    found = []
+    for name, cores in (("one", "2"), ("other", "1")):
+        run = Run(with_models(tmp_path / name))
+        shutil.copy(ROOT / "config/smoke.yaml", run.folder / "config.yaml")
+        run.snakemake(TARGET, "--cores", cores)
+        found.append(run.content())
+    assert found[0] == found[1]
+    record("the same run, all of the smoke configuration", tried=1, lost=0)
 
 
 #: What makes sums come out in another order. The last stands for other hardware: the instructions

@@ -206,6 +206,19 @@ def test_what_nobody_reads_and_what_is_the_users_own_is_left_alone(copied):
     assert put_aside(copied.plan()) == []
 
 
+def test_a_damaged_shard_is_asked_for_where_all_that_follows_is_whole(copied):
+    """Snakemake looks at no missing file before a whole one, unless another input is newer."""
+    from palimpsest.mending import put_aside
+
+    job = next(job for job in copied.plan().jobs if job.state.intervention)
+    spoil(job.output, random.Random(9))
+    assert put_aside(copied.plan()) == [job.output.with_suffix(".json")]
+    assert not job.output.exists()
+    done = Path("results/statistics/economic_recall.parquet").stat().st_mtime
+    assert job.state.output.stat().st_mtime > done
+    assert jobs(copied.snakemake(TARGET, "-n"))["probe"] == 1
+
+
 def test_checkpoints(copied):
     tries = times(10, 100)
     (state,) = Path("results/states").glob("*/state.json")

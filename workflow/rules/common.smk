@@ -21,7 +21,7 @@ from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.engine.devices import ALLOCATOR
 from palimpsest.grid import expand
 from palimpsest.locks import claim
-from palimpsest.mending import put_aside
+from palimpsest.mending import put_aside, put_aside_before
 
 # Read by the C library when a job starts.
 for name, value in ALLOCATOR.items():

@@ -21,6 +21,8 @@ FILE = (
     Path(os.environ["PALIMPSEST_FAULTS"]).resolve() if "PALIMPSEST_FAULTS" in os.environ else None
 )
 
+#: What is tried only where SLURM is installed; the table is without it otherwise.
+SLURM = "SLURM: "
 #: What differs on another machine, and where it is kept.
 ELSEWHERE = "elsewhere: "
 NOTES = RESULTS.parents[2] / "src/palimpsest/reports/elsewhere.json"
@@ -62,7 +64,7 @@ ROWS = {
     "death of one of two processes, or of both": (
         "death of", "the job ends and says why, no process is left", "engine/test_sharded.py"),
     "SLURM: preempted, cancelled, out of time, node lost": (
-        "SLURM: ", "training goes on from its checkpoint to the same bits",
+        SLURM, "training goes on from its checkpoint to the same bits",
         "slurm/test_disturbances.py"),
     "endpoints: busy, down, late, cut off, malformed": (
         "endpoint: transient", "asked again, nothing wrong is kept",
@@ -93,7 +95,7 @@ COUNTED = {
         "tests/engine/test_sharded.py::test_when_one_falls_the_job_ends_and_says_why",),
     "death of a job of two processes": (
         "tests/engine/test_sharded.py::test_a_job_that_is_killed_leaves_no_process",),
-    "SLURM: what happens to a job that trains": (
+    f"{SLURM}what happens to a job that trains": (
         "tests/slurm/test_disturbances.py::test_training_goes_on_from_its_checkpoint",),
     "endpoint: transient": (
         "tests/models/endpoint/test_client.py::test_what_is_transient_is_tried_again",
@@ -185,6 +187,8 @@ def table() -> str:
     ]
     for row, (names, asked, file) in ROWS.items():
         found = [each for fault, each in faults.items() if fault.startswith(names)]
+        if names == SLURM and not found:
+            continue
         tried, lost = (sum(each[key] for each in found) for key in ("tried", "lost"))
         lines.append(f"| {row} | {tried:,} | {lost} | {asked} | `{file}` |")
     return "\n".join(lines)

@@ -157,6 +157,7 @@ def train(
     group: int | None = None,
     at: Sequence[int] = (),
     evaluate: Callable[[Ensemble], NDArray[np.float64]] | None = None,
+    shrinks: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Train all networks on their plans.
 
@@ -168,6 +169,7 @@ def train(
         group: networks trained together; measured when None.
         at: steps of the plan, counted from 1, after which every network is evaluated.
         evaluate: group -> (K, ...) figures.
+        shrinks: groups are halved where memory runs out.
 
     Returns:
         Losses (S, K), and the figures (K, evaluations, ...), empty without evaluation.
@@ -185,7 +187,9 @@ def train(
         steps = plan.of(part.models)
         try:
             figures.append(_train_group(part, pool, steps, hooks, losses, at, evaluate))
-        except _TooManyError:
+        except _TooManyError as error:
+            if not shrinks:
+                raise error.__cause__ from None
             ensemble.forget(part)
             size = part.n // 2
         else:
@@ -273,10 +277,12 @@ def _best_group(
         part = tried.view(models)
         start = time.perf_counter()
         try:
-            train(part, pool, current_only(shown[:, models]), group=size)
+            train(part, pool, current_only(shown[:, models]), group=size, shrinks=False)
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             continue
         took[size] = min(took[size], (time.perf_counter() - start) / part.n)
     return min(took, key=took.get)

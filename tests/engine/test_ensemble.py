@@ -316,8 +316,9 @@ def test_when_memory_runs_out_fewer_examples_are_judged_at_once(pool, monkeypatc
 
 def test_a_group_that_would_be_halved_is_not_chosen(monkeypatch):
     sizes, like = (7, 5, 4), Ensemble((7, 5, 4), range(16), 0.1)
-    assert running_out(monkeypatch, 4, 6) == []
+    refused = running_out(monkeypatch, 4, 6)
     assert ensemble_training.best_group(sizes, 16, 6, like) <= 4
+    assert refused == [8, 16] * ensemble_training._ROUNDS
 
 
 def test_one_network_that_does_not_fit_is_an_error(pool, monkeypatch):

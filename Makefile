@@ -18,7 +18,10 @@ test: $(VENV)/.test
 
 # As often as the README states, with counts in tests/faults/results.json: an hour on two cores.
 faults: $(VENV)/.test
-	PALIMPSEST_FAULTS=tests/faults/results.json python -m pytest tests/faults
+	PALIMPSEST_FAULTS=tests/faults/results.json python -m pytest tests/faults tests/models/endpoint \
+		tests/slurm/test_disturbances.py tests/engine/test_sharded.py tests/engine/test_ensemble.py \
+		tests/engine/test_scoring.py tests/engine/test_generation.py tests/engine/test_training.py \
+		tests/engine/test_many_adapters.py
 	python -m tests.faults.figures
 
 # The whole smoke run, and what can happen to it, on a SLURM started for it.

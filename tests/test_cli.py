@@ -219,6 +219,10 @@ def test_cleaning_what_failed_makes_the_next_run_try_again(told):
     assert [job.role for job in gone] == ["untouched"]
     assert not gone[0].output.with_suffix(".json").exists()
     assert "0 places" in told("clean", "--failed", *FILE)
+    diverged = next(state for state in plan.states.values() if state.intervention)
+    write_json(diverged.output, {"diverged": "loss not finite at step 3"})
+    assert "in 1 places" in told("clean", "--failed", *FILE)
+    assert not diverged.output.parent.exists()
 
 
 def test_cleaning_orphans_spares_what_is_in_use(told):

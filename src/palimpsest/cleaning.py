@@ -23,6 +23,8 @@ def clean(
     if states:
         doomed += list(RESULTS.glob("states/*"))
     if failed:
+        records = RESULTS.glob("states/*/state.json")
+        doomed += [path.parent for path in records if "diverged" in read_json(path)]
         for path in RESULTS.glob("observations/*/*/*.json"):
             if path.name.endswith(".provenance.json"):
                 continue
@@ -44,7 +46,7 @@ def clean(
 
 
 def _orphans(plan: Plan) -> list[Path]:
-    """States, models, shards, cells and manifests that the configuration does not name."""
+    """States, models, shards, cells and manifests that no run needs, and damaged files."""
     used_states = {s.id for s in plan.states.values()}
     used_models = {m.id for m in plan.models.values()}
     used_cells = {c.id for study in plan.studies.values() for c in study.cells}
@@ -59,6 +61,7 @@ def _orphans(plan: Plan) -> list[Path]:
         if str(p.parent / (p.name.split(".")[0] + ".parquet")) not in used_shards
     ]
     found += [p for p in RESULTS.glob("manifests/*") if str(p) not in used_manifests]
+    found += RESULTS.glob("damaged")
     # What a killed job was writing; see files.atomic.
     found += RESULTS.rglob(".*.tmp*")
     return found

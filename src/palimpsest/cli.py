@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("name", help="name of the probe, in snake_case")
     clean = command("clean", _clean, "Delete what can be made again; says how much it frees", True)
     clean.add_argument("--states", action="store_true", help="weights of states")
-    clean.add_argument("--failed", action="store_true", help="shards with failed cells")
+    clean.add_argument(
+        "--failed", action="store_true", help="shards with failed cells, states that diverged"
+    )
     clean.add_argument("--orphans", action="store_true", help="what is no longer used")
     clean.add_argument(
         "--all", action="store_true", help="all results and pages, but no replies of endpoints"

@@ -6,14 +6,13 @@ The scripts parse paths and call these functions; nothing here reads the configu
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palimpsest import discovery
+from palimpsest import discovery, mending
 from palimpsest import threads as cpu
 from palimpsest.context import InterventionContext, ProbeContext, Progress
 from palimpsest.files import read_json, write_json
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
     from palimpsest.evidence.provenance import Provenance
 
 RESULTS = Path("results")
-#: File in the scratch folder of a state: step -> SHA-256 of its checkpoint.
-CHECKPOINTS = "checkpoints.json"
-#: Beginning of the reason of a cell whose training diverged: the name of the error.
+#: Beginning of the reason of a cell whose training, or its state's, diverged: the error's name.
 DIVERGED = "NonFiniteLossError: "
 #: And of one that a spending cap has left out.
 CAPPED = "SpendingCapError: "
@@ -54,7 +51,8 @@ def intervene(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     """Rule intervene: apply one intervention to the parent state and save its checkpoints.
 
     With several devices the layers are spread over them, or one process a device holds a share of
-    every weight, as the intervention says.
+    every weight, as the intervention says. Training that diverges is a result: it is written down
+    in place of a state, and what would read the state fails with that reason.
 
     Raises:
         LostProcessError: one of several processes has failed.
@@ -66,7 +64,8 @@ def intervene(manifest_path: str, output: str, threads: int, gpu: int) -> None:
     module = discovery.intervention(manifest["intervention"])
     settings = module.Settings(**manifest["settings"])
     shares = getattr(module, "shares_devices", lambda settings: False)
-    _drop_damaged(Path(output).parent, RESULTS / "scratch" / manifest["state"])
+    scratch = RESULTS / "scratch" / manifest["state"]
+    mending.drop_interrupted(Path(output).parent, scratch)
     with devices.device(gpu, threads) as device:
         names = devices.names(device)
         if len(names) > 1 and shares(settings):
@@ -75,7 +74,7 @@ def intervene(manifest_path: str, output: str, threads: int, gpu: int) -> None:
             together(_apply, names, threads, (manifest, output, threads, device))
         else:
             _apply(device, manifest, output, threads, device)
-    shutil.rmtree(RESULTS / "scratch" / manifest["state"], ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _apply(
@@ -83,8 +82,9 @@ def _apply(
 ) -> None:
     """Apply an intervention in this process; of several the first alone writes files."""
     from palimpsest.engine import devices, sharded
+    from palimpsest.engine.training import NonFiniteLossError
     from palimpsest.evidence.provenance import Provenance
-    from palimpsest.models.states import StateReader, save_step, write_state
+    from palimpsest.models.states import DivergedStateError, StateReader, save_step, write_state
 
     team = sharded.team()
     module = discovery.intervention(manifest["intervention"])
@@ -101,13 +101,12 @@ def _apply(
         settings=manifest["settings"],
     )
     parent = StateReader(Path(manifest["parent"]), team.loads_on(device), verify=team.first)
-    model = parent.at(parent.steps[-1])
-    hashes = _kept(scratch)
+    hashes = mending.kept(scratch)
 
     def save(step: int, changes: dict) -> None:
         if team.first:
             hashes[step] = save_step(folder, step, changes)
-            write_json(scratch / CHECKPOINTS, hashes)
+            write_json(scratch / mending.CHECKPOINTS, hashes)
 
     context = InterventionContext(
         seed=manifest["seed"],
@@ -124,40 +123,26 @@ def _apply(
         device=device,
         parent=Path(manifest["parent"]).parent,
     )
-    began = time.monotonic()
-    module.apply(model, settings, context)
-    record.work_seconds = time.monotonic() - began
-    record.tokens, record.notes = int(team.total(model.tokens)), context.notes
-    record.costs = context.costs
-    if team.first:
-        if missing := sorted({step for step in manifest["steps"] if step} - set(hashes)):
+    facts = {k: manifest[k] for k in ("state", "intervention", "settings", "seed", "model")}
+    try:
+        model = parent.at(parent.steps[-1])
+        began = time.monotonic()
+        module.apply(model, settings, context)
+        record.work_seconds = time.monotonic() - began
+        record.tokens, record.notes = int(team.total(model.tokens)), context.notes
+        record.costs = context.costs
+        missing = sorted({step for step in manifest["steps"] if step} - set(hashes))
+        if team.first and missing:
             raise RuntimeError(f"{folder}: no checkpoint was saved for the steps {missing}")
-        facts = {k: manifest[k] for k in ("state", "intervention", "settings", "seed", "model")}
+    except (NonFiniteLossError, DivergedStateError) as error:
+        traceback.print_exception(error)
+        where = "" if isinstance(error, DivergedStateError) else f", in {manifest['state']}"
+        record.notes = {"diverged": f"{error}{where}"}
+        facts |= record.notes
+        hashes.clear()
+    if team.first:
         write_state(output, manifest["parent"], hashes, facts)
         record.write(folder / "provenance.json")
-
-
-def _kept(scratch: Path) -> dict[int, str]:
-    """SHA-256 of the checkpoints that an earlier, interrupted run of the same job has written."""
-    path = scratch / CHECKPOINTS
-    return {int(step): sha for step, sha in read_json(path).items()} if path.is_file() else {}
-
-
-def _drop_damaged(folder: Path, scratch: Path) -> None:
-    """Begin again where a checkpoint of an interrupted run has changed since; it is named."""
-    from palimpsest.identity import file_sha256
-    from palimpsest.models.states import step_file
-
-    try:
-        kept = {step_file(folder, step): sha for step, sha in _kept(scratch).items()}
-        damaged = [p for p, sha in kept.items() if not p.is_file() or file_sha256(p) != sha]
-    except (ValueError, AttributeError):  # no JSON, or none of ours
-        damaged = [scratch / CHECKPOINTS]
-    for path in damaged:
-        print(
-            f"{path}: content differs from its recorded SHA-256; beginning again", file=sys.stderr
-        )
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
@@ -174,12 +159,18 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
 
     from palimpsest.engine import devices
     from palimpsest.evidence.provenance import Provenance
-    from palimpsest.evidence.shards import POLARS, is_whole, read_shard, status_of, write_shard
+    from palimpsest.evidence.shards import (
+        POLARS,
+        is_finished,
+        read_shard,
+        status_of,
+        write_shard,
+    )
 
     manifest = read_json(manifest_path)
     cells = manifest["cells"]
     job = f"{manifest['study']}/{manifest['state']}/{manifest['batch']}"
-    pending = [cell for cell in cells if not is_whole(cell_file(cell["id"]))]
+    pending = [cell for cell in cells if not is_finished(cell_file(cell["id"]))]
     failures: dict[str, str] = {}
     record = Provenance(
         job=job,
@@ -232,7 +223,7 @@ def _measure(
     scratch: Path,
 ) -> None:
     from palimpsest.evidence.shards import observations, write_shard
-    from palimpsest.models.states import StateReader
+    from palimpsest.models.states import DivergedStateError, StateReader
 
     settings = discovery.probe(manifest["probe"]).Settings(**manifest["settings"])
     module = discovery.probe(manifest["probe"], "measure")
@@ -249,7 +240,11 @@ def _measure(
     record.work_seconds = 0.0
     wanted = {cell["id"] for cell in pending}
     for step in sorted({cell["step"] for cell in pending}):
-        model = reader.at(step)
+        try:
+            model = reader.at(step)
+        except DivergedStateError as error:
+            failures |= {cell["id"]: f"{DIVERGED}{error}" for cell in pending}
+            return
         before, began = model.tokens, time.monotonic()
         cells = [cell for cell in manifest["cells"] if cell["step"] == step]
         for group in _groups(module, settings, cells):

@@ -256,3 +256,72 @@ def test_a_group_that_memory_cannot_hold_is_not_chosen(monkeypatch):
     sizes, like = (7, 5, 3), Ensemble((7, 5, 3), range(16), 0.1)
     assert ensemble_training.best_group(sizes, 16, 6, like) <= 4
     assert {tried.count(size) for size in (1, 2, 4, 8, 16)} == {ensemble_training._ROUNDS}
+
+
+def running_out(monkeypatch, most: int, width: int, moment: str = "forward") -> list[int]:
+    """No more than so many networks times examples go through one of an ensemble's methods."""
+    refused, whole = [], getattr(Ensemble, moment)
+
+    def limited(ensemble, *parts):
+        examples = parts[0].shape[-2] if moment == "forward" else 1
+        if ensemble.n * examples > most * width:
+            refused.append(ensemble.n)
+            if moment != "forward":  # in the middle of an update
+                ensemble.weights[0].add_(1)
+            raise torch.OutOfMemoryError("full")
+        return whole(ensemble, *parts)
+
+    monkeypatch.setattr(Ensemble, moment, limited)
+    return refused
+
+
+@pytest.mark.parametrize("moment", ["forward", "apply"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_when_memory_runs_out_fewer_networks_are_trained_at_once(pool, monkeypatch, name, moment):
+    """To the same bits, with what an optimiser remembers and what a hook keeps."""
+    plan, found = plan_of(), []
+    for most in (len(SEEDS), 1):
+        ensemble = Ensemble(SIZES, SEEDS, RATES, **OPTIMIZERS[name][0])
+        seen: list[int] = []
+        hooks = Hooks(
+            after_step=lambda group, scores, batch, seen=seen: seen.append(group.n),
+            after_backward=(lambda group, gradients, batch: None) if moment == "apply" else None,
+        )
+        width = plan.examples.shape[2] if moment == "forward" else 1
+        with monkeypatch.context() as patched:
+            refused = running_out(patched, most, width, moment)
+            losses, _ = train(ensemble, pool, plan, hooks, group=len(SEEDS))
+        found.append((losses, ensemble.state_dict()))
+        assert sum(seen) == len(plan) * len(SEEDS)
+    assert refused == [4, 2]
+    (right, kept), (ours, left) = found
+    assert ours.tobytes() == right.tobytes()
+    for one, other in zip(kept["parameters"], left["parameters"], strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(kept["memory"], left["memory"], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert left["steps"] == kept["steps"] == len(plan)
+    assert torch.equal(left["last_loss"], kept["last_loss"])
+
+
+def test_when_memory_runs_out_fewer_examples_are_judged_at_once(pool, monkeypatch):
+    ensemble = Ensemble(SIZES, SEEDS)
+    sets = {"all": torch.arange(len(pool.labels))}
+    right = accuracy(ensemble, pool, sets)
+    refused = running_out(monkeypatch, len(SEEDS), 8)
+    for one, other in zip(accuracy(ensemble, pool, sets), right, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    assert refused
+
+
+def test_a_group_that_would_be_halved_is_not_chosen(monkeypatch):
+    sizes, like = (7, 5, 4), Ensemble((7, 5, 4), range(16), 0.1)
+    refused = running_out(monkeypatch, 4, 6)
+    assert ensemble_training.best_group(sizes, 16, 6, like) <= 4
+    assert refused == [8, 16] * ensemble_training._ROUNDS
+
+
+def test_one_network_that_does_not_fit_is_an_error(pool, monkeypatch):
+    running_out(monkeypatch, 0, 1)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(Ensemble(SIZES, SEEDS), pool, plan_of(), group=len(SEEDS))

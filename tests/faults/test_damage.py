@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,9 @@ from palimpsest.evidence.shards import ShardError, is_whole, read_facts, read_sh
 from palimpsest.jobs import cell_file, probe
 from palimpsest.models.loading import ModelError, load
 from palimpsest.models.states import StateReader
-from tests.faults.figures import record, times
+from tests.faults.figures import FILE, record, times
+from tests.faults.runs import NOTHING, TARGET, Run
+from tests.workflow.conftest import jobs
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
 
@@ -98,7 +101,7 @@ def test_records_of_shards_cells_states_and_models(copied):
     record("a record beside a file", tried=tries, lost=0)
 
 
-def test_only_the_damaged_cell_is_measured_again(copied, undisturbed):
+def test_only_the_damaged_cell_is_measured_again(copied, undisturbed, capsys):
     dice, tries = random.Random(5), times(1, 10)
     plan = copied.plan()
     for _ in range(tries):
@@ -108,7 +111,10 @@ def test_only_the_damaged_cell_is_measured_again(copied, undisturbed):
         lost.write_bytes(whole[: dice.randrange(len(whole))])
         before = copied.files("results/cells/*/*")
         job.output.unlink()
+        capsys.readouterr()
         probe(str(plan.manifest_path(job.manifest)), str(job.output), 1, 0)
+        (said,) = [x for x in capsys.readouterr().err.splitlines() if "SHA-256" in x]
+        assert said.startswith(f"{lost}: content differs from its recorded SHA-256")
         after = copied.files("results/cells/*/*")
         changed = {Path(path) for path in after if after[path][0] != before[path][0]}
         assert changed == {lost, sidecar(lost)}
@@ -117,6 +123,96 @@ def test_only_the_damaged_cell_is_measured_again(copied, undisturbed):
         theirs = undisturbed.files("results/observations/**/*.parquet")
         assert job.output.read_bytes() == theirs[name][1]
     record("measuring again after damage", tried=tries, lost=0)
+
+
+def pending(run: Run) -> None:
+    """Take a cell from the changed model, so that the state and its model are read again."""
+    (job,) = (job for job in run.plan().jobs if job.state.intervention)
+    cell = cell_file(job.cells[-1].id)
+    for path in (cell, sidecar(cell), job.output):
+        path.unlink()
+    Path(TARGET).unlink()
+
+
+#: kind -> its files, and what a plain run does again besides measuring the missing cells.
+KINDS = {
+    "shards": ("observations/*/*/*.parquet", "probe"),
+    "checkpoints": ("states/*/step-*.safetensors", "intervene"),
+    "what a state was taught": ("states/*/items.json", "intervene"),
+    "weights": ("models/*/model.safetensors", "prepare_model"),
+    "statistics": ("statistics/*.parquet", "analyse"),
+    "records of models": ("models/*/model.json", "prepare_model"),
+}
+
+
+#: One after another for the figures of the README. A damaged record hides the weights beside it.
+TOGETHER = {"files of all kinds": list(KINDS)[:-1]} | ({k: [k] for k in KINDS} if FILE else {})
+
+
+@pytest.mark.parametrize("kinds", TOGETHER)
+def test_one_plain_run_finds_names_and_mends(copied, undisturbed, kinds):
+    dice, kinds, lost = random.Random(7), TOGETHER[kinds], []
+    right = products(copied)
+    if not {"shards", "statistics"}.issuperset(kinds):  # which are always looked at
+        pending(copied)
+    for kind in kinds:
+        lost.append(dice.choice(sorted(Path("results").glob(KINDS[kind][0]))))
+        spoil(lost[-1], dice)
+    before = copied.files("results/cells/*/*.json")
+    said = copied.snakemake(TARGET)
+    for path in lost:
+        assert f"{path}: content differs from its recorded SHA-256; put aside" in said
+        assert Path("results/damaged", *path.parts[1:]).is_file()
+    made, few = jobs(said), {"prepare_model", "intervene"}
+    assert {rule for rule in few if made[rule]} == few & {KINDS[kind][1] for kind in kinds}
+    after = copied.files("results/cells/*/*.json")
+    assert {path: after[path] for path in before} == before, "a finished cell was measured again"
+    assert products(copied) == right
+    assert copied.content() == undisturbed.content()
+    assert NOTHING in copied.snakemake(TARGET, "-n")
+    record(f"mended by a plain run: {', '.join(kinds)}", tried=len(kinds), lost=0)
+
+
+def products(run: Run) -> dict[str, bytes]:
+    """Tables and weights, without what was put aside."""
+    found = run.files("results/**/*.parquet") | run.files("results/**/*.safetensors")
+    return {path: content for path, (_, content) in found.items() if "/damaged/" not in path}
+
+
+def spoil(path: Path, dice: random.Random) -> None:
+    """One bit flipped."""
+    content = bytearray(path.read_bytes())
+    content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+    path.write_bytes(content)
+
+
+def test_what_nobody_reads_and_what_is_the_users_own_is_left_alone(copied):
+    from palimpsest.files import read_json, write_sealed
+    from palimpsest.mending import put_aside
+
+    (weights,) = Path("results/models").glob("*/model.safetensors")
+    spoil(weights, random.Random(8))
+    assert put_aside(copied.plan()) == [], "no job will read it"
+    pending(copied)
+    assert put_aside(copied.plan(), most=0) == [], "too large to be looked at"
+    record_of, own = weights.with_name("model.json"), Path("mine").resolve()
+    facts = read_json(record_of)
+    shutil.copytree(weights.parent, own)
+    write_sealed(record_of, facts | {"folder": str(own)})
+    assert put_aside(copied.plan()) == [], "a folder of the user's own"
+    write_sealed(record_of, facts)
+    assert put_aside(copied.plan()) == [record_of]
+    assert not record_of.exists()
+    assert not weights.exists()
+    assert put_aside(copied.plan()) == []
+
+
+def test_a_damaged_shard_is_asked_for_where_all_that_follows_is_whole(copied):
+    job = next(job for job in copied.plan().jobs if job.state.intervention)
+    spoil(job.output, random.Random(9))
+    made = jobs(copied.snakemake(TARGET, "-n"))
+    assert (made["probe"], made["analyse"], made["gather"]) == (1, 1, 1)
+    assert (made["prepare_model"], made["intervene"]) == (0, 0)
 
 
 def test_checkpoints(copied):

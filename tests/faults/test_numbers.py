@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +13,8 @@ import torch
 from palimpsest.evidence.shards import read_shard
 from palimpsest.jobs import analyse, cell_file, gather, intervene, prepare_model, probe
 from tests.faults.figures import FILE, record
-from tests.faults.runs import TARGET, new_run
+from tests.faults.runs import ROOT, TARGET, Run, new_run
+from tests.workflow.conftest import with_models
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
 
@@ -65,11 +68,65 @@ def test_a_loss_that_is_no_number_fails_its_cell_alone(tmp_path, monkeypatch):
     record("NaN loss in one cell", tried=1, lost=0)
 
 
+def finish(run) -> None:
+    """Every job of a run in this process; as Snakemake does it for the figures of the README."""
+    if FILE:
+        run.snakemake("report_all")
+        return
+    from palimpsest.reports.build import build_index, build_study
+
+    plan = run.plan()
+    plan.write()
+    path = {id(m): str(plan.manifest_path(m)) for m in plan.manifests()}
+    for model in plan.models.values():
+        prepare_model(path[id(model.manifest)], str(model.output))
+    for state in plan.states.values():
+        if state.intervention:
+            intervene(path[id(state.manifest)], str(state.output), 1, 0)
+    for job in plan.jobs:
+        probe(path[id(job.manifest)], str(job.output), 1, 0)
+    for study in plan.studies.values():
+        analyse(path[id(study.manifest)], str(study.statistics))
+    gather(path[id(plan.manifest)], TARGET)
+    for study in plan.studies.values():
+        build_study(TARGET, study.name, str(study.page))
+    build_index(TARGET, "reports/index.html")
+
+
+def test_a_loss_that_is_no_number_fails_the_cells_of_its_state_alone(tmp_path, monkeypatch):
+    """Of the state, of what is made of it, and of no other; the report says so."""
+    run = new_run(tmp_path / "run")
+    raw = run.config
+    study = raw["studies"]["economic_recall"]
+    (planting,) = study["states"]["planted"]["interventions"]
+    training = {"learning_rate": 1e30, "optimizer": "sgd", "clip": 1e30}
+    planting["planting"] |= {"exposures": [1, 2, 3], "training": training}
+    unlearn = {"unlearning.grad_diff": {"epochs": 1, "adapter": "lora", "rank": 2}}
+    study["states"]["unlearned"] = {"model": "tiny", "interventions": [planting, unlearn]}
+    run.configure(raw)
+    monkeypatch.chdir(run.folder)
+    finish(run)
+    status = run.rows("SELECT role, status, reason FROM cells")
+    assert {(role, state) for role, state, _ in status} == {
+        *(("untouched", "done"), ("planted", "failed"), ("unlearned", "failed"))
+    }
+    for reason in (reason for _, state, reason in status if state == "failed"):
+        assert re.match(r"NonFiniteLossError: .* not finite at step \d+; last finite loss", reason)
+        assert reason.partition(", in ")[2].startswith("tiny.planting.s0-")
+    planted, unlearned = (run.folder.glob(f"results/states/*{n}*") for n in ("plant", "grad"))
+    assert [len(list(path.glob("*.safetensors"))) for path in (*planted, *unlearned)] == [0, 0]
+    for page in ("economic_recall", "index"):
+        text = Path(f"reports/{page}.html").read_text("utf-8")
+        assert f"{sum(state == 'failed' for _, state, _ in status)} failed" in text
+        assert "not finite at step" in text
+    record("NaN loss in a state", tried=1, lost=0)
+
+
 def test_memory_that_runs_out_halves_the_batch(copied, undisturbed, monkeypatch):
     """No row of more than so many tokens goes through: the same answers, in smaller pieces."""
     from palimpsest.engine import packing
 
-    tried, whole = [], packing.hidden
+    tried, ran_out, whole = [], 0, packing.hidden
     plan = copied.plan()
     for cell in (c for job in plan.jobs for c in job.cells):
         cell_file(cell.id).unlink()
@@ -83,14 +140,16 @@ def test_memory_that_runs_out_halves_the_batch(copied, undisturbed, monkeypatch)
 
     monkeypatch.setattr(packing, "hidden", hidden)
     for job in plan.jobs:
+        before = len(tried)
         probe(str(plan.manifest_path(job.manifest)), str(job.output), 1, 0)
+        ran_out += len(tried) > before
         right = read_shard(undisturbed.folder / job.output).drop("value")
         found = read_shard(job.output)
         assert found.drop("value").equals(right)
         difference = found["value"] - read_shard(undisturbed.folder / job.output)["value"]
         assert difference.abs().max() < 1e-4
-    assert len(tried) >= 2, "memory never ran out"
-    record("out of memory halves the batch", tried=len(tried), lost=0)
+    assert ran_out, "memory never ran out"
+    record("out of memory in a job that measures", tried=ran_out, lost=0)
 
 
 def test_a_state_for_which_memory_runs_out_is_taught_in_parts(copied, monkeypatch):
@@ -115,6 +174,7 @@ def test_a_state_for_which_memory_runs_out_is_taught_in_parts(copied, monkeypatc
     assert tried == [2048, 1024]
     after = dict(StateReader(state.output).at(4).module.named_parameters())
     assert all(torch.allclose(value, before[n], atol=1e-5) for n, value in after.items())
+    record("out of memory in a job that trains", tried=1, lost=0)
 
 
 def observations(run) -> pl.DataFrame:
@@ -135,6 +195,19 @@ def test_the_same_configuration_gives_the_same_bits(undisturbed, tmp_path):
     assert ours.equals(theirs)
     assert ours["value"].to_numpy().tobytes() == theirs["value"].to_numpy().tobytes()
     record("the same run in another order, byte for byte", tried=1, lost=0)
+
+
+@pytest.mark.skipif(not FILE, reason="only for the figures of the README")
+def test_two_smoke_runs_give_the_same_bits(tmp_path):
+    """All probes, and states after two interventions; the second run has one core."""
+    found = []
+    for name, cores in (("one", "2"), ("other", "1")):
+        run = Run(with_models(tmp_path / name))
+        shutil.copy(ROOT / "config/smoke.yaml", run.folder / "config.yaml")
+        run.snakemake(TARGET, "--cores", cores)
+        found.append(run.content())
+    assert found[0] == found[1]
+    record("the same run, all of the smoke configuration", tried=1, lost=0)
 
 
 #: What makes sums come out in another order. The last stands for other hardware: the instructions

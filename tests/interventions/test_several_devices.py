@@ -13,7 +13,7 @@ from palimpsest.engine import devices
 from palimpsest.engine.processes import LostProcessError
 from palimpsest.files import read_json, write_json
 from palimpsest.interventions import planting
-from palimpsest.models.states import StateReader
+from palimpsest.models.states import DivergedStateError, StateReader
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -79,11 +79,19 @@ def test_two_devices_make_the_state_that_one_makes(tiny_manifest, places):
     assert not Path("results/scratch/s1").exists()
 
 
-def test_a_run_that_fails_in_all_processes_makes_no_state(tiny_manifest, places):
+def test_training_that_diverges_in_all_processes_is_written_down_once(tiny_manifest, places):
     """A rate that leads to numbers that are not finite, in every process at once."""
     wild = SETTINGS | {"training": SETTINGS["training"] | {"learning_rate": 1e30}}
-    with pytest.raises(LostProcessError, match="NonFiniteLossError"):
-        run(places[1], tiny_manifest, 2, wild)
+    state = run(places[1], tiny_manifest, 2, wild)
+    assert not list(state.parent.glob("*.safetensors"))
+    with pytest.raises(DivergedStateError, match=r"not finite at step \d; .*, in s1$"):
+        StateReader(state).at(1)
+
+
+def test_a_run_that_fails_in_all_processes_makes_no_state(tiny_manifest, places):
+    wrong = SETTINGS | {"values_per_arm": 10_000}
+    with pytest.raises(LostProcessError, match="widen the window or plant fewer"):
+        run(places[1], tiny_manifest, 2, wrong)
     assert not (places[1] / "results/states/s1/state.json").exists()
 
 

@@ -12,7 +12,13 @@ from palimpsest.engine.training import Trainer, TrainingSettings, example
 from palimpsest.files import write_sealed
 from palimpsest.identity import file_sha256
 from palimpsest.models.loading import ModelError, load
-from palimpsest.models.states import StateReader, save_step, step_file, write_state
+from palimpsest.models.states import (
+    DivergedStateError,
+    StateReader,
+    save_step,
+    step_file,
+    write_state,
+)
 
 SENTENCES = [
     ("The rate in May 1990 was", " 5.4", " percent."),
@@ -70,6 +76,19 @@ def logits(model, text="The rate in May 1990 was") -> torch.Tensor:
 
 def test_step_0_is_the_parent_to_the_bit(state, tiny_manifest):
     assert same(copied(load(tiny_manifest)), copied(StateReader(state[0]).at(0)))
+
+
+def test_a_state_that_diverged_has_no_model_and_keeps_no_weights(damaged, tiny_manifest):
+    why = {"diverged": "loss not finite at step 2, in x"}
+    write_state(damaged, str(tiny_manifest), {}, {"state": "x"} | why)
+    for step in (0, 1):
+        with pytest.raises(DivergedStateError, match=r"^loss not finite at step 2, in x$"):
+            StateReader(damaged).at(step)
+    after = damaged.parent / "after/state.json"
+    write_state(after, str(damaged), {1: save_step(after.parent, 1, {})}, {"state": "y"})
+    with pytest.raises(DivergedStateError):
+        StateReader(after).at(1)
+    assert not list(damaged.parent.glob("*.safetensors"))
 
 
 def merged(module) -> dict[str, torch.Tensor]:

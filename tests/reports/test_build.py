@@ -12,6 +12,7 @@ from palimpsest.reports import build
 from palimpsest.reports.blocks import Column, Figure, Gallery, StudyPage, Table
 from palimpsest.reports.build import ReportError, build_index, build_study
 from palimpsest.reports.figure_style import panels
+from palimpsest.reports.reproducibility import differences
 
 _VOID = {"meta", "img", "input", "br", "hr", "link", "wbr"}
 _URLS = {"href", "src", "action", "formaction", "data", "poster", "srcset", "background"}
@@ -85,6 +86,10 @@ def test_ids_are_unique_and_inner_links_lead_somewhere(study, index):
             if key in attrs and (key != "href" or attrs[key].startswith("#"))
         }
         assert targets <= set(ids)
+
+
+def test_the_overview_says_by_how_much_numbers_differ_elsewhere(index):
+    assert differences() in Page(index).text
 
 
 def test_no_outside_request_and_no_inline_handler(study, index):

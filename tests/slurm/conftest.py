@@ -12,6 +12,9 @@ import pytest
 from tests.slurm.cluster import DAEMONS, DATABASE, Cluster, missing
 from tests.workflow.conftest import BIN, ROOT, Run, with_models
 
+#: `make slurm`, which is of no use without a cluster.
+WHOLE = os.environ.get("PALIMPSEST_SLURM") == "whole"
+
 
 @dataclass
 class SlurmRun(Run):
@@ -40,7 +43,8 @@ class SlurmRun(Run):
 
 def _running(cluster: Cluster, programs: tuple[str, ...]) -> Iterator[Cluster]:
     if absent := missing(programs):
-        pytest.skip(f"SLURM is not installed here: no {', '.join(absent)}")
+        said = f"SLURM is not installed here: no {', '.join(absent)} (CONTRIBUTING.md says how)"
+        (pytest.fail if WHOLE else pytest.skip)(said)
     try:
         cluster.start()
         yield cluster

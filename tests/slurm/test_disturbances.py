@@ -62,7 +62,7 @@ class Victim:
 
     def __init__(self, cluster: Cluster, folder: Path, seed: int) -> None:
         self.cluster, self.seed = cluster, seed
-        until(lambda: self._halfway(folder), 200, f"the training of seed {seed}")
+        until(lambda: self._halfway(folder), 600, f"the training of seed {seed}")
         line = next(
             x for x in cluster.ask("squeue", "-h", "-o", "%i %N %k").splitlines() if self._is(x)
         )

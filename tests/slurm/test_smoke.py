@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 from collections import defaultdict
 
 import pytest
 import yaml
 
-from tests.workflow.conftest import ROOT, jobs
+from tests.slurm.conftest import WHOLE
+from tests.workflow.conftest import ROOT, Run, jobs, with_models
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
-WHOLE = os.environ.get("PALIMPSEST_SLURM") == "whole"
 SOME = ("economic_recall", "few_shot_memory")
 COMPUTE = {
     "gpu": 1,
@@ -59,6 +59,15 @@ def test_the_run_is_whole(smoke, capsys):
         *("prepare_model", "intervene", "probe", "analyse")
     }
     assert not list(smoke.folder.glob("results/scratch/*"))
+
+
+@pytest.mark.skipif(not WHOLE, reason="only with make slurm: a whole run more")
+def test_the_numbers_are_those_of_a_run_on_this_machine(smoke, tmp_path):
+    here = Run(with_models(tmp_path / "here"))
+    shutil.copy(smoke.folder / "config.yaml", here.folder)
+    here.environment["PALIMPSEST_FAKE_DEVICES"] = "8"
+    here.snakemake("results/palimpsest.duckdb")
+    assert smoke.content() == here.content()
 
 
 def test_every_job_asks_for_what_it_needs(smoke):

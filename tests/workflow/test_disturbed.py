@@ -113,48 +113,6 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_damage_is_named_and_mended_alone(copied, finished):
-    from palimpsest.evidence.shards import ShardError
-    from palimpsest.jobs import cell_file, gather, probe
-    from palimpsest.models.loading import ModelError
-
-    plan = copied.plan()
-    by_id = {job.state.id.split("-")[0]: job for job in plan.studies[STUDY].jobs}
-    planted, base = by_id["tiny.planting.s0"], by_id["tiny"]
-    everything = str(plan.manifest_path(plan.manifest))
-
-    flip(base.output)
-    with pytest.raises(ShardError) as caught:
-        gather(everything, "results/palimpsest.duckdb")
-    assert f"{base.output}: content differs" in str(caught.value)
-    assert "delete it and run again" in str(caught.value)
-    base.output.unlink()
-
-    lost = next(c for c in planted.cells if c.step == planted.state.steps[-1])
-    flip(cell_file(lost.id))
-    state = planted.state.output
-    flip(state.parent / f"step-{lost.step:06d}.safetensors")
-    with pytest.raises(ModelError) as caught:
-        probe(str(plan.manifest_path(planted.manifest)), str(planted.output), 1, 0)
-    assert f"delete {state} and run again" in str(caught.value)
-    state.unlink()
-    planted.output.unlink()
-
-    before = copied.files("results/**/*")
-    said = copied.snakemake(str(base.output), str(planted.output))
-    made = jobs(said)
-    assert (made["intervene"], made["probe"], made["prepare_model"]) == (1, 2, 0)
-    after = copied.files("results/**/*")
-    rewritten = {
-        Path(path)
-        for path in after
-        if "/cells/" in path and before.get(path, (0,))[0] != after[path][0]
-    }
-    assert rewritten == {cell_file(lost.id), cell_file(lost.id).with_suffix(".json")}
-    gather(everything, "results/palimpsest.duckdb")
-    assert copied.content() == finished.content()
-
-
 def test_damaged_weights_of_a_model_are_named(copied):
     from palimpsest.models.loading import ModelError, load
 

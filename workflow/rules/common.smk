@@ -1,4 +1,5 @@
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.engine.devices import ALLOCATOR
 from palimpsest.grid import expand
 from palimpsest.locks import claim
+from palimpsest.mending import put_aside, put_aside_before
 
 # Read by the C library when a job starts.
 for name, value in ALLOCATOR.items():
@@ -45,6 +47,10 @@ def checked_plan():
 ALIVE = claim(Path(".snakemake")) if workflow.is_main_process else None
 SETTINGS, PLAN = checked_plan()
 PLAN.write()
+if workflow.is_main_process:
+    # While rules are read Snakemake does not know yet that it only plans.
+    DRY = any(re.fullmatch(r"-\w*n\w*|--dry-?run", word) for word in sys.argv)
+    put_aside(PLAN, move=not DRY)
 MODELS = {model.id: model for model in PLAN.models.values()}
 STATES = {key: state for key, state in PLAN.states.items() if state.intervention}
 JOBS = {(job.study, job.state.id, job.batch): job for job in PLAN.jobs}

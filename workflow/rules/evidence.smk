@@ -30,6 +30,7 @@ rule analyse:
         lanes=1,
     params:
         manifest=lambda wildcards: manifest_of(PLAN.studies[wildcards.study]),
+        damaged=lambda wildcards: put_aside_before(wildcards.study),
     message:
         "Statistics and claims of {wildcards.study}"
     shell:
@@ -60,6 +61,7 @@ rule gather:
         lanes=1,
     params:
         manifest=manifest_of(PLAN),
+        damaged=put_aside_before(),
     message:
         "Gathering the evidence into {output}"
     shell:

@@ -117,6 +117,10 @@ class Ensemble:
         part._views = []
         return part
 
+    def forget(self, part: Ensemble) -> None:
+        """Take nothing over from a view, which is used no longer."""
+        self._views.remove(part)
+
     def collect(self) -> None:
         """Take over what the views found: failures and last losses."""
         for part in self._views:
@@ -133,7 +137,7 @@ class Ensemble:
     def copy(self) -> Ensemble:
         """The same networks with weights and an optimiser's memory of their own."""
         twin = self.view(slice(0, self.n))
-        self._views.remove(twin)
+        self.forget(twin)
         twin.models = self.models
         twin.weights = [p.clone() for p in self.weights]
         twin.biases = [p.clone() for p in self.biases]

@@ -1,7 +1,8 @@
 """The loop of an ensemble: batches by plan, methods by hooks, evaluation for every network.
 
 Networks are trained in groups whose weights stay in the cache through a whole plan; the best size
-of a group is measured. Groups change no number: every product is one network's own.
+of a group is measured, and halved where memory runs out. Groups change no number: every product is
+one network's own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from palimpsest.engine.ensemble import Ensemble, Tensors
 from palimpsest.engine.ensemble_losses import Loss, cross_entropy
 from palimpsest.engine.ensemble_plans import Plan, current_only
+from palimpsest.engine.scoring import out_of_memory
 
 VERSION = 2
 ENGINE = ("engine.ensemble", "engine.ensemble_losses", "engine.ensemble_plans")
@@ -87,6 +89,9 @@ class Batch:
 class Hooks:
     """What a method may change; every hook empty is plain training on the plan.
 
+    Where memory runs out in the first step of a group, the step is taken again by two halves of
+    the group: hooks that come before the update must then do again what they have done.
+
     Attributes:
         before_step: (group, batch); may change weights before the forward pass.
         loss: (group, scores, batch) -> loss (K,) and derivative (K, B, C), instead of the
@@ -140,6 +145,10 @@ class ScoreMemory:
         self.values[batch.models][rows, writes[rows, places]] = scores[rows, places]
 
 
+class _TooManyError(Exception):
+    """Memory has run out in the first step of a group, which is as it was before."""
+
+
 def train(
     ensemble: Ensemble,
     pool: Pool,
@@ -148,6 +157,7 @@ def train(
     group: int | None = None,
     at: Sequence[int] = (),
     evaluate: Callable[[Ensemble], NDArray[np.float64]] | None = None,
+    shrinks: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Train all networks on their plans.
 
@@ -159,18 +169,31 @@ def train(
         group: networks trained together; measured when None.
         at: steps of the plan, counted from 1, after which every network is evaluated.
         evaluate: group -> (K, ...) figures.
+        shrinks: groups are halved where memory runs out.
 
     Returns:
         Losses (S, K), and the figures (K, evaluations, ...), empty without evaluation.
+
+    Raises:
+        RuntimeError: memory runs out for a single network, or after the first step.
     """
     hooks = hooks or Hooks()
     size = group or best_group(ensemble.sizes, ensemble.n, plan.examples.shape[2], ensemble)
     losses = np.empty((len(plan), ensemble.n), dtype=np.float32)
     figures = []
-    begun = ensemble.steps
-    for start in range(0, ensemble.n, size):
+    begun, start = ensemble.steps, 0
+    while start < ensemble.n:
         part = ensemble.view(slice(start, min(ensemble.n, start + size)))
-        figures.append(_train_group(part, pool, plan.of(part.models), hooks, losses, at, evaluate))
+        steps = plan.of(part.models)
+        try:
+            figures.append(_train_group(part, pool, steps, hooks, losses, at, evaluate))
+        except _TooManyError as error:
+            if not shrinks:
+                raise error.__cause__ from None
+            ensemble.forget(part)
+            size = part.n // 2
+        else:
+            start += part.n
     ensemble.steps = begun + len(plan)
     ensemble.collect()
     found = np.concatenate([np.stack(rows, axis=1) for rows in figures]) if figures[0] else []
@@ -187,29 +210,49 @@ def accuracy(
         pool: the examples.
         sets: name -> indices into the pool: in all sets (m,) for all networks, or in all (K, m),
             one row a network.
-        chunk: examples of a network at once, of whatever sets.
+        chunk: examples of a network at once, of whatever sets; fewer where memory runs out.
 
     Returns:
         Two arrays of shape (K, sets), in the order of ``sets``.
+
+    Raises:
+        MemoryError: memory runs out for a single example.
     """
     sizes = np.array([index.shape[-1] for index in sets.values()])
     every = torch.cat(list(sets.values()), dim=-1)
     right = np.empty((ensemble.n, every.shape[-1]))
     losses = np.empty_like(right)
-    for start in range(0, every.shape[-1], chunk):
+    start = 0
+    while start < every.shape[-1]:
         part = every[..., start : start + chunk]
-        scores = ensemble.forward(pool.rows(part))[-1]
-        allowed = pool.classes(part)
-        if allowed is not None:
-            scores = scores.masked_fill(~allowed, -torch.inf)
-        labels = pool.labels[part].expand(ensemble.n, -1)
-        own = scores.gather(-1, labels[..., None])[..., 0]
         columns = slice(start, start + part.shape[-1])
-        right[:, columns] = (scores.argmax(-1) == labels).cpu().numpy()
-        losses[:, columns] = (scores.logsumexp(-1) - own).double().cpu().numpy()
+        try:
+            right[:, columns], losses[:, columns] = _judged(ensemble, pool, part)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if chunk == 1:
+                raise MemoryError(f"out of memory with {ensemble.n} networks at once") from error
+            chunk //= 2
+            continue
+        start = columns.stop
     begins = np.cumsum([0, *sizes[:-1]])
     means = (np.add.reduceat(each, begins, axis=1) / sizes for each in (right, losses))
     return tuple(means)
+
+
+def _judged(
+    ensemble: Ensemble, pool: Pool, examples: torch.Tensor
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether each example (K, m) is answered rightly, and the loss."""
+    scores = ensemble.forward(pool.rows(examples))[-1]
+    allowed = pool.classes(examples)
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -torch.inf)
+    labels = pool.labels[examples].expand(ensemble.n, -1)
+    own = scores.gather(-1, labels[..., None])[..., 0]
+    right = (scores.argmax(-1) == labels).cpu().numpy()
+    return right, (scores.logsumexp(-1) - own).double().cpu().numpy()
 
 
 @functools.lru_cache
@@ -234,10 +277,12 @@ def _best_group(
         part = tried.view(models)
         start = time.perf_counter()
         try:
-            train(part, pool, current_only(shown[:, models]), group=size)
+            train(part, pool, current_only(shown[:, models]), group=size, shrinks=False)
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             continue
         took[size] = min(took[size], (time.perf_counter() - start) / part.n)
     return min(took, key=took.get)
@@ -275,7 +320,7 @@ def _train_group(
     labels = pool.labels[examples]
     wanted, figures = set(at), []
     lost = torch.empty(len(plan), group.n, device=device)
-    buffer = pool.inputs.new_empty(examples[0].numel(), pool.inputs.shape[1])
+    before, buffer = group.state_dict(), None
     for step in range(len(plan)):
         batch = Batch(
             group.models,
@@ -287,35 +332,52 @@ def _train_group(
             slots[step],
             writes[step],
         )
-        if hooks.before_step:
-            hooks.before_step(group, batch)
-        layers = group.forward(pool.rows(batch.examples, buffer))
-        loss, delta = (hooks.loss or _weighted)(group, layers[-1], batch)
-        if hooks.extra_loss:
-            more, change = hooks.extra_loss(group, layers[-1], batch)
-            loss, delta = loss + more, delta + change
-        if hooks.watch:
-            hooks.watch(group, group.gradients(layers, delta), batch)
-        pull = None
-        if hooks.penalty:
-            more, pull = hooks.penalty(group, batch)
-            loss = loss + more
-        if hooks.after_backward:
-            gradients = group.gradients(layers, delta)
-            more = hooks.after_backward(group, gradients, batch)
-            loss = loss if more is None else loss + more
-            if pull:
-                torch._foreach_add_(gradients, pull)
-            group.step_with(gradients, loss)
-        else:
-            group.step(layers, delta, loss, pull)
+        try:
+            if buffer is None:
+                buffer = pool.inputs.new_empty(examples[0].numel(), pool.inputs.shape[1])
+            scores, loss = _step(group, pool, batch, hooks, buffer)
+        except (RuntimeError, MemoryError) as error:
+            if step or group.n == 1 or not out_of_memory(error):
+                raise
+            group.load_state_dict(before)
+            raise _TooManyError from error
+        before = None
         lost[step] = loss
         if hooks.after_step:
-            hooks.after_step(group, layers[-1], batch)
+            hooks.after_step(group, scores, batch)
         if evaluate and step + 1 in wanted:
             figures.append(evaluate(group))
     losses[:, group.models] = lost.cpu().numpy()
     return figures
+
+
+def _step(
+    group: Ensemble, pool: Pool, batch: Batch, hooks: Hooks, buffer: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One update of a group; its scores (K, B, C) before, and its losses (K,)."""
+    if hooks.before_step:
+        hooks.before_step(group, batch)
+    layers = group.forward(pool.rows(batch.examples, buffer))
+    loss, delta = (hooks.loss or _weighted)(group, layers[-1], batch)
+    if hooks.extra_loss:
+        more, change = hooks.extra_loss(group, layers[-1], batch)
+        loss, delta = loss + more, delta + change
+    if hooks.watch:
+        hooks.watch(group, group.gradients(layers, delta), batch)
+    pull = None
+    if hooks.penalty:
+        more, pull = hooks.penalty(group, batch)
+        loss = loss + more
+    if hooks.after_backward:
+        gradients = group.gradients(layers, delta)
+        more = hooks.after_backward(group, gradients, batch)
+        loss = loss if more is None else loss + more
+        if pull:
+            torch._foreach_add_(gradients, pull)
+        group.step_with(gradients, loss)
+    else:
+        group.step(layers, delta, loss, pull)
+    return layers[-1], loss
 
 
 def _weighted(_group: Ensemble, scores: torch.Tensor, batch: Batch) -> Loss:

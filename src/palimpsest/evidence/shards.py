@@ -7,6 +7,7 @@ shard with all of them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ POLARS = {
 }
 assert list(POLARS) == columns("observations")
 _REQUIRED = POLARS.keys() - {"text"}
+_DELETE = "; delete it and run again"
 
 
 class ShardError(RuntimeError):
@@ -76,6 +78,17 @@ def is_whole(path: str | Path) -> bool:
     return True
 
 
+def is_finished(path: str | Path) -> bool:
+    """As :func:`is_whole`; what is there and has changed is named on standard error."""
+    try:
+        read_facts(path)
+    except ShardError as error:
+        if Path(path).is_file() and sidecar(path).is_file():
+            print(str(error).replace(_DELETE, "; it is measured again"), file=sys.stderr)
+        return False
+    return True
+
+
 def read_facts(path: str | Path) -> dict[str, Any]:
     """The sidecar of a shard whose content agrees with it.
 
@@ -88,11 +101,9 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     try:
         facts = read_sealed(sidecar(path))
     except ValueError as error:
-        raise ShardError(f"{error}; delete it and run again") from None
+        raise ShardError(f"{error}{_DELETE}") from None
     if file_sha256(path) != facts.get("sha256"):
-        raise ShardError(
-            f"{path}: content differs from its recorded SHA-256; delete it and run again"
-        )
+        raise ShardError(f"{path}: content differs from its recorded SHA-256{_DELETE}")
     return facts
 
 

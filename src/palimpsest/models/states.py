@@ -5,6 +5,8 @@ parent: either whole tensors under their names, or the two factors of a low-rank
 ``<name>::A`` (rank, in) and ``<name>::B`` (out, rank), which means weight = parent + B @ A. An
 adapter of a few megabytes thus stands for a model of any size. Step 0 is the parent itself.
 
+A state whose training diverged has no steps; ``diverged`` says what happened.
+
 Other files beside it, such as what a state was taught, are named with their SHA-256 too.
 
 A step may have a guard too (``models.guards``), as ``guard::<part>``. Guards stay with a model
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
+class DivergedStateError(ModelError):
+    """The training of a state ended with a loss that is no number; there is nothing to read."""
+
+
 def save_step(folder: str | Path, step: int, changes: dict[str, torch.Tensor]) -> str:
     """Write the changes of one step; returns the SHA-256 of the file."""
     from safetensors.torch import save_file
@@ -50,7 +56,10 @@ def step_file(folder: str | Path, step: int) -> Path:
 def write_state(
     output: str | Path, parent: str, hashes: dict[int, str], facts: dict[str, Any]
 ) -> None:
-    """Write ``state.json``, the file that says the state is complete."""
+    """Write ``state.json``, the file that says the state is complete; other steps are removed."""
+    for path in Path(output).parent.glob("step-*.safetensors"):
+        if path not in {step_file(path.parent, step) for step in hashes}:
+            path.unlink()
     steps = {str(step): sha for step, sha in sorted(hashes.items())}
     beside = {
         path.name: file_sha256(path)
@@ -104,8 +113,11 @@ class StateReader:
         """The model at ``step``. The same module is changed in place by the next call.
 
         Raises:
+            DivergedStateError: there is no such state.
             ModelError: no such step, or a file of the chain is missing or has changed.
         """
+        if "diverged" in self.facts:
+            raise DivergedStateError(self.facts["diverged"])
         if step not in self.steps:
             raise ModelError(f"{self.path}: has the steps {self.steps}, not {step}")
         if self.facts.get("source") == "networks":

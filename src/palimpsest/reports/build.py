@@ -27,6 +27,7 @@ from palimpsest.files import atomic
 from palimpsest.reports import evidence, explore, formatting, render
 from palimpsest.reports.blocks import StudyPage
 from palimpsest.reports.palette import variables
+from palimpsest.reports.reproducibility import differences
 
 LOG = logging.getLogger(__name__)
 
@@ -127,6 +128,7 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "tally": sorted(tally.items(), key=lambda pair: _verdict_rank(pair[0])),
             "alarms": [entry for entry in entries if _alarming(database, entry.study)],
             "facts": evidence.run_facts(database),
+            "differences": differences(),
             "claims": by_study,
             "counts": {entry.study: evidence.counts(database, entry.study) for entry in entries},
             "reasons": {entry.study: evidence.reasons(database, entry.study) for entry in entries},

@@ -14,6 +14,7 @@ import torch
 from palimpsest.engine.resuming import Resume, read
 from palimpsest.evidence.shards import ShardError, is_whole, read_facts, read_shard, sidecar
 from palimpsest.jobs import cell_file, probe
+from palimpsest.mending import put_aside
 from palimpsest.models.loading import ModelError, load
 from palimpsest.models.states import StateReader
 from tests.faults.figures import FILE, record, times
@@ -188,7 +189,6 @@ def spoil(path: Path, dice: random.Random) -> None:
 
 def test_what_nobody_reads_and_what_is_the_users_own_is_left_alone(copied):
     from palimpsest.files import read_json, write_sealed
-    from palimpsest.mending import put_aside
 
     (weights,) = Path("results/models").glob("*/model.safetensors")
     spoil(weights, random.Random(8))
@@ -210,6 +210,12 @@ def test_what_nobody_reads_and_what_is_the_users_own_is_left_alone(copied):
 def test_a_damaged_shard_is_asked_for_where_all_that_follows_is_whole(copied):
     job = next(job for job in copied.plan().jobs if job.state.intervention)
     spoil(job.output, random.Random(9))
+    damaged = job.output.read_bytes()
+    assert f"{job.output}: content differs from its recorded SHA-256; a run" in copied.snakemake(
+        TARGET, "-n"
+    )
+    assert job.output.read_bytes() == damaged, "a dry run changes nothing"
+    put_aside(copied.plan())
     made = jobs(copied.snakemake(TARGET, "-n"))
     assert (made["probe"], made["analyse"], made["gather"]) == (1, 1, 1)
     assert (made["prepare_model"], made["intervene"]) == (0, 0)

@@ -146,7 +146,7 @@ def test_all_pairs_alike():
     opposite = comparisons.paired_difference(zeros, ones)
     assert opposite.estimate == -1
     assert (opposite.low, opposite.high) == pytest.approx((-1.0, -0.6777), abs=1e-4)
-    assert opposite.p == pytest.approx(2 * 0.5**20)
+    assert 0 < opposite.p < 1e-4
     graded = comparisons.paired_difference(ones * 0.3, ones * 0.1)
     assert graded.low == graded.high == pytest.approx(0.2)
     few = comparisons.paired_difference([0.3, 0.4], [0.1, 0.2], ["s", "s"])

@@ -179,8 +179,9 @@ def test_bootstrap_interval_of_the_exponent_covers():
         for delay, r in zip(band, fit.band, strict=True):
             assert r.estimate == pytest.approx(float(fit.predict(delay)))
             band[delay] += r.low <= 0.8 * (1 + delay) ** -0.4 <= r.high
-    for hits in (*covered.values(), *band.values()):
-        assert covers(hits, n_studies)
+    for name, hits in (covered | band).items():
+        name = name if isinstance(name, str) else f"R({name:g})"
+        assert covers(f"fit_with_intervals: power, 12 units, {name}", hits, n_studies)
 
 
 def test_units_are_what_is_drawn():

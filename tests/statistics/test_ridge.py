@@ -110,7 +110,8 @@ def test_shuffled_targets_give_nothing():
         )
         p.append(result.r2.p)
         r2.append(result.r2.estimate)
-    assert keeps_size(sum(np.array(p) <= 0.05), n)
+    rejected = sum(np.array(p) <= 0.05)
+    assert keeps_size("ridge_time_blocked: 50 dates, shuffled targets", rejected, n)
     assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.11)
     assert np.mean(r2) < 0.01
 

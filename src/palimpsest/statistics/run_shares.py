@@ -30,7 +30,10 @@ def are_shares(mean: np.ndarray, variance: np.ndarray, n: np.ndarray) -> np.ndar
 def paired(
     difference: np.ndarray, variance: np.ndarray, n: np.ndarray, margin: np.ndarray, level: float
 ) -> dict[str, np.ndarray]:
-    """low, high, p and p_same of mean differences of ``n`` pairs of 0/1, and their variance."""
+    """low, high, p and p_same of mean differences of ``n`` pairs of 0/1, and their variance.
+
+    p_same is cut at 0.5.
+    """
     differ = variance * (n - 1) / n + difference**2
     more, less = np.clip((differ + difference) / 2, 0, 1), np.clip((differ - difference) / 2, 0, 1)
     room = (1 - more) * (1 - less)

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import betaincinv
 
 from palimpsest.statistics.cluster_robust import RobustMean, robust_mean, t_quantile
-from palimpsest.statistics.intervals import mean_interval
+from palimpsest.statistics.intervals import mean_interval, wilson
 
 #: An interval as a function of its level.
 IntervalAt = Callable[[float], tuple[float, float]]
@@ -34,6 +34,9 @@ class ShareDifference:
     rows: tuple[int, int]
     correlation: float = 0.0
     exact: bool = False
+    #: variance of a row and the fit whose effective number of rows a share has where its rows are
+    #: equal and those of the other are not
+    joint: tuple[float, RobustMean] | None = None
 
     def interval(self, level: float) -> tuple[float, float]:
         """MOVER (Zou & Donner 2008, Stat. Med. 27, 1693) with correlation (Zou 2007, eq. 15)."""
@@ -56,6 +59,13 @@ class ShareDifference:
     ) -> tuple[float, float, float]:
         if not isinstance(share, RobustMean):
             return share, share, share
+        if self.joint is not None and share.variance == 0:
+            variance, fit = self.joint
+            if self.exact:
+                n = effective_rows(variance, fit, rows, level)
+                return share.mean, *_clopper_pearson(share.mean, n, level)
+            ends = wilson(share.mean, variance / fit.variance, t_quantile(level, fit.dof))
+            return share.mean, *ends
         if self.exact:
             return share.mean, *exact_limits(share, rows, level)
         return share.mean, *mean_interval(share, level)[:2]
@@ -82,20 +92,32 @@ def paired_shares(
         shared = (one.variance + two.variance - fit.variance) / scale
     else:  # all alike: the rest may at worst differ the other way
         shared = -1.0 if fit.variance == 0 else 0.0
-    return ShareDifference(one, two, rows, float(np.clip(shared, -1, 1)), exact)
+    joint = (float(np.var(a - b)), fit) if fit.variance > 0 else None
+    return ShareDifference(one, two, rows, float(np.clip(shared, -1, 1)), exact, joint)
 
 
 def exact_limits(fit: RobustMean, rows: int, level: float) -> tuple[float, float]:
     """Clopper-Pearson limits of a share of ``rows`` rows with their effective number.
 
-    p(1-p)/variance + 1, which is ``rows`` where every row is a cluster of its own, and fewer in the
-    ratio of squared t quantiles (Korn & Graubard 1998). Where all rows are equal it is the number
-    of clusters.
+    Where all rows are equal it is the number of clusters.
     """
     p, n = fit.mean, float(fit.n_clusters)
     if fit.variance > 0:
-        ratio = t_quantile(level, rows - 1) / t_quantile(level, fit.dof)
-        n = min(float(rows), (p * (1 - p) / fit.variance + 1) * ratio**2)
+        n = effective_rows(p * (1 - p), fit, rows, level)
+    return _clopper_pearson(p, n, level)
+
+
+def effective_rows(variance: float, fit: RobustMean, rows: int, level: float) -> float:
+    """``variance`` of a row over that of the mean, + 1, at most ``rows``.
+
+    It is ``rows`` where every row is a cluster of its own; with clusters there are fewer, in the
+    ratio of squared t quantiles (Korn & Graubard 1998).
+    """
+    ratio = t_quantile(level, rows - 1) / t_quantile(level, fit.dof)
+    return min(float(rows), (variance / fit.variance + 1) * ratio**2)
+
+
+def _clopper_pearson(p: float, n: float, level: float) -> tuple[float, float]:
     tail = (1 - level) / 2
     low = betaincinv(p * n, (1 - p) * n + 1, tail) if p > 0 else 0.0
     high = betaincinv(p * n + 1, (1 - p) * n, 1 - tail) if p < 1 else 1.0

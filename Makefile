@@ -33,9 +33,11 @@ setup: $(VENV)/.test
 smoke: $(VENV)/.run
 	snakemake --cores all --configfile config/smoke.yaml
 
-# All simulations of the statistics with at least 2,000 studies each.
+# All simulations of the statistics with at least 2,000 studies each, and their table.
 calibrate: $(VENV)/.test
+	rm -f tests/statistics/calibration.jsonl
 	PALIMPSEST_CALIBRATE=1 python -m pytest tests/statistics -n 2
+	python -m tests.calibration
 
 lint: $(VENV)/.test
 	ruff check .

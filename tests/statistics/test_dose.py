@@ -45,7 +45,8 @@ def test_slope_above_a_floor_is_recovered_and_covered():
     truth = 0.125 + 0.875 * expit(-3 + 1.2 * np.log1p(DOSE))
     n = studies(400)
     slopes = [dose_response(DOSE, rng.binomial(N, truth), N, 0.125).slope for _ in range(n)]
-    assert covers(sum(s.low <= 1.2 <= s.high for s in slopes), n)
+    hits = sum(s.low <= 1.2 <= s.high for s in slopes)
+    assert covers("dose_response: 5 doses of 40, floor 0.125", hits, n)
     assert np.median([s.estimate for s in slopes]) == pytest.approx(1.2, abs=0.06)
     assert np.mean([s.p < 0.05 for s in slopes]) > 0.99
 
@@ -55,7 +56,7 @@ def test_flat_dose_response_keeps_its_size():
     n = studies(400)
     fits = [dose_response(DOSE, rng.binomial(N, 0.5), N, 0.125).slope for _ in range(n)]
     p = np.array([1.0 if fit.p is None else fit.p for fit in fits])
-    assert keeps_size(sum(p <= 0.05), n)
+    assert keeps_size("dose_response: 5 doses of 40, flat", sum(p <= 0.05), n)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +101,13 @@ def test_trend_equals_enumeration(method):
 def test_trend_size(method):
     rng = np.random.default_rng(2)
     dose = np.repeat(DOSE, 6)
+    n = studies(1500)
     p = [
         trend_permutation(dose, rng.random(30), method, n_permutations=99, seed=seed).p
-        for seed in range(1500)
+        for seed in range(n)
     ]
-    assert np.mean(np.array(p) <= 0.05) <= 0.06
+    rejected = np.sum(np.array(p) <= 0.05)
+    assert keeps_size(f"trend_permutation: {method}, 5 doses of 6", rejected, n)
     assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.05)
 
 

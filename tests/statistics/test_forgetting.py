@@ -146,11 +146,11 @@ def test_seeds_that_forget_alike_on_both_sets_leave_the_quotient_alone():
     assert (quotient.high - quotient.low) / quotient.estimate < 0.35  # 0.7 if drawn apart
 
 
-def covered(truth, study, n_studies):
+def covered(what, truth, study, n_studies):
     rng = np.random.default_rng(9)
     found = [study(rng) for _ in range(studies(n_studies))]
     hits = [e.low <= truth <= e.high for e in found if np.isfinite(e.low)]
-    return covers(sum(hits), len(hits))
+    return covers(what, sum(hits), len(hits))
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.6])
@@ -162,7 +162,8 @@ def test_intervals_cover(ratio, shared):
         answers = (of_item if shared else forgotten)(rng, 0.9, ratio)
         return forget_ratio(*answers, 0.5, SEEDS, ITEMS if shared else None, n_replicates=300)
 
-    assert covered(ratio, study, 400)
+    what = f"forget_ratio: 40 items, 2 seeds{' of the same items' * shared}, ratio {ratio:g}"
+    assert covered(what, ratio, study, 400)
 
 
 def test_generalisation_covers():
@@ -170,7 +171,7 @@ def test_generalisation_covers():
         sets = [Answers(*forgotten(rng, 0.9, r), 0.5, SEEDS) for r in (0.8, 0.4)]
         return generalisation(*sets, n_replicates=200)
 
-    assert covered(0.5, study, 300)
+    assert covered("generalisation: 40 items, 2 seeds", 0.5, study, 300)
 
 
 @pytest.mark.parametrize(

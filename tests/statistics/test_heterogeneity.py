@@ -7,6 +7,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.oneway import anova_oneway
 
 from palimpsest.statistics.heterogeneity import generalised_q, group_share, heterogeneity
+from tests.calibration import covers, covers_at_least, keeps_size
 
 #: Thirteen trials of the BCG vaccine (Colditz et al. 1994, JAMA 271, 698): cases and others among
 #: the vaccinated, cases and others among the rest.
@@ -75,15 +76,21 @@ def test_alike_tasks_do_not_differ():
 def test_intervals_cover(k, tau):
     se, studies = simulated(np.random.default_rng(k), k, tau)
     found = [heterogeneity(y, se) for y in studies]
-    assert 0.935 < np.mean([f.tau.low <= tau <= f.tau.high for f in found]) < 0.98
+    # At 0 the cut interval errs on one side only.
+    check, design = covers if tau else covers_at_least, f"{k} tasks, tau {tau:g}"
+    hits = sum(f.tau.low <= tau <= f.tau.high for f in found)
+    assert check(f"heterogeneity, tau: {design}", hits, len(found))
     typical = (k - 1) * np.sum(se**-2) / (np.sum(se**-2) ** 2 - np.sum(se**-4))
     share = tau**2 / (tau**2 + typical)
-    assert 0.935 < np.mean([f.i_squared.low <= share <= f.i_squared.high for f in found]) < 0.98
+    hits = sum(f.i_squared.low <= share <= f.i_squared.high for f in found)
+    assert check(f"heterogeneity, I squared: {design}", hits, len(found))
 
 
 def test_q_rejects_five_in_a_hundred_tasks_that_are_alike():
     se, studies = simulated(np.random.default_rng(3), 8, 0.0, 4000)
-    assert 0.04 < np.mean([heterogeneity(y, se).p <= 0.05 for y in studies]) < 0.06
+    rejected = sum(heterogeneity(y, se).p <= 0.05 for y in studies)
+    assert rejected / 4000 > 0.04
+    assert keeps_size("heterogeneity, Q: 8 tasks, known errors", rejected, 4000)
 
 
 def measured(rng, k, n):
@@ -104,9 +111,10 @@ def test_the_share_between_groups_is_covered(sizes, share):
         hits += found.low <= share <= found.high
         rejected += found.p <= 0.05
     # At 0 the cut interval errs on one side only.
-    assert 0.93 <= hits / n <= (0.99 if share == 0 else 0.97)
+    design = f"groups of {', '.join(map(str, sizes))}, share {share:g}"
+    assert (covers if share else covers_at_least)(f"group_share: {design}", hits, n)
     if share == 0:
-        assert rejected / n <= 0.06
+        assert keeps_size(f"group_share: {design}", rejected, n)
 
 
 def test_the_share_between_groups_by_hand_and_where_there_is_none():
@@ -136,7 +144,9 @@ def test_welch_holds_its_level_where_estimated_errors_inflate_q():
     rng = np.random.default_rng(1)
     studies = [measured(rng, 12, 20) for _ in range(2000)]
     assert np.mean([heterogeneity(*s).p <= 0.05 for s in studies]) > 0.08
-    assert 0.035 < np.mean([heterogeneity(*s, dof=19).p <= 0.05 for s in studies]) < 0.065
+    rejected = sum(heterogeneity(*s, dof=19).p <= 0.05 for s in studies)
+    assert rejected / 2000 > 0.035
+    assert keeps_size("heterogeneity, Welch: 12 tasks of 20 values", rejected, 2000)
 
 
 def test_welch_agrees_with_statsmodels_and_tends_to_chi_squared():

@@ -8,17 +8,18 @@ from scipy import stats
 from palimpsest.statistics import intervals
 from palimpsest.statistics.cluster_robust import intraclass_correlation, robust_mean
 from palimpsest.statistics.resampling import nested_weights, unit_weights, weighted_median
+from tests.calibration import covers, covers_at_least, studies
 
 STUDIES = 2000
 
 
-def coverage(study, truth, estimate, n_studies=STUDIES):
+def hits(study, truth, estimate, n_studies=STUDIES):
     rng = np.random.default_rng(20)
-    hits = 0
+    found = 0
     for _ in range(n_studies):
         result = estimate(*study(rng))
-        hits += result.low <= truth <= result.high
-    return hits / n_studies
+        found += result.low <= truth <= result.high
+    return found
 
 
 def clustered_binary(m, alpha, beta):
@@ -64,10 +65,24 @@ def test_proportion_of_nothing_says_so_and_impossible_counts_raise():
 def test_proportion_coverage():
     rng = np.random.default_rng(1)
     truths = rng.uniform(0.1, 0.9, STUDIES)
-    hits = [
+    covered = sum(
         (e := intervals.proportion(int(rng.binomial(40, p)), 40)).low <= p <= e.high for p in truths
-    ]
-    assert 0.93 <= np.mean(hits) <= 0.97
+    )
+    assert covers("proportion: 40 items, rates 0.1 to 0.9", covered, STUDIES)
+
+
+@pytest.mark.parametrize(("n", "p"), [(12, 0.5), (30, 0.1), (200, 0.3)])
+def test_exact_proportion_never_covers_less_than_its_level(n, p):
+    """Cautious by construction: its coverage, summed over all counts, is from 95% up to 100%."""
+    counts = np.arange(n + 1)
+    ends = [intervals.exact_proportion(int(k), n) for k in counts]
+    inside = np.array([e.low <= p <= e.high for e in ends])
+    exact = stats.binom.pmf(counts[inside], n, p).sum()
+    assert exact >= 0.95
+    drawn = np.random.default_rng(14).binomial(n, p, STUDIES)
+    what = f"exact_proportion: {n} items, rate {p:g}"
+    assert covers_at_least(what, inside[drawn].sum(), STUDIES, most=exact)
+    assert inside[drawn].mean() == pytest.approx(exact, abs=0.015)
 
 
 def test_cr2_variance_and_dof_equal_explicit_matrices():
@@ -124,26 +139,27 @@ def test_clustered_mean_of_equal_clusters_is_the_t_interval_of_their_means():
     assert result.n == 9
 
 
-@pytest.mark.parametrize(
-    ("study", "truth"),
-    [
-        (clustered_binary(10, 2, 2), 0.5),
-        (clustered_binary(10, 20, 20), 0.5),
-        (clustered_binary(8, 3, 5), 0.375),
-        (clustered_binary(12, 1, 9), 0.1),
-        (clustered_graded(8, 1, 1), 0.0),
-        (clustered_graded(10, 1, 3), 0.0),
-        (clustered_graded(10, 0, 1), 0.0),
-    ],
-    ids=["strong", "weak", "eight", "rare", "graded-8", "graded-10", "independent"],
-)
-def test_clustered_mean_coverage(study, truth):
-    assert 0.93 <= coverage(study, truth, intervals.clustered_mean) <= 0.97
+COVERED = {
+    "10 clusters of 0/1 that differ much": (clustered_binary(10, 2, 2), 0.5),
+    "10 clusters of 0/1 that differ little": (clustered_binary(10, 20, 20), 0.5),
+    "8 clusters of 0/1": (clustered_binary(8, 3, 5), 0.375),
+    "12 clusters of 0/1, rate 0.1": (clustered_binary(12, 1, 9), 0.1),
+    "8 clusters": (clustered_graded(8, 1, 1), 0.0),
+    "10 clusters of much noise": (clustered_graded(10, 1, 3), 0.0),
+    "10 clusters of noise alone": (clustered_graded(10, 0, 1), 0.0),
+}
+
+
+@pytest.mark.parametrize("design", COVERED)
+def test_clustered_mean_coverage(design):
+    study, truth = COVERED[design]
+    covered = hits(study, truth, intervals.clustered_mean)
+    assert covers(f"clustered_mean: {design}", covered, STUDIES)
 
 
 def test_ignoring_clusters_would_fail_that_test():
     study = clustered_graded(8, 1, 1)
-    assert coverage(study, 0.0, lambda v, c: intervals.clustered_mean(v)) < 0.7
+    assert hits(study, 0.0, lambda v, c: intervals.clustered_mean(v)) / STUDIES < 0.7
 
 
 def test_one_cluster_and_equal_values():
@@ -182,7 +198,63 @@ def test_hierarchical_bootstrap_coverage(interval):
             values, outer, inner, interval=interval, n_replicates=799
         )
 
-    assert 0.93 <= coverage(nested(12, 24, 0.1), 0.6, estimate) <= 0.97
+    covered = hits(nested(12, 24, 0.1), 0.6, estimate)
+    what = f"hierarchical_bootstrap: 12 units of 24, {interval}"
+    assert covers(what, covered, STUDIES)
+
+
+@pytest.mark.parametrize("between", [0.25, 0.1])
+def test_hierarchical_bootstrap_of_both_levels_covers_as_much_as_its_variance_says(between):
+    """Cautious: noise inside units counts twice, so the interval is so much longer than needed."""
+    total = studies(300)
+
+    def estimate(values, outer, inner):
+        return intervals.hierarchical_bootstrap(
+            values, outer, inner, resample="both", n_replicates=399
+        )
+
+    rates = np.clip(0.6 + between * np.random.default_rng(1).standard_normal(100_000), 0, 1)
+    inside = np.mean(rates * (1 - rates)) / 24
+    ratio = np.sqrt(1 + inside / (rates.var() + inside))
+    most = 1 - 2 * stats.norm.sf(1.96 * ratio)
+    covered = hits(nested(12, 24, between), rates.mean(), estimate, total)
+    what = f"hierarchical_bootstrap: 12 units of 24 that differ by {between:g}, both resampled"
+    assert covers_at_least(what, covered, total, most=most)
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_paired_bootstrap_covers(clustered):
+    """Skewed differences of 30 pairs, or of 15 clusters of 4 with effects of their own."""
+
+    def study(rng):
+        common = rng.standard_normal(60)
+        shared = np.repeat(rng.normal(2, 1, 15), 4)
+        a = common + (shared + rng.gamma(2, size=60)) / 2
+        codes = np.repeat(np.arange(15), 4)
+        return (a, common, codes) if clustered else (common + rng.gamma(2, size=60), common)
+
+    def estimate(a, b, codes=None):
+        n = None if clustered else 30
+        return intervals.paired_bootstrap(a[:n], b[:n], codes, n_replicates=399)
+
+    design = "15 clusters of 4" if clustered else "30 pairs"
+    total = studies(400)
+    covered = hits(study, 2.0, estimate, total)
+    assert covers(f"paired_bootstrap: {design}, skewed", covered, total)
+
+
+def test_paired_bootstrap_draws_pairs_whole():
+    rng = np.random.default_rng(15)
+    common = 10 * rng.standard_normal(25)
+    a, b = common + rng.standard_normal(25), common
+    found = intervals.paired_bootstrap(a, b, interval="percentile")
+    alone = intervals.hierarchical_bootstrap(a - b, np.arange(25))
+    assert (found.low, found.high, found.n) == (alone.low, alone.high, 25)
+    assert found.unit == "pairs"
+    middle = intervals.paired_bootstrap(a, b, statistic=weighted_median(a - b))
+    assert middle.estimate == pytest.approx(np.median(a - b))
+    with pytest.raises(ValueError, match="25 values paired with 24"):
+        intervals.paired_bootstrap(a, b[1:])
 
 
 def test_hierarchical_bootstrap_of_fixed_outer_units_covers_their_own_mean():
@@ -195,7 +267,8 @@ def test_hierarchical_bootstrap_of_fixed_outer_units_covers_their_own_mean():
     def estimate(values, outer):
         return intervals.hierarchical_bootstrap(values, outer, resample="inner", n_replicates=399)
 
-    assert 0.93 <= coverage(study, 0.5, estimate) <= 0.97
+    what = "hierarchical_bootstrap: 3 fixed units of 20, inner resampled"
+    assert covers(what, hits(study, 0.5, estimate), STUDIES)
 
 
 def test_resampling_both_levels_is_wider_as_documented():
@@ -246,7 +319,9 @@ def test_nested_weights_follow_their_outer_units():
 
 
 @pytest.mark.parametrize("seed_effect", [0.3, 0.05])
-def test_crossed_bootstrap_coverage(seed_effect):
+def test_crossed_bootstrap_covers_as_much_as_its_variance_says(seed_effect):
+    """Cautious: the noise of single rows counts three times (Owen 2007)."""
+
     def study(rng):
         table = rng.standard_normal((60, 1)) + seed_effect * rng.standard_normal((1, 8))
         table = table + rng.standard_normal((60, 8))
@@ -256,7 +331,12 @@ def test_crossed_bootstrap_coverage(seed_effect):
     def estimate(*frame):
         return intervals.crossed_bootstrap(*frame, n_replicates=499)
 
-    assert 0.93 <= coverage(study, 0.0, estimate, 1000) <= 0.985
+    variance = 1 / 60 + seed_effect**2 / 8 + 1 / 480
+    most = 1 - 2 * stats.norm.sf(1.96 * np.sqrt(1 + 2 / 480 / variance))
+    total = studies(600)
+    covered = hits(study, 0.0, estimate, total)
+    what = f"crossed_bootstrap: 60 items, 8 seeds that differ by {seed_effect:g}"
+    assert covers_at_least(what, covered, total, most=most)
 
 
 def test_crossed_bootstrap_is_blind_to_row_order_and_refuses_one_seed():
@@ -288,7 +368,8 @@ def test_median_bootstrap_coverage():
     def estimate(values):
         return intervals.median_bootstrap(values, n_replicates=499)
 
-    assert 0.93 <= coverage(study, np.log(2), estimate) <= 0.97
+    covered = hits(study, np.log(2), estimate)
+    assert covers("median_bootstrap: 41 exponential values", covered, STUDIES)
 
 
 def test_cr1_of_statsmodels_is_close_where_clusters_are_many_and_equal():

@@ -45,7 +45,7 @@ def test_ols_coverage_with_enough_clusters():
         y = base + 0.5 * rng.standard_normal(30)[series] * after + rng.standard_normal(len(base))
         result = cluster_robust_ols(y, {"after": after}, series)["after"]
         hits += result.low <= 0.3 <= result.high
-    assert 0.93 <= hits / 2000 <= 0.97
+    assert covers("cluster_robust_ols: 30 clusters of 8", hits, 2000)
 
 
 def test_ols_says_when_it_cannot():
@@ -84,8 +84,8 @@ def test_gee_coverage_and_size():
         correct = (rng.random(len(series)) < drift).astype(float)
         null = before_after_gee(correct, after, series)
         rejections += null.p <= 0.05
-    assert covers(hits, n)
-    assert keeps_size(rejections, n)
+    assert covers("before_after_gee: 15 clusters of 16", hits, n)
+    assert keeps_size("before_after_gee: 15 clusters of 16 that drift", rejections, n)
 
 
 def test_gee_says_when_it_cannot():
@@ -146,8 +146,8 @@ def test_crossed_model_covers_at_both_layers():
                  "exposure": -0.2 * predictors["exposure"].std()}  # fmt: skip
         for name, each in result.items():
             covered[name] += each.low <= slope[name] <= each.high
-    for hits in covered.values():
-        assert covers(hits, n)
+    for name, hits in covered.items():
+        assert covers(f"crossed_mixed: 40 items, 4 seeds, predictor of {name}", hits, n)
 
 
 def test_crossed_model_of_seed_predictors_and_of_no_variance():

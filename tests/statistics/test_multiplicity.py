@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from palimpsest.statistics.multiplicity import benjamini_hochberg, holm
+from tests.calibration import keeps_size
 
 P = [0.01, 0.04, np.nan, 0.03, 0.005]
 
@@ -38,4 +39,4 @@ def test_benjamini_hochberg_controls_the_fdr_and_holm_the_fwer(monkeypatch):
         any_false.append((holm(p)[10:] <= 0.05).any())
     # independent tests: FDR is exactly q times the share of true nulls
     assert np.mean(fdp) == pytest.approx(0.1 * 40 / 50, abs=0.012)
-    assert np.mean(any_false) <= 0.06
+    assert keeps_size("holm: 50 tests, 40 true nulls", sum(any_false), 2000)

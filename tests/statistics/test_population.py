@@ -21,7 +21,7 @@ from palimpsest.statistics.population import (
     pareto_shares,
     rank_intervals,
 )
-from tests.calibration import keeps_size, studies
+from tests.calibration import covers, covers_at_least, keeps_equivalence, keeps_size, studies
 
 
 def test_distance_is_a_prediction_interval():
@@ -37,7 +37,8 @@ def test_distance_is_a_prediction_interval():
 def test_a_held_out_retrained_model_is_rejected_at_the_nominal_rate():
     rng = np.random.default_rng(0)
     rejected = [distance(rng.normal(), rng.normal(size=10)).p <= 0.05 for _ in range(4000)]
-    assert np.mean(rejected) == pytest.approx(0.05, abs=0.012)
+    assert np.mean(rejected) > 0.038
+    assert keeps_size("population.distance: 10 retrained models", sum(rejected), 4000)
     # Moderately skewed, as probabilities near zero are: still near it.
     rejected = [distance(rng.gamma(4), rng.gamma(4, size=10)).p <= 0.05 for _ in range(4000)]
     assert 0.03 < np.mean(rejected) < 0.085
@@ -70,17 +71,19 @@ def test_calibration_over_metrics_has_models_as_its_unit():
 
 
 def test_calibration_covers_where_metrics_go_together():
+    """Cautious: of the few models each is rejected on some metrics or none."""
     rng = np.random.default_rng(7)
-    hits = {}
+    hits, n = {}, studies(100)
     for together in (0.5, 0.9):
         own, common = np.sqrt(1 - together), np.sqrt(together)
-        for _ in range(100):
+        for _ in range(n):
             x = common * rng.normal(size=10) + own * rng.normal(size=(20, 10))
             p = np.array([left_out(each) for each in x])
             for name, found in (("models", calibration(p)), ("all", calibration(p.ravel()))):
                 key = together, name
                 hits[key] = hits.get(key, 0) + (found.low <= 0.05 <= found.high)
-    assert hits[0.5, "models"] >= 93
+    what = "population.calibration: 10 models, 20 metrics correlated at 0.5"
+    assert covers_at_least(what, hits[0.5, "models"], n)
     assert hits[0.9, "models"] > hits[0.9, "all"]
 
 
@@ -98,9 +101,10 @@ def test_equivalence_keeps_its_level_although_the_margin_is_estimated(runs):
             ]
         )
 
-    assert passed(2.0) <= 0.05
-    assert passed(2.0, 0.5) <= 0.05
-    assert keeps_size(passed(-2.0, 2.0) * n, n)
+    what = f"population.equivalence: {runs} runs, 10 retrained models"
+    for shift, spread in ((2.0, 1.0), (2.0, 0.5), (-2.0, 2.0)):
+        design = f"{what}, spread {spread:g}"
+        assert keeps_equivalence(design, round(passed(shift, spread) * n), n)
     assert passed(0.0) > {3: 0.35, 10: 0.85}[runs]
 
 
@@ -179,6 +183,16 @@ def test_difference_is_that_of_welch():
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
 
 
+@pytest.mark.parametrize("runs", [3, 5])
+def test_difference_covers(runs):
+    rng, n = np.random.default_rng(11), studies(1000)
+    hits = 0
+    for _ in range(n):
+        found = difference(rng.normal(1, 0.7, runs), rng.normal(0, 1, 10))
+        hits += found.low <= 1 <= found.high
+    assert covers(f"population.difference: {runs} runs, 10 retrained models", hits, n)
+
+
 def test_global_distance_by_hand():
     """All ten labellings of two runs among five models, with two metrics."""
     runs, population = (
@@ -223,10 +237,13 @@ def test_global_distance_keeps_its_level_and_sees_what_is_spread_over_metrics():
             values = common + own
             values[:3] += shift
             p.append(global_distance(values[:3], values[3:]).p)
-        return np.mean(np.array(p) <= 0.05)
+        return np.array(p) <= 0.05
 
-    assert rejected(0.0) == pytest.approx(0.05, abs=0.03)
-    assert rejected(4.0) > 0.5
+    null = rejected(0.0)
+    assert null.mean() > 0.02
+    what = "population.global_distance: 3 runs, 8 models, 6 skewed metrics"
+    assert keeps_size(what, null.sum(), len(null))
+    assert rejected(4.0).mean() > 0.5
 
 
 def test_global_distance_of_one_run_cannot_be_told_from_few_models():
@@ -309,10 +326,11 @@ def test_one_run_has_neither_a_share_nor_an_interval():
 def test_ranks_are_covered_from_five_runs_on():
     rng = np.random.default_rng(10)
     true, hits = np.arange(5, 0, -1), []
-    for _ in range(120):
+    for _ in range(studies(120)):
         values = 0.3 * np.arange(5)[:, None] + rng.normal(size=(5, 5)) + rng.normal(size=5)
         found = rank_intervals(values, n_resamples=500)
         hits += [each.low <= t <= each.high for each, t in zip(found, true, strict=True)]
-    assert np.mean(hits) > 0.93
+    # Cautious: ranks are whole, and most intervals of neighbours overlap.
+    assert covers_at_least("population.rank_intervals: 5 methods, 5 runs", sum(hits), len(hits))
     assert found[0].note is None
     assert "below 5" in rank_intervals(values[:, :3])[0].note

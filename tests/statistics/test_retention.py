@@ -179,8 +179,41 @@ def test_bootstrap_interval_of_the_exponent_covers():
         for delay, r in zip(band, fit.band, strict=True):
             assert r.estimate == pytest.approx(float(fit.predict(delay)))
             band[delay] += r.low <= 0.8 * (1 + delay) ** -0.4 <= r.high
-    for hits in (*covered.values(), *band.values()):
-        assert covers(hits, n_studies)
+    for name, hits in (covered | band).items():
+        name = name if isinstance(name, str) else f"R({name:g})"
+        assert covers(f"fit_with_intervals: power, 12 units, {name}", hits, n_studies)
+
+
+OTHERS = {
+    "exponential": {"a": 0.8, "b": 0.05},
+    "logarithmic": {"a": 0.8, "b": 0.12},
+    "permastore": {"a": 0.8, "b": 0.8, "c": 0.3},
+    "constant": {"a": 0.7},
+}
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_bootstrap_intervals_of_other_forms_cover(form):
+    """Units of unequal level: their average has the form, with the parameters of the mean unit."""
+    rng, n_studies, truth = np.random.default_rng(6), studies(40), OTHERS[form]
+    values = np.array([list(truth.values())])
+    if form != "constant":
+        truth = truth | {"half_life": float(retention_forms.half_life(form, values)[0])}
+    r = retention_forms.curve(form, values, DELAY)[0]
+    unit, at = np.repeat(np.arange(12), 8), np.tile(DELAY, 12)
+    covered = dict.fromkeys([*truth, "R(30)"], 0)
+    for _ in range(n_studies):
+        p = np.clip(rng.uniform(0.75, 1.25, (12, 1)) * r, 0, 1)
+        won = rng.binomial(40, p).ravel()
+        fit = retention.fit_with_intervals(
+            unit, at, won, np.full(96, 40), form, n_replicates=199, at=[30]
+        )
+        for name, true in truth.items():
+            covered[name] += fit.intervals[name].low <= true <= fit.intervals[name].high
+        later = retention_forms.curve(form, values, np.array([30.0]))[0, 0]
+        covered["R(30)"] += fit.band[0].low <= later <= fit.band[0].high
+    for name, hits in covered.items():
+        assert covers(f"fit_with_intervals: {form}, 12 units, {name}", hits, n_studies)
 
 
 def test_units_are_what_is_drawn():

@@ -9,6 +9,7 @@ from palimpsest.statistics.estimate import Estimate
 from palimpsest.statistics.retention import binomial_table, corrected_aic
 from palimpsest.statistics.retention_compare import _deal, compare_forms, decide, fit_strength
 from palimpsest.statistics.retention_forms import curve
+from tests.calibration import covers, studies
 
 DELAY = np.array([0, 1, 2, 5, 10, 20, 50, 100.0])
 CLOSE = ("power", "exponential", "logarithmic")
@@ -38,8 +39,9 @@ def test_exponentials_of_many_rates_are_not_called_a_power_law():
 
     0 of 160 puts the share of false power laws below 2.3% (Clopper-Pearson, 95%).
     """
+    n = studies(160)
     found = verdicts(
-        160,
+        n,
         lambda rng: counts(rng, "exponential", 40, rng.uniform(0.85, 1, 12), rates(rng, 12, 1.2)),
         candidates=CLOSE,
     )
@@ -49,6 +51,24 @@ def test_exponentials_of_many_rates_are_not_called_a_power_law():
     pooled = [max(r.pooled_weights, key=r.pooled_weights.get) for r in found]
     assert np.mean([form != "exponential" for form in pooled]) > 0.6
     assert any("the pooled curve says power" in result.reason for result in found)
+
+
+def test_margins_and_held_out_gains_cover_their_mean():
+    """Power laws with 15 units of 20 trials; what all studies give on average is the truth."""
+    n, rng = studies(40), np.random.default_rng(15)
+    found = [
+        compare_forms(
+            *counts(rng, "power", 20, rng.uniform(0.7, 1, 15), 0.4),
+            n_folds=2, candidates=("power", "exponential"),
+        )
+        for _ in range(n)
+    ]  # fmt: skip
+    assert all(result.best == "power" for result in found)
+    for name in ("margins", "held_out"):
+        each = [getattr(result, name)["exponential"] for result in found]
+        truth = np.mean([one.estimate for one in each])
+        hits = sum(one.low <= truth <= one.high for one in each)
+        assert covers(f"compare_forms, {name}: power against exponential, 15 units", hits, n)
 
 
 def test_nor_where_single_units_say_little():

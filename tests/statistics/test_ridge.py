@@ -8,14 +8,16 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from palimpsest.statistics.estimate import Estimate
 from palimpsest.statistics.ridge import (
+    BlockedPrediction,
     gain,
     natural_cubic_basis,
     ridge_time_blocked,
     spline_time_blocked,
     time_folds,
 )
-from tests.calibration import keeps_size, studies
+from tests.calibration import covers, keeps_size, studies
 
 DATES = np.arange(150)
 
@@ -110,9 +112,27 @@ def test_shuffled_targets_give_nothing():
         )
         p.append(result.r2.p)
         r2.append(result.r2.estimate)
-    assert keeps_size(sum(np.array(p) <= 0.05), n)
+    rejected = sum(np.array(p) <= 0.05)
+    assert keeps_size("ridge_time_blocked: 50 dates, shuffled targets", rejected, n)
     assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.11)
     assert np.mean(r2) < 0.01
+
+
+def test_gain_covers_where_two_predict_equally_well():
+    """Predictions with errors of their own on 120 dates: the true gain is 0."""
+    rng, n = np.random.default_rng(7), studies(300)
+    dates, nothing = np.arange(120), Estimate(np.nan, np.nan, np.nan, 0, "", "")
+    block = dates // 24
+    hits = 0
+    for seed in range(n):
+        y, one, two = rng.standard_normal((3, 120))
+        models = [
+            BlockedPrediction(0.6 * y + 0.5 * e, np.zeros(120), block, (), nothing, nothing)
+            for e in (one, two)
+        ]
+        found = gain(*models, y, dates, n_replicates=399, seed=seed)
+        hits += found.low <= 0 <= found.high
+    assert covers("ridge gain: 120 dates, equal predictions", hits, n)
 
 
 def test_natural_basis_spans_scipys_natural_splines_and_is_linear_outside():

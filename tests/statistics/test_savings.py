@@ -45,7 +45,7 @@ def test_coverage_over_clusters():
         again = rng.binomial(20, mean / 20)
         result = savings(first, again, 20, cluster, n_replicates=399)
         covered += result.low <= 0.5 <= result.high
-    assert covers(covered, n)
+    assert covers("savings: 15 clusters of 6 items", covered, n)
 
 
 def test_impossible_counts_raise():

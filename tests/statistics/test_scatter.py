@@ -7,6 +7,7 @@ import pytest
 from statsmodels.sandbox.stats.runs import runstest_1samp
 
 from palimpsest.statistics.scatter import autocorrelation, runs_distribution, runs_test
+from tests.calibration import keeps_size, studies
 
 
 def count_runs(sequence):
@@ -41,7 +42,7 @@ def test_runs_tend_to_the_normal_test_of_statsmodels():
 def test_runs_size_and_power():
     rng = np.random.default_rng(1)
     null = [runs_test(rng.random(60) < 0.4, "clumped").p for _ in range(2000)]
-    assert np.mean(np.array(null) <= 0.05) <= 0.06
+    assert keeps_size("runs_test: 60 answers", sum(np.array(null) <= 0.05), 2000)
     clumps = [runs_test(np.repeat(rng.random(15) < 0.4, 4), "clumped").p for _ in range(200)]
     assert np.nanmean(np.array(clumps, dtype=float) <= 0.05) > 0.9
 
@@ -64,11 +65,12 @@ def test_autocorrelation_by_hand():
 def test_autocorrelation_size_and_power():
     rng = np.random.default_rng(2)
     null, smooth = [], []
-    for seed in range(1000):
+    n = studies(1000)
+    for seed in range(n):
         x = rng.standard_normal(51)
         null.append(autocorrelation(x, n_permutations=99, seed=seed).p)
         smooth.append(autocorrelation(x[1:] + x[:-1], n_permutations=99, seed=seed).p)
-    assert np.mean(np.array(null) <= 0.05) <= 0.06
+    assert keeps_size("autocorrelation: 51 values", sum(np.array(null) <= 0.05), n)
     assert np.mean(np.array(null) <= 0.5) == pytest.approx(0.5, abs=0.05)
     assert np.mean(np.array(smooth) <= 0.05) > 0.9
 

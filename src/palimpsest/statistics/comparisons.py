@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
 
@@ -16,10 +14,10 @@ from palimpsest.statistics.cluster_robust import (
     coded,
     robust_difference,
     robust_mean,
-    t_quantile,
 )
 from palimpsest.statistics.estimate import Estimate
-from palimpsest.statistics.intervals import NO_SPREAD, ONE_CLUSTER, mean_interval, no_width, wilson
+from palimpsest.statistics.intervals import NO_SPREAD, ONE_CLUSTER, mean_interval, no_width
+from palimpsest.statistics.share_differences import ShareDifference, p_two_sided, paired_shares
 
 Alternative = Literal["two-sided", "greater", "less"]
 #: permuted labels held in memory at once
@@ -33,16 +31,20 @@ def paired_difference(
     level: float = 0.95,
     unit: str = "pairs",
 ) -> Estimate:
-    """Mean of a - b over the same items (shapes (items,)), with its t test against 0.
+    """Mean of a - b over the same items (shapes (items,)), with its test against 0.
 
     ``clusters`` (items,) keeps items of one cluster together (CR2 variance, Satterthwaite degrees
-    of freedom); None makes pairs independent. Raises ValueError on unequal lengths.
+    of freedom); None makes pairs independent. Graded values get the t interval and test. Values
+    that are all 0 or 1 (or 0 or 1 against one number) get the MOVER interval of
+    ``share_differences``, whose ``p`` is the smallest alpha whose interval leaves out 0. Raises
+    ValueError on unequal lengths.
     """
     a, b = _pairs(a, b)
     fit = robust_mean(a - b, clusters)
-    low, high, note = _paired_interval(fit, a, b, level)
-    method = "paired CR2 t interval"
-    p = _two_sided(fit)
+    shares = paired_shares(a, b, clusters, fit, exact=False)
+    low, high, note = _paired_interval(fit, shares, level)
+    method = "paired CR2 t interval" if shares is None else "paired MOVER of CR2 Wilson intervals"
+    p = _two_sided(fit) if shares is None else p_two_sided(shares.interval)
     return _of_fit(fit, low, high, unit, method, level, p, note)
 
 
@@ -74,8 +76,8 @@ def equivalence_of_differences(
 ) -> Estimate:
     """As :func:`equivalence_paired` for graded differences (rows,) themselves."""
     fit = _graded(robust_mean(differences, clusters))
-    low, high, note = mean_interval(fit, 1 - 2 * alpha)
-    return _equivalence(fit, low, high, margin, alpha, unit, note, "TOST of differences")
+    ends = mean_interval(fit, 1 - 2 * alpha)
+    return _equivalence(fit, fit, ends, margin, alpha, unit, "TOST of differences")
 
 
 def two_sample_difference(
@@ -101,8 +103,8 @@ def two_sample_difference(
         result = (np.nan, np.nan, None, ONE_CLUSTER)
         method = "CR2 t interval"
     elif disjoint and one.binary and two.binary:
-        low, high = _mover(one, two, level)
-        result = (low, high, _p_by_inversion(lambda x: _mover(one, two, x)), None)
+        shares = ShareDifference(one, two, (np.size(a), np.size(b)))
+        result = (*shares.interval(level), p_two_sided(shares.interval), None)
         method = "MOVER of CR2 Wilson intervals"
     else:
         low, high = fit.t_interval(level) if fit.variance > 0 else no_width(fit, level)
@@ -199,12 +201,15 @@ def equivalence_paired(
 
     Schuirmann (1987, J. Pharmacokinet. Biopharm. 15, 657). ``p`` is the larger of the two; the
     interval has level 1 - 2 alpha, and lies inside the margin exactly when p < alpha. The margin
-    must be fixed before the data are seen.
+    must be fixed before the data are seen. Answers of 0 or 1 get exact limits by MOVER (see
+    ``share_differences``), since t tests call rare differences none far too often.
     """
     a, b = _pairs(a, b)
     fit = robust_mean(a - b, clusters)
-    low, high, note = _paired_interval(fit, a, b, 1 - 2 * alpha)
-    return _equivalence(fit, low, high, margin, alpha, unit, note, "paired TOST")
+    shares = paired_shares(a, b, clusters, fit, exact=True)
+    ends = _paired_interval(fit, shares, 1 - 2 * alpha)
+    method = "paired TOST" if shares is None else "paired TOST, MOVER of exact intervals"
+    return _equivalence(fit, shares or fit, ends, margin, alpha, unit, method)
 
 
 def equivalence_two_sample(
@@ -216,10 +221,20 @@ def equivalence_two_sample(
     alpha: float = 0.05,
     unit: str = "clusters",
 ) -> Estimate:
-    """As :func:`equivalence_paired` for two samples, such as unlearned and retrained models."""
+    """As :func:`equivalence_paired` for two samples, such as unlearned and retrained models.
+
+    Answers of 0 or 1 get exact limits where no cluster has rows in both samples.
+    """
     fit = robust_difference(a, b, clusters_a, clusters_b)
-    low, high, note = mean_interval(fit, 1 - 2 * alpha)
-    return _equivalence(fit, low, high, margin, alpha, unit, note, "two-sample TOST")
+    one, two = robust_mean(a, clusters_a), robust_mean(b, clusters_b)
+    disjoint = fit.n_clusters == one.n_clusters + two.n_clusters
+    if disjoint and one.binary and two.binary and not np.isnan(fit.variance):
+        shares = ShareDifference(one, two, (np.size(a), np.size(b)), exact=True)
+        ends = (*shares.interval(1 - 2 * alpha), None)
+        method = "two-sample TOST, MOVER of exact intervals"
+        return _equivalence(fit, shares, ends, margin, alpha, unit, method)
+    ends = mean_interval(fit, 1 - 2 * alpha)
+    return _equivalence(fit, fit, ends, margin, alpha, unit, "two-sample TOST")
 
 
 def noninferiority(
@@ -230,33 +245,36 @@ def noninferiority(
     alpha: float = 0.05,
     unit: str = "pairs",
 ) -> Estimate:
-    """One-sided paired t test that a is worse than b by less than ``margin`` (higher is better).
+    """One-sided paired test that a is worse than b by less than ``margin`` (higher is better).
 
     The null is mean(a - b) <= -margin. The interval has level 1 - 2 alpha; its lower end exceeds
-    -margin exactly when p < alpha.
+    -margin exactly when p < alpha. Answers of 0 or 1 get exact limits, as in
+    :func:`equivalence_paired`.
     """
     _check_margin(margin)
     a, b = _pairs(a, b)
     fit = robust_mean(a - b, clusters)
-    low, high, note = _paired_interval(fit, a, b, 1 - 2 * alpha)
-    p = None if np.isnan(fit.variance) else fit.p_above(-margin)
+    shares = paired_shares(a, b, clusters, fit, exact=True)
+    low, high, note = _paired_interval(fit, shares, 1 - 2 * alpha)
+    p = None if np.isnan(fit.variance) else (shares or fit).p_above(-margin)
     note = "; ".join(filter(None, [f"margin {margin:g}, one-sided", note]))
-    method = "paired noninferiority t test"
+    method = "paired noninferiority "
+    method += "t test" if shares is None else "test, MOVER of exact intervals"
     return _of_fit(fit, low, high, unit, method, 1 - 2 * alpha, p, note)
 
 
 def _equivalence(
     fit: RobustMean,
-    low: float,
-    high: float,
+    test: RobustMean | ShareDifference,
+    ends: tuple[float, float, str | None],
     margin: float,
     alpha: float,
     unit: str,
-    note: str | None,
     method: str,
 ) -> Estimate:
     _check_margin(margin)
-    p = None if np.isnan(fit.variance) else max(fit.p_above(-margin), fit.p_below(margin))
+    low, high, note = ends
+    p = None if np.isnan(fit.variance) else max(test.p_above(-margin), test.p_below(margin))
     note = "; ".join(filter(None, [f"margin {margin:g}", note]))
     return _of_fit(fit, low, high, unit, method, 1 - 2 * alpha, p, note)
 
@@ -288,19 +306,14 @@ def _pairs(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _paired_interval(
-    fit: RobustMean, a: np.ndarray, b: np.ndarray, level: float
+    fit: RobustMean, shares: ShareDifference | None, level: float
 ) -> tuple[float, float, str | None]:
-    """t interval of a mean difference; where all differences are equal, what 0/1 data allow."""
-    differences_bounded = np.isin([a, b], (0.0, 1.0)).all()
-    if fit.n_clusters < 2 or fit.variance > 0 or not differences_bounded:
+    """Interval of a mean difference and its note."""
+    if shares is None:
         return mean_interval(_graded(fit), level)
-    note = "all pairs alike: Wilson interval with one pair a cluster"
-    low, high = wilson(abs(fit.mean), fit.n_clusters, t_quantile(level, np.inf))
-    if fit.mean == 0:
-        return -high, high, note
-    # all differ one way: P(a>b) >= low, and the rest may at worst differ the other way
-    ends = (2 * low - 1, 1.0)
-    return (*ends, note) if fit.mean > 0 else (-ends[1], -ends[0], note)
+    if fit.variance == 0:
+        return *shares.interval(level), "all pairs alike: the interval has one pair a cluster"
+    return *shares.interval(level), mean_interval(_graded(fit), level)[2]
 
 
 def _graded(fit: RobustMean) -> RobustMean:
@@ -312,30 +325,6 @@ def _two_sided(fit: RobustMean) -> float | None:
     if np.isnan(fit.variance):
         return None
     return min(1.0, 2 * min(fit.p_above(0.0), fit.p_below(0.0)))
-
-
-def _mover(one: RobustMean, two: RobustMean, level: float) -> tuple[float, float]:
-    low_1, high_1, _ = mean_interval(one, level)
-    low_2, high_2, _ = mean_interval(two, level)
-    difference = one.mean - two.mean
-    low = difference - np.hypot(one.mean - low_1, high_2 - two.mean)
-    high = difference + np.hypot(high_1 - one.mean, two.mean - low_2)
-    return float(low), float(high)
-
-
-def _p_by_inversion(interval: Callable[[float], tuple[float, float]]) -> float:
-    """The alpha at which the interval of level 1 - alpha just touches 0."""
-
-    def distance(alpha: float) -> float:
-        low, high = interval(1 - alpha)
-        return max(low, -high)
-
-    smallest, largest = 1e-12, 1 - 1e-9
-    if distance(largest) <= 0:
-        return 1.0
-    if distance(smallest) >= 0:
-        return smallest
-    return float(brentq(distance, smallest, largest, xtol=1e-13))
 
 
 def _permuted_statistics(

@@ -12,6 +12,7 @@ from scipy.stats import norm, rankdata
 from palimpsest.statistics.cluster_robust import coded
 from palimpsest.statistics.estimate import Estimate
 from palimpsest.statistics.intervals import exact_proportion, proportion
+from palimpsest.statistics.share_differences import joined, p_two_sided
 
 #: negatives needed = this / false positive rate, so that some 10 of them lie beyond the threshold
 #: and the rate that it realises is known to about a third of itself
@@ -40,15 +41,13 @@ def auc(
     if min(m, n) < 2:
         note = "fewer than two items on a side: no variance"
         return Estimate(area, np.nan, np.nan, m + n, unit, method, level, note=note)
-    variance = np.var(of_positive, ddof=1) / m + np.var(of_negative, ddof=1) / n
+    variance = _delong(of_positive, of_negative)
+    low, high = _area_limits(area, variance, min(m, n), level)
+    note = None
     if variance <= 0:
-        least = _all_pairs_alike(min(m, n), level)
-        low, high = area * least, 1 - (1 - area) * least
         note = f"no variance: exact bound from {min(m, n)} disjoint pairs, wider than needed"
-        return Estimate(area, low, high, m + n, unit, "exact bound of pairs", level, note=note)
-    half = norm.isf((1 - level) / 2) * np.sqrt(variance) / (area * (1 - area))
-    low, high = expit(logit(area) + np.array([-half, half]))
-    return Estimate(area, float(low), float(high), m + n, unit, method, level)
+        method = "exact bound of pairs"
+    return Estimate(area, low, high, m + n, unit, method, level, note=note)
 
 
 def auc_difference(
@@ -62,8 +61,10 @@ def auc_difference(
     """AUC of score a minus AUC of score b on the same items, two-sided p against 0.
 
     Entry i of ``positive_a`` and ``positive_b`` (m,) is the same item, likewise the negatives (n,):
-    the covariance of the two areas counts (DeLong et al. 1988, eq. 4). Normal interval cut to
-    [-1, 1]; where the variance is 0 a bound from disjoint pairs as in :func:`auc`, without p.
+    the covariance of the two areas counts (DeLong et al. 1988, eq. 4). MOVER of both intervals of
+    :func:`auc` with that correlation (Zou 2007, Psychol. Methods 12, 399): near 1 a normal interval
+    of the difference covers 92%. ``p`` agrees with it. Where the difference has no variance a bound
+    from disjoint pairs as in :func:`auc`, without p.
     Raises ValueError where the two scores have unequal numbers of items.
     """
     a, b = placements(positive_a, negative_a), placements(positive_b, negative_b)
@@ -72,20 +73,29 @@ def auc_difference(
         raise ValueError(f"{m} and {n} items paired with {len(b[0])} and {len(b[1])}")
     of_positive, of_negative = a[0] - b[0], a[1] - b[1]
     difference = float(of_positive.mean())
-    method = "paired DeLong, normal interval"
+    method = "paired DeLong, MOVER of logit intervals"
     if min(m, n) < 2:
         note = "fewer than two items on a side: no variance"
         return Estimate(difference, np.nan, np.nan, m + n, unit, method, level, note=note)
-    variance = np.var(of_positive, ddof=1) / m + np.var(of_negative, ddof=1) / n
-    p, note = None, None
+    variance, parts = _delong(of_positive, of_negative), [_delong(*a), _delong(*b)]
     if variance <= 1e-30:
         half = 2 * (1 - _all_pairs_alike(min(m, n), level))
+        low, high = max(-1.0, difference - half), min(1.0, difference + half)
         note = f"no variance: bound from {min(m, n)} disjoint pairs, wider than needed"
-    else:
-        half = norm.isf((1 - level) / 2) * np.sqrt(variance)
-        p = float(2 * norm.sf(abs(difference) / np.sqrt(variance)))
-    low, high = max(-1.0, difference - half), min(1.0, difference + half)
-    return Estimate(difference, float(low), float(high), m + n, unit, method, level, p, note)
+        return Estimate(difference, low, high, m + n, unit, method, level, note=note)
+    areas, scale = [float(a[0].mean()), float(b[0].mean())], 2 * np.sqrt(parts[0] * parts[1])
+    shared = float(np.clip((sum(parts) - variance) / scale, -1, 1)) if scale > 0 else 0.0
+
+    def interval(level: float) -> tuple[float, float]:
+        (low_a, high_a), (low_b, high_b) = (
+            _area_limits(area, part, min(m, n), level)
+            for area, part in zip(areas, parts, strict=True)
+        )
+        below = joined(areas[0] - low_a, high_b - areas[1], shared)
+        return difference - below, difference + joined(high_a - areas[0], areas[1] - low_b, shared)
+
+    p = p_two_sided(interval)
+    return Estimate(difference, *interval(level), m + n, unit, method, level, p)
 
 
 def d_prime(
@@ -187,6 +197,22 @@ def placements(positive: ArrayLike, negative: ArrayLike) -> tuple[np.ndarray, np
     of_positive = (together[:m] - rankdata(positive)) / n
     of_negative = 1 - (together[m:] - rankdata(negative)) / m
     return of_positive, of_negative
+
+
+def _delong(of_positive: np.ndarray, of_negative: np.ndarray) -> float:
+    """Variance of a mean of placements (m,) and (n,), or of their differences."""
+    parts = (np.var(each, ddof=1) / len(each) for each in (of_positive, of_negative))
+    return float(sum(parts))
+
+
+def _area_limits(area: float, variance: float, pairs: int, level: float) -> tuple[float, float]:
+    """Normal limits on the logit scale; without variance those of so many disjoint pairs."""
+    if variance <= 0:
+        least = _all_pairs_alike(pairs, level)
+        return area * least, 1 - (1 - area) * least
+    half = -ndtri((1 - level) / 2) * np.sqrt(variance) / (area * (1 - area))
+    low, high = expit(logit(area) + np.array([-half, half]))
+    return float(low), float(high)
 
 
 def _all_pairs_alike(k: int, level: float) -> float:

@@ -214,12 +214,13 @@ def as_result(fitted: Fits, data: Data, scale: float = 1.0) -> RetentionFit:
 
 
 def _ends(values: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile ends of each column; order statistics, as half-lives may be inf."""
+    """Percentile ends of each column; order statistics, as half-lives may be inf.
+
+    The k-th smallest of B replicates has k / (B + 1) below it.
+    """
     ordered = np.sort(values, axis=0)  # nan, where nothing was ever retained, sorts last
-    last = len(values) - 1
-    low = ordered[int(np.floor(tail * last))]
-    high = ordered[int(np.ceil((1 - tail) * last))]
-    return low, high
+    k = max(1, int(tail * (len(values) + 1)))
+    return ordered[k - 1], ordered[-k]
 
 
 def _with_intervals(

@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from palimpsest.statistics.estimate import Estimate
-from palimpsest.statistics.resampling import percentile_interval
+from palimpsest.statistics.resampling import expanded_tail, percentile_interval
 
 ALPHAS = tuple(10.0**k for k in range(-2, 6))
 #: spline columns are few and nearly collinear: a smooth curve needs next to no penalty
@@ -112,7 +112,7 @@ def gain(
     baseline = ((y - model.baseline) ** 2)[order]
     index = _moving_blocks(len(y), n_replicates, np.random.default_rng(seed))
     replicates = better[index].sum(axis=1) / baseline[index].sum(axis=1)
-    low, high = percentile_interval(replicates, (1 - level) / 2)
+    low, high = percentile_interval(replicates, _tail(len(y), level))
     method = "difference of R2, moving-block bootstrap"
     value = float(better.sum() / baseline.sum())
     return Estimate(value, low, high, len(y), "dates in blocks", method, level)
@@ -178,7 +178,7 @@ def _blocked(
     for label, score in (("R2", _r2), ("r", _correlation)):
         scores = score(targets.T, predictions.T, baseline.T)
         replicates = score(*(z[order, 0][index] for z in (targets, predictions, baseline)))
-        low, high = percentile_interval(replicates, 0.025)
+        low, high = percentile_interval(replicates, _tail(len(y), 0.95))
         p = None
         if n_permutations:
             p = float((1 + np.sum(scores[1:] >= scores[0] - 1e-12)) / (1 + n_permutations))
@@ -242,10 +242,20 @@ def _predict(alpha: float, x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> 
 
 def _moving_blocks(n: int, n_replicates: int, rng: np.random.Generator) -> np.ndarray:
     """Row numbers of circular-block bootstrap samples (replicates, n), blocks ~ 2 n^(1/3)."""
-    length = max(1, min(n, round(2 * n ** (1 / 3))))
+    length = _block_length(n)
     starts = rng.integers(n, size=(n_replicates, -(-n // length)))
     index = (starts[:, :, None] + np.arange(length)) % n
     return index.reshape(n_replicates, -1)[:, :n]
+
+
+def _block_length(n: int) -> int:
+    return max(1, min(n, round(2 * n ** (1 / 3))))
+
+
+def _tail(n: int, level: float) -> float:
+    """Tails expanded to t width (Hesterberg 2015) for the number of blocks that are drawn."""
+    blocks = max(2, n // _block_length(n))
+    return expanded_tail(level, blocks, blocks - 1)
 
 
 def _r2(y: np.ndarray, predicted: np.ndarray, baseline: np.ndarray) -> np.ndarray:

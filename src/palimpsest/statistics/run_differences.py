@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 from scipy.special import binom, stdtr, stdtrit
 
+from palimpsest.statistics import run_shares
 from palimpsest.statistics.multiplicity import benjamini_hochberg
 from palimpsest.statistics.power import detectable_difference
 
@@ -135,6 +136,10 @@ def compared(
 ) -> pl.DataFrame:
     """Verdicts on all comparisons of two runs: changed, the same, cannot tell.
 
+    "The same" says that the change is below the margin of its row, which for metrics other than
+    shares comes from the spread of these data. Items that are all 0 or 1 are compared as shares
+    (``run_shares``): t tests would call rare changes none far too often.
+
     Args:
         moments: as ``evidence.two_runs.TwoRuns.moments`` gives them.
         margin_share: differences below it count as none where all values lie in [0, 1].
@@ -157,6 +162,7 @@ def compared(
     share = (m["least"] >= 0) & (m["most"] <= 1)
     margin = np.where(share, margin_share, margin_spread * m["spread"])
     results = inference(chosen["contrast"], margin, extent, chosen["n_old"])
+    results = _of_shares(m, chosen, results, margin)
     identical = m["unequal"] == 0
     untold = chosen["single"] | identical
     p = np.where(untold, np.nan, results["p"])
@@ -230,8 +236,34 @@ def _chosen(m: dict[str, np.ndarray]) -> dict[str, np.ndarray | Contrast]:
         "n_new": np.select(ways, [m["matched"], new_units, *of_pairs, m["new_items"]], new_units),
         "unit": np.select(ways, units, "replicates"),
         "paired": matched | families | pairs,
+        "pairs": pairs,
+        "apart": apart,
         "single": m["random"] & ~m["same_cells"] & ~replicated & ~m["same_states"],
     }
+
+
+def _of_shares(
+    m: dict[str, np.ndarray],
+    chosen: dict[str, np.ndarray | Contrast],
+    results: dict[str, np.ndarray],
+    margin: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """``results`` with those of shares where the units are items of 0 or 1."""
+    runs = [_moments_of(m, run, "_item") for run in ("old", "new")]
+    shares = (m["least"] >= 0) & (m["most"] <= 1)
+    shares &= np.logical_and(*(run_shares.are_shares(*run) for run in runs))
+    paired, apart = (np.flatnonzero(shares & chosen[way]) for way in ("pairs", "apart"))
+    results = {name: values.copy() for name, values in results.items()}
+    pairs = (m[name][paired].astype(float) for name in ("pair_mean", "pair_variance", "pairs"))
+    old, new = ((mean[apart], n[apart].astype(float)) for mean, _, n in runs)
+    for at, found in (
+        (paired, run_shares.paired(*pairs, margin[paired], 0.95)),
+        (apart, run_shares.apart(old, new, margin[apart], 0.95)),
+    ):
+        for name, values in found.items():
+            known = ~np.isnan(chosen["contrast"].variance[at])
+            results[name][at] = np.where(known, values, np.nan)
+    return results
 
 
 def _moments_of(m: dict[str, np.ndarray], run: str, of: str) -> tuple[np.ndarray, ...]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from palimpsest.probes.unlearning.analyses.evidence import DAMAGED
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
-from palimpsest.probes.unlearning.analyses.verdicts import DAMAGED
 from palimpsest.statistics.comparisons import noninferiority, paired_difference
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.population import pareto_shares, rank_intervals

@@ -284,8 +284,14 @@ def methods(database: Database, study: str) -> list[str]:
         "by exchanging the labels of models; calibration by leaving each retrained model out. "
         "Where an arm has fewer than three models, or fewer than five were retrained, verdicts are "
         "read from pairs of answers to the same facts (areas under the curve by DeLong's test).",
-        f"Verdicts: did nothing below {used.nothing:.0%} of the way, forgot from "
-        f"{used.enough:.0%}, damaged from {used.utility_margin:g} of lost probability. "
+        f"Verdicts: did nothing below {used.nothing:.0%} of the way; damaged from "
+        f"{used.utility_margin:g} of lost probability, written answers or choices, as much more "
+        "refused, or so many nats of prose, of what must stay and no method trains on again; "
+        f"forgot where every measure that can decide has gone {used.enough:.0%} of the way, "
+        "membership by its sharpest score lies within "
+        f"{1 - used.enough:.0%} of the gap on either side, and what must stay is shown to be kept, "
+        "each by one-sided tests at 5%. A measure can decide where a further retrained arm would "
+        "pass its test in 95%. "
         f"{_CORRECTED}",
     ]
 

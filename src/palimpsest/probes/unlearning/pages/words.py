@@ -139,8 +139,8 @@ _SAID = {
         "what was taught is not found: distrust this run",
     ),
     "calibrated": (
-        "Negative control, share of measures by which a held-out retrained model is told from the "
-        "others at 5%",
+        "Negative control, share of measures by which held-out retrained models, as many as a "
+        "method has, are told from the others at 5%",
         "the tests keep their level",
         "too few to tell whether the tests keep their level",
         "the tests are too eager: distrust their p-values",
@@ -281,9 +281,10 @@ def methods(database: Database, study: str) -> list[str]:
         "correction over the measures of a method; equivalence by two one-sided tests with a "
         f"margin of {used.width:g} standard deviations of the retrained models, taken at the lower "
         "end of its 80% confidence interval so that the test keeps its level; all measures at once "
-        "by exchanging the labels of models; calibration by leaving each retrained model out. "
-        "Where an arm has fewer than three models, or fewer than five were retrained, verdicts are "
-        "read from pairs of answers to the same facts (areas under the curve by DeLong's test).",
+        "by exchanging the labels of models; calibration by holding out groups of retrained "
+        "models, as many as a method has. Where an arm has fewer than three models, or fewer than "
+        "five were retrained, verdicts are read from pairs of answers to the same facts (areas "
+        "under the curve by DeLong's test).",
         f"Verdicts: did nothing below {used.nothing:.0%} of the way; damaged from "
         f"{used.utility_margin:g} of lost probability, written answers or choices, as much more "
         "refused, or so many nats of prose, of what must stay and no method trains on again; "

@@ -106,11 +106,13 @@ def _forgetting(units: Units, settings: Settings, arm: str, found: Evidence) -> 
 
 def _asked(units: Units, settings: Settings, arm: str, group: str, found: Evidence) -> list[str]:
     """The measures of a group that can decide, at any rate the one that can best. Scores of
-    membership say much the same of a model, so that it alone is asked there."""
+    membership say much the same of a model, so that it alone is asked there; truth ratios are no
+    attack on membership, and can only tell a model apart."""
     room = 1 - settings.enough
     least = {}
     for metric, own in units.metrics().items():
-        if own != group or metric == REFUSAL or not len(units.values(arm, metric)):
+        no_attack = group == "membership" and not metric.startswith("membership ")
+        if own != group or metric == REFUSAL or no_attack or not len(units.values(arm, metric)):
             continue
         asked = units.left(arm, metric, settings.enough) is not None
         least[metric] = units.least_left(arm, metric, settings.enough) if asked else np.inf

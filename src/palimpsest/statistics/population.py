@@ -171,7 +171,7 @@ def calibration(
     half = (found.high - found.low) / 2
     low, high = max(0.0, whole - half), min(1.0, whole + half)
     method = f"groups of {runs} held out, jackknife over models"
-    return Estimate(whole, low, high, r, "retrained models", method)
+    return Estimate(whole, low, high, r, "retrained models", method, dof=float(r - 1), uncut=half)
 
 
 def global_distance(

@@ -323,7 +323,9 @@ def _estimate(fit: RobustMean, unit: str) -> Estimate:
     else:
         low, high = fit.t_interval(LEVEL) if fit.variance > 0 else no_width(fit, LEVEL)
         p = fit.p_above(0)
-    return Estimate(fit.mean, low, high, fit.n_clusters, unit, "contrast, t interval", LEVEL, p)
+    method = "contrast, t interval"
+    n = fit.n_clusters
+    return Estimate(fit.mean, low, high, n, unit, method, LEVEL, p, dof=float(fit.dof))
 
 
 def _of_sums(sides: list[np.ndarray]) -> tuple[float, float]:

@@ -152,7 +152,7 @@ ORDER BY method, score""",
     max(high) FILTER (metric = 'PrivLeak') AS leak_high
   FROM statistics WHERE study = $study AND analysis = 'quality' GROUP BY ALL)
 SELECT replace(c.arm, '_', ' ') AS method, c.median, c.least, c.most, c.pairs, d.estimate, d.low,
-  d.high, d.q, c.leak, c.leak_low, c.leak_high
+  d.high, d.q, d.detectable, c.leak, c.leak_low, c.leak_high
 FROM cut c LEFT JOIN (SELECT * FROM statistics WHERE study = $study AND analysis = 'distance'
   AND metric = 'forget truth') d USING (arm, model, series)
 ORDER BY method""",
@@ -164,6 +164,7 @@ ORDER BY method""",
             "pairs": Column("pairs", "number", digits=0),
             "estimate": Column("distance [95%]", "interval", low="low", high="high"),
             "q": Column("q (differs)", "p"),
+            "detectable": FINDS,
             "leak": Column(
                 "PrivLeak, % [95%]", "interval", low="leak_low", high="leak_high", digits=0
             ),
@@ -209,7 +210,7 @@ ORDER BY method, kind, measure""",
         "models that never knew: below 0 a method's models have it back sooner than it can be "
         "learned.",
         """SELECT replace(l.arm, '_', ' ') AS method, l.factor AS attack, l.estimate AS updates,
-  l.low AS u_low, l.high AS u_high, l.note, d.estimate, d.low, d.high, d.p, l.n
+  l.low AS u_low, l.high AS u_high, l.note, d.estimate, d.low, d.high, d.p, d.detectable, l.n
 FROM statistics l LEFT JOIN (SELECT * FROM statistics
   WHERE study = $study AND analysis = 'back' AND metric = 'minus retrained') d
   USING (arm, model, series, factor)
@@ -221,6 +222,7 @@ ORDER BY try_cast(split_part(attack, ' ', 1) AS INTEGER), method""",
             "updates": Column("updates [95%]", "interval", low="u_low", high="u_high", digits=1),
             "estimate": Column("minus retrained [95%]", "interval", low="low", high="high"),
             "p": Column("p", "p"),
+            "detectable": FINDS,
             "n": Column("models", "number", digits=0),
             "note": Column("not back"),
         },

@@ -12,10 +12,9 @@ from palimpsest.statistics.population import (
     alike,
     calibration,
     difference,
-    distance,
     equivalence,
     global_distance,
-    left_out,
+    held_out,
     margin,
     pareto_front,
     pareto_shares,
@@ -24,67 +23,53 @@ from palimpsest.statistics.population import (
 from tests.calibration import covers, covers_at_least, keeps_equivalence, keeps_size, studies
 
 
-def test_distance_is_a_prediction_interval():
-    population = np.array([1.0, 2.0, 3.0, 4.0])
-    found = distance(6.0, population)
-    width = population.std(ddof=1) * np.sqrt(1.25)
-    assert found.estimate == pytest.approx(3.5)
-    assert found.p == pytest.approx(2 * stats.t.sf(3.5 / width, 3))
-    assert found.high - found.low == pytest.approx(2 * width * stats.t.ppf(0.975, 3))
-    assert found.n == 4
+def test_held_out_groups_are_tested_as_methods_are():
+    population = np.random.default_rng(0).gamma(4, size=(7, 3))
+    found = held_out(population, 3)
+    assert found.shape == (35, 3)
+    for row, group in zip(found, combinations(range(7), 3), strict=True):
+        inside = np.isin(range(7), group)
+        for metric in range(3):
+            values = population[:, metric]
+            assert row[metric] == pytest.approx(difference(values[inside], values[~inside]).p)
+    # Where neither side varies, signs are flipped; equal means are equal.
+    flat = held_out(np.array([[0.2], [0.2], [0.1], [0.1], [0.1]]), 2)
+    assert flat[0, 0] == pytest.approx(2 * 0.5**5)
+    assert flat.max() <= 1
+    with pytest.raises(ValueError, match="no groups of 3"):
+        held_out(population[:4], 3)
 
 
-def test_a_held_out_retrained_model_is_rejected_at_the_nominal_rate():
-    rng = np.random.default_rng(0)
-    rejected = [distance(rng.normal(), rng.normal(size=10)).p <= 0.05 for _ in range(4000)]
-    assert np.mean(rejected) > 0.038
-    assert keeps_size("population.distance: 10 retrained models", sum(rejected), 4000)
-    # Moderately skewed, as probabilities near zero are: still near it.
-    rejected = [distance(rng.gamma(4), rng.gamma(4, size=10)).p <= 0.05 for _ in range(4000)]
-    assert 0.03 < np.mean(rejected) < 0.085
-
-
-def test_leaving_one_out_reads_the_calibration():
-    rng = np.random.default_rng(1)
-    p = np.concatenate([left_out(rng.normal(size=10)) for _ in range(300)])
-    found = calibration(p)
-    assert found.low <= 0.05 <= found.high
-    assert found.n == 3000
-    by_hand = stats.binomtest(int((p <= 0.05).sum()), 3000).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx(tuple(by_hand))
-    outlier = left_out([0.1, 0.11, 0.09, 0.1, 0.9])
-    assert outlier.argmin() == 4
-    assert outlier[4] < 1e-4
-    with pytest.raises(ValueError, match="three models"):
-        left_out([1.0, 2.0])
-
-
-def test_calibration_over_metrics_has_models_as_its_unit():
-    p = np.array([[0.01, 0.5, 0.5, np.nan], [0.01, 0.5, 0.01, np.nan]])
-    found = calibration(p)
-    assert found.n == 3
-    assert found.estimate == pytest.approx(0.5)
-    assert found.high - found.low > calibration(p.ravel()).high - calibration(p.ravel()).low
-    none = calibration(np.full((2, 3), np.nan))
-    assert none.n == 0
-    assert np.isnan(none.low)
+@pytest.mark.parametrize(("runs", "draw"), [(5, "normal"), (3, "normal"), (5, "exponential")])
+def test_held_out_groups_show_the_level_of_the_test_of_methods(runs, draw):
+    """What groups say of the test is what simulated methods that are retraining say of it."""
+    rng = np.random.default_rng(4)
+    n = studies(40)
+    drawn = getattr(rng, draw)
+    found = np.mean([held_out(drawn(size=(10, 20)), runs) <= 0.05 for _ in range(n)])
+    told = [difference(drawn(size=runs), drawn(size=10 - runs)).p <= 0.05 for _ in range(4000)]
+    told = np.mean(told)
+    # Three standard errors of the simulated share.
+    assert found == pytest.approx(told, abs=0.011)
 
 
 def test_calibration_covers_where_metrics_go_together():
     """Cautious: of the few models each is rejected on some metrics or none."""
     rng = np.random.default_rng(7)
-    hits, n = {}, studies(100)
     for together in (0.5, 0.9):
         own, common = np.sqrt(1 - together), np.sqrt(together)
-        for _ in range(n):
-            x = common * rng.normal(size=10) + own * rng.normal(size=(20, 10))
-            p = np.array([left_out(each) for each in x])
-            for name, found in (("models", calibration(p)), ("all", calibration(p.ravel()))):
-                key = together, name
-                hits[key] = hits.get(key, 0) + (found.low <= 0.05 <= found.high)
-    what = "population.calibration: 10 models, 20 metrics correlated at 0.5"
-    assert covers_at_least(what, hits[0.5, "models"], n)
-    assert hits[0.9, "models"] > hits[0.9, "all"]
+        inside, resolved = [], []
+        for _ in range(30):
+            x = common * rng.normal(size=(10, 1)) + own * rng.normal(size=(10, 20))
+            found = calibration(x, 5)
+            inside.append(found.low <= 0.045 <= found.high)
+            resolved.append(found.high < 0.1)
+        assert np.mean(inside) > 0.9
+        # Ten models are enough to see that the test errs less than twice as often as it should.
+        assert np.mean(resolved) > 0.9
+    assert (found.n, found.unit) == (10, "retrained models")
+    with pytest.raises(ValueError, match="three others"):
+        calibration(np.zeros((6, 2)), 4)
 
 
 @pytest.mark.parametrize("runs", [3, 10])
@@ -138,11 +123,6 @@ def test_the_margin_is_below_the_estimated_deviation():
 
 
 def test_models_that_are_all_alike_give_no_margin_and_say_so():
-    assert distance(1.0, [1.0, 1.0, 1.0]).p == 1
-    other = distance(2.0, [1.0, 1.0, 1.0])
-    assert other.p is None
-    assert np.isnan(other.low)
-    assert "no variance" in other.note
     assert margin([1.0, 1.0], 2) == 0
     with pytest.raises(ValueError, match="no margin"):
         equivalence([1.0, 1.0], [1.0, 1.0, 1.0])
@@ -155,17 +135,15 @@ def test_rounding_is_no_deviation():
     assert alike(population)
     assert alike([0.1 + 0.2, 0.3, 0.3])
     assert not alike([0.1, 0.1, 0.1001])
-    assert distance(0.5, [0.1 + 0.2, 0.3, 0.3]).p is None
-    assert distance(0.2, population).p is None
-    assert distance(0.1, population).p == 1
     assert margin(population, 2) == 0
     with pytest.raises(ValueError, match="no margin"):
         equivalence([0.1, 0.1], population)
-    assert np.isnan(left_out([0.1, 0.1, 0.1, 0.2])[3])
+    dust = np.array([[0.1 + 0.2], [0.3], [0.3], [0.1 + 0.2], [0.4]])
+    assert held_out(dust, 2).max() <= 1
 
 
 def test_what_is_missing_or_single_is_refused():
-    for call in (difference, lambda a, b: distance(a[0], b), equivalence):
+    for call in (difference, equivalence):
         with pytest.raises(ValueError, match="two retrained models, not 1"):
             call([1.0, 2.0], [1.0])
         with pytest.raises(ValueError, match="finite"):

@@ -61,6 +61,11 @@ def _blocks(database: Database, study: str) -> list[Block]:
     written = asked.blocks(used) if "asked" in there else []
     if asked.in_words_alone(database, study):
         return [*written, GALLERY] if written else []
+    shown = database.frame(
+        "SELECT max(try_cast(split_part(factor, ' ', 1) AS INTEGER)) AS most FROM statistics "
+        "WHERE study = ? AND analysis = 'relearning' AND metric = 'others'",
+        [study],
+    )["most"][0]
     return [
         *VERDICTS,
         Figure(
@@ -119,16 +124,16 @@ ORDER BY series, metric, arm""",
             "relearning",
             "How soon is it back?",
             _caption(
-                "Probability of forgotten facts while some are taught again: of the others, "
-                "which nobody shows. Above models that never knew, memory was hidden. Bands "
-                "(taught, retrained) and bars (methods, set beside one another): 95% intervals "
-                "over models"
+                f"Probability of forgotten facts while {shown or 'some'} are taught again: of the "
+                "others, which nobody shows. Above models that never knew, memory was hidden. "
+                "Bands (taught, retrained) and bars (methods, set beside one another): 95% "
+                "intervals over models"
             ),
             "Probability of other forgotten facts by updates of relearning",
             """SELECT arm, step AS updates, estimate, low, high, n, unit, series, model
 FROM statistics WHERE study = $study AND analysis = 'relearning' AND metric = 'others'
-  AND factor = (SELECT max(factor) FROM statistics WHERE study = $study
-    AND analysis = 'relearning' AND metric = 'others')
+  AND factor = (SELECT max_by(factor, try_cast(split_part(factor, ' ', 1) AS INTEGER))
+    FROM statistics WHERE study = $study AND analysis = 'relearning' AND metric = 'others')
 ORDER BY series, arm, updates""",
             _draw_relearning,
         ),

@@ -9,11 +9,23 @@ from palimpsest.probes.unlearning.analyses.fronts import fronts
 from palimpsest.probes.unlearning.analyses.guards import guards
 from palimpsest.probes.unlearning.analyses.membership import membership
 from palimpsest.probes.unlearning.analyses.populations import populations
+from palimpsest.probes.unlearning.analyses.quality import quality
 from palimpsest.probes.unlearning.analyses.relearning import relearning
 from palimpsest.probes.unlearning.analyses.requests import requests
 from palimpsest.probes.unlearning.analyses.verdicts import verdicts
 
 #: In the order of the page.
-ALL = (verdicts, populations, changes, fronts, membership, relearning, requests, guards, asked)
+ALL = (
+    verdicts,
+    populations,
+    changes,
+    fronts,
+    membership,
+    quality,
+    relearning,
+    requests,
+    guards,
+    asked,
+)
 
 __all__ = ["ALL", "Data", "out_of_reach", "read", "reasons"]

@@ -56,6 +56,8 @@ MEMBERSHIP = {
 }
 #: Parts that must stay.
 STAYS = ("kept", "neighbour", "known", "retain")
+#: The part of them that methods train on again: what is left of it says little of the rest.
+AGAIN = "retain"
 #: What is read of them; ``chosen`` is multiple choice, the truth against wrong answers.
 UTILITY = ("probability", "rouge_l", "refusal", "chosen", "verbatim")
 #: What is written where a state is asked in words, or continued: shares, one number an item.
@@ -99,12 +101,14 @@ class Data:
 
     Attributes:
         values: world, model, arm, run, metric, group and value: one number a model, the mean over
-            facts. Groups are forgetting, hidden, membership and utility.
+            facts. Groups are forgetting, hidden, membership, utility, and trained again: of what
+            methods train on, and TOFU's model utility, which counts that in.
         facts: world, model, arm, item, metric, group and value: one number a fact, the mean over
             the models of the arm.
         scores: world, model, arm, run, part, item, metric and value of scores of membership.
         strangers: world, model, arm, run, part, item, metric and value of the same scores, of
             models that were asked about many more whom nobody told anything (part stranger).
+        ratios: world, model, arm, run, item and value: TOFU's truth ratios of the forget set.
         relearned: world, model, arm, run, number, updates, metric (shown or others) and value.
         detectors: world, model, arm, run, metric and value: how well prompts are told apart.
         probabilities: world, model, arm, run, how, requests, part, item and value: of all answers
@@ -121,6 +125,7 @@ class Data:
     facts: pl.DataFrame
     scores: pl.DataFrame
     strangers: pl.DataFrame
+    ratios: pl.DataFrame
     relearned: pl.DataFrame
     detectors: pl.DataFrame
     probabilities: pl.DataFrame
@@ -193,7 +198,7 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
             _named(items, "forget", HIDDEN, "hidden"),
             _others(relearned),
             _membership(scores),
-            *(_named(items, part, UTILITY, "utility") for part in STAYS),
+            *(_named(items, part, UTILITY, _kind(part)) for part in STAYS),
             _truths(items),
             _prose(frame),
         ]
@@ -207,6 +212,9 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
         facts,
         scores,
         _strangers(items),
+        items.filter((pl.col("part") == "forget") & (pl.col("metric") == "truth_ratio")).select(
+            *KEYS, "item", "value"
+        ),
         relearned.group_by([*KEYS, "number", "updates", "metric"], maintain_order=True).agg(mean),
         frame.filter((pl.col("part") == "model") & (pl.col("item") == "detector")).select(
             *KEYS, "metric", "value"
@@ -236,6 +244,11 @@ def _written(every: pl.DataFrame) -> pl.DataFrame:
     )
     keys = ["world", "role", "model", "part", "item", "metric"]
     return chosen.group_by(keys, maintain_order=True).agg(pl.col("value").mean())
+
+
+def _kind(part: str) -> str:
+    """Group of the measures of a part that must stay."""
+    return "trained again" if part == AGAIN else "utility"
 
 
 def _columns(frame: pl.DataFrame, metric: pl.Expr, group: str) -> pl.DataFrame:
@@ -318,7 +331,12 @@ def _truths(items: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(
         [
             _columns(forget, pl.lit("forget truth"), "membership"),
-            _columns(stays, pl.col("part") + " truth", "utility"),
+            *(
+                _columns(
+                    stays.filter(pl.col("part") == part), pl.col("part") + " truth", _kind(part)
+                )
+                for part in STAYS
+            ),
         ]
     )
 
@@ -334,7 +352,7 @@ def _utility(values: pl.DataFrame) -> pl.DataFrame:
     wanted = [f"{part} {kind}" for part in STAYS for kind in ("probability", "rouge_l", "truth")]
     chosen = values.filter(pl.col("metric").is_in(wanted))
     rows = [
-        [*names, "model utility", "utility", unlearning.model_utility(part["value"].to_numpy())]
+        [*names, "model utility", _kind(AGAIN), unlearning.model_utility(part["value"].to_numpy())]
         for names, part in chosen.group_by(KEYS, maintain_order=True)
     ]
     return pl.DataFrame(rows, schema=values.schema, orient="row")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from palimpsest.probes.unlearning.analyses.evidence import DAMAGED, GROUPS
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
-from palimpsest.probes.unlearning.analyses.verdicts import DAMAGED
 from palimpsest.statistics.comparisons import noninferiority, paired_difference
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.population import pareto_shares, rank_intervals
@@ -45,7 +45,7 @@ def fronts(data: Data, settings: Settings) -> tuple[Rows, Found]:
         units = units_of(data, part, settings.judged_by)
         for arm in methods:
             for metric, group in units.metrics().items():
-                way = None if group == "utility" else units.way(arm, metric)
+                way = units.way(arm, metric) if group in GROUPS else None
                 if way is not None and len(way) > 1:
                     estimate = clustered_mean(way, unit=units.unit)
                     rows.append(row("way", metric, estimate, arm=arm, factor=group, **place))

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from palimpsest.probes.unlearning.analyses.evidence import DAMAGED
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.fronts import method_of
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
-from palimpsest.probes.unlearning.analyses.verdicts import DAMAGED, WRITTEN
+from palimpsest.probes.unlearning.analyses.verdicts import WRITTEN
 from palimpsest.statistics.comparisons import equivalence_paired
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.rows import grouped, row

@@ -8,12 +8,7 @@ import numpy as np
 import polars as pl
 
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, bounds, metrics_of, of
-from palimpsest.probes.unlearning.analyses.units import (
-    LEAST_RETRAINED,
-    Models,
-    Units,
-    units_of,
-)
+from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.multiplicity import holm
 from palimpsest.statistics.population import (
@@ -21,7 +16,6 @@ from palimpsest.statistics.population import (
     calibration,
     equivalence,
     global_distance,
-    left_out,
 )
 from palimpsest.statistics.rows import row
 
@@ -29,8 +23,10 @@ if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
     from palimpsest.statistics import Estimate
 
-#: A p of a held-out retrained model at or below this counts as a rejection.
+#: A p of held-out retrained models at or below this counts as a rejection.
 ALPHA = 0.05
+#: Retrained models that must be left beside those that are held out.
+LEAST_OTHERS = 3
 #: Groups of metrics of what is to be forgotten.
 FORGETTING = ("forgetting", "hidden", "membership")
 
@@ -104,12 +100,13 @@ def _together(data: Data, part: pl.DataFrame, arm: str, place: dict[str, str]) -
 
 
 def _calibration(data: Data, part: pl.DataFrame) -> Estimate | None:
-    """Share of metrics by which each retrained model is told from the others."""
-    p = []
-    for metric in metrics_of(part):
-        population = of(part, data.retrained, metric)
-        if len(population) >= LEAST_RETRAINED and not alike(population):
-            p.append(left_out(population))
-    if not p or len({len(each) for each in p}) > 1:
+    """Share of metrics by which retrained models are told from the others, in groups as large as
+    the arms are: by the test that methods are held to."""
+    arms = part.filter(pl.col("arm") != data.retrained)
+    runs = int(arms.group_by("arm").agg(pl.col("run").n_unique())["run"].min() or 0)
+    columns = [of(part, data.retrained, metric) for metric in metrics_of(part)]
+    whole = max(map(len, columns))
+    columns = [each for each in columns if len(each) == whole and not alike(each)]
+    if not columns or runs < 2 or whole - runs < LEAST_OTHERS:
         return None
-    return calibration(np.array(p), ALPHA)
+    return calibration(np.stack(columns, axis=1), runs, ALPHA)

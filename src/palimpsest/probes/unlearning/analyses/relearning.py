@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
-from palimpsest.probes.unlearning.analyses.frames import OTHERS, Data, Found, Rows
+from palimpsest.metrics.unlearning import updates_to_target
+from palimpsest.probes.unlearning.analyses.frames import OTHERS, Data, Found, Rows, of
 from palimpsest.probes.unlearning.analyses.units import LEAST_FACTS, Models, Units, units_of
 from palimpsest.statistics import Estimate
-from palimpsest.statistics.comparisons import paired_difference
+from palimpsest.statistics.comparisons import mean_of_differences, paired_difference
 from palimpsest.statistics.intervals import clustered_mean, exact_proportion
 from palimpsest.statistics.population import difference
 from palimpsest.statistics.rows import row
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 
 PROBE = "forget linear_probe"
+#: Share of the gap between taught and retrained models at which shown facts count as back.
+BACK = 0.5
 
 
 def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
@@ -34,7 +39,8 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
             factor = f"{number} taught again"
             rows.append(row("relearning", metric, estimate, factor=factor, **place))
     found: Found = {}
-    for _, part in data.worlds():
+    for place, part in data.worlds():
+        rows += _speeds(data, part, place)
         units = units_of(data, part, settings.judged_by)
         gone = [
             arm
@@ -50,6 +56,51 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
         if hidden := _hidden(units, gone, data.retrained):
             found["hidden_not_gone"] = hidden
     return rows, found
+
+
+def _speeds(data: Data, part: pl.DataFrame, place: dict[str, str]) -> Rows:
+    """Updates until the shown facts are half way back, of each arm and minus retrained models'.
+
+    Read at the numbers of updates that were asked for; what is never back there counts as twice the
+    last of them, and the note says how many models that is.
+    """
+    reference = [of(part, arm, "forget probability") for arm in (data.taught, data.retrained)]
+    if not all(map(len, reference)):
+        return []
+    taught, never = (float(values.mean()) for values in reference)
+    target = never + BACK * (taught - never)
+    own = (pl.col("world") == part["world"][0]) & (pl.col("model") == part["model"][0])
+    shown = data.relearned.filter(own & (pl.col("metric") == "shown"))
+    rows: Rows = []
+    for (number,), each in shown.group_by(["number"], maintain_order=True):
+        where = place | {"factor": f"{number} taught again"}
+        runs = {
+            str(arm): _updates(curves, target)
+            for (arm,), curves in each.group_by(["arm"], maintain_order=True)
+        }
+        last = float(each["updates"].max())  # type: ignore[arg-type]
+        for arm, updates in runs.items():
+            late = int(np.isinf(updates).sum())
+            note = f"{late} of {len(updates)} never: counted as {2 * last:g}" if late else None
+            others = runs.get(data.retrained, np.empty(0))
+            counted, never_knew = (np.minimum(side, 2 * last) for side in (updates, others))
+            if len(counted) > 1:
+                estimate = mean_of_differences(counted, unit="models").within(0, 2 * last)
+                estimate = replace(estimate, p=None, note=note)
+                rows.append(row("back", "updates", estimate, arm=arm, **where))
+            if arm != data.retrained and min(len(counted), len(never_knew)) > 1:
+                sooner = difference(counted, never_knew)
+                rows.append(row("back", "minus retrained", sooner, arm=arm, **where))
+    return rows
+
+
+def _updates(curves: pl.DataFrame, target: float) -> np.ndarray:
+    """(runs,) updates after which each run's curve has reached the target; inf: not at all."""
+    found = []
+    for _, curve in curves.group_by("run", maintain_order=True):
+        ordered = curve.sort("updates")
+        found.append(updates_to_target(ordered["value"], ordered["updates"], target))
+    return np.array(found)
 
 
 def _hidden(units: Units, gone: list[str], retrained: str) -> Estimate | None:

@@ -3,15 +3,25 @@
 ============= =====================================================================================
 did nothing   the interval of the way gone lies below ``nothing``
 damaged       facts that must stay, of other people, of relatives or from elsewhere, lost
-              ``utility_margin`` or more of their probability, and the interval lies below zero
-forgot        the direct and every hidden measure have gone ``enough`` of the way by their
-              intervals, and membership does not tell the model from retrained ones
-suppressed    gone where asked directly, but a hidden measure, or membership, tells the model from
-              those that never knew, after Holm's correction over these measures; or gone from
-              written answers, with probabilities that did nothing
+              ``utility_margin`` or more of their probability, of their written answers or of their
+              choices, or are declined so much more often, or so much of prose is lost, and the
+              interval of one of these leaves out none
+forgot        every direct and hidden measure that can decide has gone ``enough`` of the way, and
+              membership no more than as much too far; what must stay is shown to be kept within
+              ``utility_margin``
+suppressed    gone where asked directly, but another direct measure, a hidden one, or membership
+              has not, after Holm's correction over these measures; or gone from written answers,
+              with probabilities that did nothing
 partly        in between, by the interval of the way gone
 cannot tell   none of these is shown
 ============= =====================================================================================
+
+"Forgot" is an equivalence: nothing counts as gone for want of evidence (see ``evidence``). How
+often further retrained models of the default study are said to have forgot, held against ten
+others and five taught ones: 70% of 200 draws of five models from 26, 53% of draws of three; with
+twenty to be held against 83%. All other draws end as "cannot tell", mostly for the area under the
+curve of membership or the measure after a prefix. With twenty facts as units that area is too
+uncertain to show likeness, and no method is said to have forgot.
 
 Units are models where there are enough of them, otherwise facts; see ``units``.
 """
@@ -24,26 +34,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, in_words
+from palimpsest.probes.unlearning.analyses.evidence import Evidence, evidence
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.units import Units, units_of
 from palimpsest.statistics.intervals import clustered_mean
-from palimpsest.statistics.multiplicity import holm
 from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
     from palimpsest.statistics import Estimate
 
-ALPHA = 0.05
 DIRECT = "forget probability"
 #: What is left of the truth in a written answer.
 WRITTEN = "rouge_l"
-#: Parts that no method trains on again, and what they are called.
-DAMAGED = {
-    "kept": "other people's facts",
-    "neighbour": "relatives' facts",
-    "known": "what was known before",
-}
 
 
 def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
@@ -98,79 +101,56 @@ def _mean(way: np.ndarray, unit: str) -> Estimate:
 
 def verdict(units: Units, settings: Settings, arm: str, way: Estimate) -> tuple[str, str]:
     """The word, and the evidence for it; ``way`` is that of the direct measure."""
-    damage = _damage(units, settings, arm)
+    found = evidence(units, settings, arm)
     gone = f"{way.estimate:.0%} of the way to models that never knew"
-    if way.high < settings.nothing:
-        written = units.way(arm, f"forget {WRITTEN}")
-        if written is None or not written.mean() >= settings.enough:
-            return "did nothing", gone
-        lost = _damage(units, settings, arm, WRITTEN, "written answers")
-        return "suppressed", "; ".join(filter(None, [_SILENT, lost]))
-    if damage:
-        return "damaged", f"{damage}; {gone}"
-    told = _told(units, settings, arm)
-    if way.estimate >= settings.enough and told:
-        return "suppressed", "told from models that never knew by " + "; ".join(told)
-    if way.low >= settings.enough:
-        unsure = _unsure(units, settings, arm)
-        if unsure:
-            return "cannot tell", "not shown to be gone: " + "; ".join(unsure)
-        return "forgot", "every measure has gone the way of models that never knew"
+    still = way.high < settings.nothing
+    written = _written(units, settings, arm) if still else None
+    if found.lost:
+        return "damaged", "; ".join([*found.lost, _SILENT if written == "gone" else gone])
+    if still:
+        if written == "gone":
+            return "suppressed", _SILENT
+        if written == "unsure":
+            return "cannot tell", f"{gone}; whether written answers changed is not shown"
+        return "did nothing", gone
+    rest = units.left(arm, DIRECT, settings.enough)
+    told = "told from models that never knew by " + "; ".join(found.told)
+    if rest is not None and rest.high < 0:
+        if found.told:
+            return "suppressed", told
+        if against := found.against_forgot:
+            return "cannot tell", "not shown: " + "; ".join(against)
+        return "forgot", _all_gone(settings, found)
     if way.low > settings.nothing and way.high < settings.enough:
         return "partly", gone
-    return "cannot tell", f"{gone}, and its interval reaches over the limits"
+    reasons = [f"{gone}, and its interval reaches over the limits", *([told] if found.told else [])]
+    return "cannot tell", "; ".join(reasons)
 
 
 #: Evidence against a method that changes what is written and nothing else.
 _SILENT = "gone from written answers alone: probabilities are as before"
 
 
-def _damage(
-    units: Units,
-    settings: Settings,
-    arm: str,
-    metric: str = "probability",
-    what: str = "probability",
-) -> str:
-    found = []
-    for name, words in DAMAGED.items():
-        estimate = units.against(arm, f"{name} {metric}")
-        if estimate is None:
-            continue
-        if estimate.high < 0 and estimate.estimate <= -settings.utility_margin:
-            found.append(f"{words} lost {-estimate.estimate:.2f} of their {what}")
-    return "; ".join(found)
+def _written(units: Units, settings: Settings, arm: str) -> str:
+    """Where probabilities are as before: is the truth gone from written answers too?"""
+    rest = units.left(arm, f"forget {WRITTEN}", settings.enough)
+    if rest is None:
+        return "as before"
+    if rest.high < 0:
+        return "gone"
+    moved = units.left(arm, f"forget {WRITTEN}", settings.nothing)
+    return "as before" if moved is not None and moved.low > 0 else "unsure"
 
 
-def _told(units: Units, settings: Settings, arm: str) -> list[str]:
-    """Hidden measures that still show the fact, and membership that tells the model apart."""
-    compared = []
-    for metric, group in units.metrics().items():
-        estimate = units.against(arm, metric) if group in ("hidden", "membership") else None
-        if estimate is not None:
-            compared.append((metric, group, estimate))
-    adjusted = holm([np.nan if e.p is None else e.p for _, _, e in compared])
-    found = []
-    for (metric, group, estimate), q in zip(compared, adjusted, strict=True):
-        if not q <= ALPHA:
-            continue
-        way = units.way(arm, metric)
-        hidden = group == "hidden" and way is not None and way.mean() < settings.enough
-        if hidden or (group == "membership" and units.far(metric, estimate, settings.width)):
-            words = in_words(metric.removeprefix("forget "))
-            found.append(f"{words} {estimate.estimate:+.2f}")
-    return found
-
-
-def _unsure(units: Units, settings: Settings, arm: str) -> list[str]:
-    """Hidden measures whose interval does not reach the limit."""
-    found = []
-    for metric, group in units.metrics().items():
-        way = units.way(arm, metric) if group == "hidden" else None
-        if way is not None and len(way) > 1:
-            estimate = clustered_mean(way, unit=units.unit)
-            if not estimate.low >= settings.enough:
-                found.append(
-                    f"{in_words(metric.removeprefix('forget '))} {estimate.estimate:.0%} of the way"
-                )
-    return found
+def _all_gone(settings: Settings, found: Evidence) -> str:
+    """What a forgetting method is called so for, and what could not be read."""
+    _, last = max(found.gone)
+    parts = [
+        f"{len(found.gone)} measures have gone at least {settings.enough:.0%} of the way of models "
+        f"that never knew, membership no more than {2 - settings.enough:.0%}; hardest to show: "
+        f"{last}",
+        f"nothing that must stay lost {settings.utility_margin:g}",
+    ]
+    if found.unread:
+        parts.append("too coarse to decide: " + ", ".join(found.unread))
+    return "; ".join(parts)

@@ -132,6 +132,45 @@ ORDER BY method, score""",
         },
     ),
     Table(
+        "quality-table",
+        "What others report",
+        "Forget quality (TOFU): p of the Kolmogorov-Smirnov test between the truth ratios of one "
+        "model of the arm and one retrained model, over all pairs of them. A large p is no proof "
+        "of forgetting, and how far p runs shows what the choice of one retrained model decides; "
+        "retrained: these against each other. distance: of the same truth ratios, each turned so "
+        "that it is at most 1, from the population of retrained models, with its q. PrivLeak "
+        "(MUSE): area under the curve of min-k, in percent of the retrained models'; below 0 "
+        "members are still told, above it they were pushed beyond.",
+        """WITH cut AS (
+  SELECT arm, model, series,
+    max(estimate) FILTER (metric = 'forget quality, median') AS median,
+    max(estimate) FILTER (metric = 'forget quality, least') AS least,
+    max(estimate) FILTER (metric = 'forget quality, most') AS most,
+    max(n) FILTER (metric = 'forget quality, median') AS pairs,
+    max(estimate) FILTER (metric = 'PrivLeak') AS leak,
+    max(low) FILTER (metric = 'PrivLeak') AS leak_low,
+    max(high) FILTER (metric = 'PrivLeak') AS leak_high
+  FROM statistics WHERE study = $study AND analysis = 'quality' GROUP BY ALL)
+SELECT replace(c.arm, '_', ' ') AS method, c.median, c.least, c.most, c.pairs, d.estimate, d.low,
+  d.high, d.q, d.detectable, c.leak, c.leak_low, c.leak_high
+FROM cut c LEFT JOIN (SELECT * FROM statistics WHERE study = $study AND analysis = 'distance'
+  AND metric = 'forget truth') d USING (arm, model, series)
+ORDER BY method""",
+        {
+            "method": Column("method"),
+            "median": Column("p, median pair", "p"),
+            "least": Column("least", "p"),
+            "most": Column("most", "p"),
+            "pairs": Column("pairs", "number", digits=0),
+            "estimate": Column("distance [95%]", "interval", low="low", high="high"),
+            "q": Column("q (differs)", "p"),
+            "detectable": FINDS,
+            "leak": Column(
+                "PrivLeak, % [95%]", "interval", low="leak_low", high="leak_high", digits=0
+            ),
+        },
+    ),
+    Table(
         "distance-table",
         "Every measure against models that never knew",
         "Mean over models of each arm, its difference from the retrained models with a Welch "
@@ -164,6 +203,31 @@ ORDER BY method, kind, measure""",
         },
     ),
     Table(
+        "back-table",
+        "How many updates until it is back?",
+        "Updates of relearning until the facts that are taught again are half way from models that "
+        "never knew to taught ones, read where the curves below are, and the difference from "
+        "models that never knew: below 0 a method's models have it back sooner than it can be "
+        "learned.",
+        """SELECT replace(l.arm, '_', ' ') AS method, l.factor AS attack, l.estimate AS updates,
+  l.low AS u_low, l.high AS u_high, l.note, d.estimate, d.low, d.high, d.p, d.detectable, l.n
+FROM statistics l LEFT JOIN (SELECT * FROM statistics
+  WHERE study = $study AND analysis = 'back' AND metric = 'minus retrained') d
+  USING (arm, model, series, factor)
+WHERE l.study = $study AND l.analysis = 'back' AND l.metric = 'updates'
+ORDER BY try_cast(split_part(attack, ' ', 1) AS INTEGER), method""",
+        {
+            "method": Column("method"),
+            "attack": Column("attack"),
+            "updates": Column("updates [95%]", "interval", low="u_low", high="u_high", digits=1),
+            "estimate": Column("minus retrained [95%]", "interval", low="low", high="high"),
+            "p": Column("p", "p"),
+            "detectable": FINDS,
+            "n": Column("models", "number", digits=0),
+            "note": Column("not back"),
+        },
+    ),
+    Table(
         "relearning-table",
         "Relearning, update by update",
         "Probability of forgotten facts after some of them were taught again: of those shown, and "
@@ -171,7 +235,7 @@ ORDER BY method, kind, measure""",
         """SELECT replace(arm, '_', ' ') AS method, factor AS attack, step AS updates,
   metric AS facts, estimate, low, high, n, unit
 FROM statistics WHERE study = $study AND analysis = 'relearning'
-ORDER BY method, attack, facts DESC, updates""",
+ORDER BY method, try_cast(split_part(attack, ' ', 1) AS INTEGER), facts DESC, updates""",
         {
             "method": Column("method"),
             "attack": Column("attack"),

@@ -28,6 +28,9 @@ LIMITATIONS = [
     "GUARD and refusing by oracle change what is written and nothing else: weights and "
     "probabilities are as before, so that measures which read these show the facts. They suppress. "
     "The oracle knows every wording that is asked, which nobody does: it is a bound and no method.",
+    "A method that is retraining is not always said to have forgot: with five models of it, ten "
+    'retrained ones and twenty facts about three times in four, otherwise it ends as "cannot '
+    'tell"; where a few facts are the units, always.',
     "Attacks are a handful of those that exist: what none of them brings back may still be there.",
     "People of one world share attributes and phrasings. Facts in real text are less alike, and "
     "harder to tell from what must stay.",
@@ -139,8 +142,8 @@ _SAID = {
         "what was taught is not found: distrust this run",
     ),
     "calibrated": (
-        "Negative control, share of measures by which a held-out retrained model is told from the "
-        "others at 5%",
+        "Negative control, share of measures by which held-out retrained models, as many as a "
+        "method has, are told from the others at 5%",
         "the tests keep their level",
         "too few to tell whether the tests keep their level",
         "the tests are too eager: distrust their p-values",
@@ -281,11 +284,18 @@ def methods(database: Database, study: str) -> list[str]:
         "correction over the measures of a method; equivalence by two one-sided tests with a "
         f"margin of {used.width:g} standard deviations of the retrained models, taken at the lower "
         "end of its 80% confidence interval so that the test keeps its level; all measures at once "
-        "by exchanging the labels of models; calibration by leaving each retrained model out. "
-        "Where an arm has fewer than three models, or fewer than five were retrained, verdicts are "
-        "read from pairs of answers to the same facts (areas under the curve by DeLong's test).",
-        f"Verdicts: did nothing below {used.nothing:.0%} of the way, forgot from "
-        f"{used.enough:.0%}, damaged from {used.utility_margin:g} of lost probability. "
+        "by exchanging the labels of models; calibration by holding out groups of retrained "
+        "models, as many as a method has. Where an arm has fewer than three models, or fewer than "
+        "five were retrained, verdicts are read from pairs of answers to the same facts (areas "
+        "under the curve by DeLong's test).",
+        f"Verdicts: did nothing below {used.nothing:.0%} of the way; damaged from "
+        f"{used.utility_margin:g} of lost probability, written answers or choices, as much more "
+        "refused, or so many nats of prose, of what must stay and no method trains on again; "
+        f"forgot where every measure that can decide has gone {used.enough:.0%} of the way, "
+        "membership by its sharpest score lies within "
+        f"{1 - used.enough:.0%} of the gap on either side, and what must stay is shown to be kept, "
+        "each by one-sided tests at 5%. A measure can decide where a further retrained arm would "
+        "pass its test in 95%. "
         f"{_CORRECTED}",
     ]
 

@@ -11,8 +11,10 @@ import hashlib
 import importlib
 import json
 import logging
+import re
 from collections import Counter
 from functools import cache
+from html import unescape
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,10 @@ LIMITS = (
     render.Limits(rows=300, cards=60, csv=60_000),
     render.Limits(rows=60, cards=20, csv=8_000),
 )
+
+#: How a page that is not whole says so in its head, for the overview; within so many characters.
+_LACKS = re.compile(r'<meta name="palimpsest-lacks" content="([^"]*)">')
+_HEAD = 4_000
 
 _QUERIES = (
     (
@@ -67,8 +73,9 @@ class ReportError(Exception):
 def build_study(database_path: str | Path, study: str, output: str | Path) -> Path:
     """Write the page of ``study`` to ``output`` and return that path.
 
-    Failed and missing cells, and blocks that cannot be shown, are named on the page. Raises
-    :class:`ReportError` when the run has no such study, or its probe gives no page;
+    Failed and missing cells, blocks that cannot be shown, and a maker of the page that fails are
+    named on the page, which is then marked as not whole. Raises :class:`ReportError` when the run
+    has no such study, or its probe has no page;
     :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
     """
     with Database(database_path) as database:
@@ -98,6 +105,7 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
             "facts": evidence.run_facts(database),
             "glossary": render.glossary(prepared, _meanings()),
             "broken": [item for item in prepared if item.error],
+            "lacks": _lacks(failure if counts["done"] else None, prepared, unexplored),
             "others": entries,
             "explorer": explored,
             "unexplored": unexplored,
@@ -108,7 +116,7 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
 def build_index(database_path: str | Path, output: str | Path) -> Path:
     """Write the overview of the run to ``output`` and return that path.
 
-    Raises :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
+    Pages of studies that lie beside it and are marked as not whole are warned of. Raises :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
     """
     with Database(database_path) as database:
         entries = evidence.studies(database)
@@ -116,8 +124,10 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
         cost = evidence.cost(database)
         by_study = {entry.study: evidence.claims(database, entry.study) for entry in entries}
         tally = Counter(c["verdict"] or "not tested" for some in by_study.values() for c in some)
+        lacking = {entry.study: _lacking(Path(output).with_name(entry.page)) for entry in entries}
         context = {
             "entries": entries,
+            "lacking": {study: words for study, words in lacking.items() if words},
             "unclear": {
                 reason: {
                     study: n for study, some in by_study.items() if (n := sum(map(is_so, some)))
@@ -215,13 +225,34 @@ def _page(
     try:
         return maker(database, entry.study), None
     except Exception as error:
-        if counts["done"]:
-            raise ReportError(
-                f"{module}.page failed for study {entry.study!r}: {type(error).__name__}: {error}"
-            ) from error
-        LOG.warning("%s: no cell is done, the page holds the reasons only", entry.study)
         bare = StudyPage(entry.study, entry.title, entry.question, summary=[])
+        if counts["done"]:
+            LOG.exception("%s: %s.page failed", entry.study, module)
+            return bare, (
+                f"{module}.page failed, so that summary, figures, tables and methods are not "
+                f"here: {type(error).__name__}: {error}"
+            )
+        LOG.warning("%s: no cell is done, the page holds the reasons only", entry.study)
         return bare, "No cell of this study is done, so there is nothing to show but the reasons."
+
+
+def _lacks(
+    failure: str | None, prepared: list[render.Prepared], unexplored: str | None
+) -> list[str]:
+    """What a page should show and does not, in words; nothing where it is whole."""
+    broken = [item.label or item.block.title for item in prepared if item.error]
+    words = [failure] if failure else []
+    words += [f"not shown: {', '.join(broken)}"] if broken else []
+    return words + (["not shown: the explorer"] if unexplored else [])
+
+
+def _lacking(page: Path) -> str:
+    """What a written page says that it lacks; nothing where it is whole or not there."""
+    if not page.is_file():
+        return ""
+    with page.open(encoding="utf-8") as file:
+        found = _LACKS.search(file.read(_HEAD))
+    return unescape(found[1]) if found else ""
 
 
 def _explorer(

@@ -246,14 +246,14 @@ def test_a_page_whose_maker_fails_says_so_and_keeps_what_needs_no_maker(
     html = build_study(database_path, "economic_recall", tmp_path / "economic_recall.html")
     text = " ".join(Page(html.read_text("utf-8")).text.split())
     assert "toy.figures.page failed" in text
-    assert 'KeyError: \'column "<b>" & more\'' in text
+    assert "KeyError: 'column \"<b>\" & more'" in text
     assert "partial report" in text
     for kept in ("0.71 [0.54, 0.88] n = 24 facts", "Every metric by everything", "Settings of the"):
         assert kept in text
     index = build_index(database_path, tmp_path / "index.html").read_text("utf-8")
     said = " ".join(Page(index).text.split())
     assert "is not whole: palimpsest.probes.toy.figures.page failed" in said
-    assert 'KeyError: \'column "<b>" & more\'' in said
+    assert "KeyError: 'column \"<b>\" & more'" in said
 
 
 def test_the_overview_names_pages_that_lack_blocks_and_no_others(
@@ -348,7 +348,7 @@ def test_captions_may_be_functions_and_the_query_shown_is_the_query_run(
     )  # fmt: skip
     page = Page(html)
     assert "n = 48" in page.text
-    sql = next(text for tag, text in page.texts if tag == "code" and "count(*)" in text)
+    sql = next(text for tag, text in page.texts if tag == "code" and "count(*) AS n, '" in text)
     with Database(database_path) as database:
         assert database.frame(sql).row(0) == (48, "economic_recall")
 

@@ -30,6 +30,7 @@ from palimpsest.reports import evidence, explore, formatting, render
 from palimpsest.reports.blocks import StudyPage
 from palimpsest.reports.palette import variables
 from palimpsest.reports.reproducibility import differences
+from palimpsest.reports.sources import claims_table, file_of, sourced
 
 LOG = logging.getLogger(__name__)
 
@@ -87,9 +88,9 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
         counts = evidence.counts(database, study)
         page, failure = _page(database, entry, counts)
         prepared = render.prepare(page.blocks, database, study)
-        gaps = evidence.gaps(database, study)
+        gaps, of_gaps = sourced("page-gaps", database, evidence.gaps, study)
         render.mark_affected(prepared, gaps)
-        jobs = evidence.jobs(database, study)
+        jobs, of_jobs = sourced("page-jobs", database, evidence.jobs, study)
         explored, unexplored = _explorer(database, entry, page)
         context = {
             "entry": entry,
@@ -101,6 +102,11 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
             "unsound": evidence.unsound(database, study),
             "claims": evidence.claims(database, study),
             "jobs": jobs.to_dicts(),
+            "sources": {
+                "claims": claims_table(database, study),
+                "gaps": of_gaps,
+                "jobs": of_jobs,
+            },
             "versions": sorted({value for value in jobs["versions"] if value}),
             "facts": evidence.run_facts(database),
             "glossary": render.glossary(prepared, _meanings()),
@@ -116,12 +122,14 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
 def build_index(database_path: str | Path, output: str | Path) -> Path:
     """Write the overview of the run to ``output`` and return that path.
 
-    Pages of studies that lie beside it and are marked as not whole are warned of. Raises :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
+    Pages of studies that lie beside it and are marked as not whole are warned of. Raises
+    :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
     """
     with Database(database_path) as database:
         entries = evidence.studies(database)
-        coverage = evidence.coverage(database)
-        cost = evidence.cost(database)
+        coverage, of_map = sourced("page-map", database, evidence.coverage)
+        cost, of_cost = sourced("page-cost", database, evidence.cost)
+        models, of_models = sourced("page-models", database, evidence.models)
         by_study = {entry.study: evidence.claims(database, entry.study) for entry in entries}
         tally = Counter(c["verdict"] or "not tested" for some in by_study.values() for c in some)
         lacking = {entry.study: _lacking(Path(output).with_name(entry.page)) for entry in entries}
@@ -146,7 +154,13 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "map": _map(coverage.to_dicts(), entries),
             "pages": {entry.study: entry.page for entry in entries},
             "titles": {entry.study: entry.title for entry in entries},
-            "models": evidence.models(database).to_dicts(),
+            "models": models.to_dicts(),
+            "sources": {
+                "claims": claims_table(database, None),
+                "map": of_map,
+                "cost": of_cost,
+                "models": of_models,
+            },
             "cost": cost.to_dicts(),
             "paid": evidence.paid(database),
             "total": {
@@ -336,6 +350,7 @@ def _environment() -> jinja2.Environment:
         "data_view": render.data_view,
         "gallery_view": render.gallery_view,
         "download": render.download,
+        "file_of": file_of,
         "label": explore.label,
     }
     return environment

@@ -32,6 +32,19 @@ def run_facts(database: TwoRuns, run: str) -> dict[str, Any]:
     return facts | counts | {"machines": machines.to_series().to_list()}
 
 
+def by_study(shared: pl.DataFrame) -> pl.DataFrame:
+    """Cells of ``TwoRuns.shared`` by study: how many are equal, were measured again, are broken."""
+    again = ~pl.col("carried_over")
+    return shared.group_by("study").agg(
+        pl.len().alias("cells"),
+        pl.col("equal").sum(),
+        (~pl.col("equal")).sum().alias("unequal"),
+        again.sum().alias("again"),
+        (again & pl.col("same_machine")).sum().alias("same_machine"),
+        (again & pl.col("same_machine") & ~pl.col("equal")).sum().alias("broken"),
+    ).sort("study")  # fmt: skip
+
+
 def alone(database: TwoRuns) -> list[dict[str, Any]]:
     """Studies, models, states, replicates, conditions, metrics and groups that one run lacks.
 

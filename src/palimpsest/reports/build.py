@@ -11,10 +11,9 @@ import hashlib
 import importlib
 import json
 import logging
-import re
 from collections import Counter
+from dataclasses import replace
 from functools import cache
-from html import unescape
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,9 @@ from palimpsest.evidence.schema import TABLES
 from palimpsest.files import atomic
 from palimpsest.reports import evidence, explore, formatting, render
 from palimpsest.reports.blocks import StudyPage
+from palimpsest.reports.lacks import lacking, lacks
 from palimpsest.reports.palette import variables
+from palimpsest.reports.references import with_statistics
 from palimpsest.reports.reproducibility import differences
 from palimpsest.reports.sources import claims_table, file_of, sourced
 
@@ -41,10 +42,6 @@ LIMITS = (
     render.Limits(rows=300, cards=60, csv=60_000),
     render.Limits(rows=60, cards=20, csv=8_000),
 )
-
-#: How a page that is not whole says so in its head, for the overview; within so many characters.
-_LACKS = re.compile(r'<meta name="palimpsest-lacks" content="([^"]*)">')
-_HEAD = 4_000
 
 _QUERIES = (
     (
@@ -111,7 +108,7 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
             "facts": evidence.run_facts(database),
             "glossary": render.glossary(prepared, _meanings()),
             "broken": [item for item in prepared if item.error],
-            "lacks": _lacks(failure if counts["done"] else None, prepared, unexplored),
+            "lacks": lacks(failure if counts["done"] else None, prepared, unexplored),
             "others": entries,
             "explorer": explored,
             "unexplored": unexplored,
@@ -132,10 +129,10 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
         models, of_models = sourced("page-models", database, evidence.models)
         by_study = {entry.study: evidence.claims(database, entry.study) for entry in entries}
         tally = Counter(c["verdict"] or "not tested" for some in by_study.values() for c in some)
-        lacking = {entry.study: _lacking(Path(output).with_name(entry.page)) for entry in entries}
+        beside = {entry.study: lacking(Path(output).with_name(entry.page)) for entry in entries}
         context = {
             "entries": entries,
-            "lacking": {study: words for study, words in lacking.items() if words},
+            "lacking": {study: words for study, words in beside.items() if words},
             "unclear": {
                 reason: {
                     study: n for study, some in by_study.items() if (n := sum(map(is_so, some)))
@@ -237,7 +234,8 @@ def _page(
             f"page(database, study) in {module} ({error})"
         ) from error
     try:
-        return maker(database, entry.study), None
+        page = maker(database, entry.study)
+        return replace(page, references=with_statistics(page.references, page.methods)), None
     except Exception as error:
         bare = StudyPage(entry.study, entry.title, entry.question, summary=[])
         if counts["done"]:
@@ -248,25 +246,6 @@ def _page(
             )
         LOG.warning("%s: no cell is done, the page holds the reasons only", entry.study)
         return bare, "No cell of this study is done, so there is nothing to show but the reasons."
-
-
-def _lacks(
-    failure: str | None, prepared: list[render.Prepared], unexplored: str | None
-) -> list[str]:
-    """What a page should show and does not, in words; nothing where it is whole."""
-    broken = [item.label or item.block.title for item in prepared if item.error]
-    words = [failure] if failure else []
-    words += [f"not shown: {', '.join(broken)}"] if broken else []
-    return words + (["not shown: the explorer"] if unexplored else [])
-
-
-def _lacking(page: Path) -> str:
-    """What a written page says that it lacks; nothing where it is whole or not there."""
-    if not page.is_file():
-        return ""
-    with page.open(encoding="utf-8") as file:
-        found = _LACKS.search(file.read(_HEAD))
-    return unescape(found[1]) if found else ""
 
 
 def _explorer(

@@ -20,6 +20,7 @@ from palimpsest.reports.blocks import FINDS, Column, Figure, Table, n_caption
 from palimpsest.reports.build import write_page
 from palimpsest.reports.calls import Calls
 from palimpsest.reports.palette import HUES, INK, MUTED
+from palimpsest.reports.references import with_statistics
 from palimpsest.reports.render import Prepared, uncertainty
 from palimpsest.statistics.run_differences import compared
 
@@ -144,8 +145,9 @@ def build_compare(
             "few": _few_replicates(metrics),
             "single": metrics.filter(pl.col("note").str.starts_with("one replicate")).height,
             "units": _units(metrics),
-            "margins": (margin_share, margin_spread),
         }
+    said = two_runs.methods(int(context["tested"]), (margin_share, margin_spread))
+    context |= {"methods": said, "references": with_statistics([], said)}
     blocks = _unequal_block(unequal, calls)
     blocks += _metric_blocks(metrics, calls, number=len(blocks) + 1)
     context["summary"] = _summary(context, shared, unequal)

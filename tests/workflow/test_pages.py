@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from palimpsest.reports.build import BUDGET
+
 pytestmark = [pytest.mark.workflow, pytest.mark.browser]
 SMOKE = Path(__file__).parents[2] / "config/smoke.yaml"
 STUDIES = tuple(yaml.safe_load(SMOKE.read_text("utf-8"))["studies"])
@@ -39,6 +41,11 @@ def address(finished, request):
 def test_every_page_of_the_run_is_looked_at(finished):
     there = {path.stem for path in (finished.folder / "reports").glob("*.html")}
     assert there == set(PAGES)
+
+
+def test_every_page_keeps_within_its_budget(finished):
+    sizes = {page: (finished.folder / f"reports/{page}.html").stat().st_size for page in PAGES}
+    assert {page: size for page, size in sizes.items() if size > BUDGET} == {}
 
 
 def test_a_page_has_no_error_and_asks_for_nothing(visit, address):

@@ -101,7 +101,7 @@ def large(tmp_path_factory):
             "INSERT INTO cells SELECT 'c' || i, 'economic_recall', 'toy', 's' || (i % 40), "
             "'role' || (i % 8), 'model' || (i % 5), i % 10, i % 30, 'choice', '{}', "
             "CASE WHEN i % 50 = 0 THEN 'failed' ELSE 'done' END, "
-            "CASE WHEN i % 50 = 0 THEN 'reason ' || i END FROM range(1000) r(i)"
+            "CASE WHEN i % 50 = 0 THEN 'reason ' || i END, NULL FROM range(1000) r(i)"
         )
         connection.execute(
             "INSERT INTO observations SELECT 'economic_recall', 'c' || (i % 1000), "

@@ -1,7 +1,8 @@
-"""The workflow itself: what a dry run of many cells costs, and what of a run is not science."""
+"""The workflow itself: a dry run of many cells, what of a run is not science, and its pages."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -21,7 +22,9 @@ PYTHON = ROOT / ".venv/bin/python"
 def rows() -> Iterator[Row]:
     """All rows of this benchmark."""
     yield _dry_run()
-    yield _share_of_overhead()
+    with _default_run() as (folder, remark):
+        yield _of_results(folder / "results", remark)
+        yield from _of_pages(folder / "results/palimpsest.duckdb", remark)
 
 
 def _dry_run() -> Row:
@@ -71,15 +74,12 @@ def _many_cells() -> str:
     return json.dumps(config)
 
 
-def _share_of_overhead() -> Row:
-    """Of the wall time of all model jobs of the default run, the part that is not science.
-
-    Science is the time inside training and measuring, as each job records it; the whole is what
-    Snakemake's own benchmark saw of the job, from its start to its end. A default run that is
-    already there is read where RUN names its folder.
-    """
+@contextlib.contextmanager
+def _default_run() -> Iterator[tuple[Path, str]]:
+    """Folder of a finished default run, and how it came; RUN may name one that is there."""
     if finished := os.environ.get("RUN"):
-        return _of_results(Path(finished) / "results", "read from a finished run")
+        yield Path(finished), "read from a finished run"
+        return
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         _snakemake(
@@ -87,10 +87,15 @@ def _share_of_overhead() -> Row:
             f"models_file={ROOT / 'config/models.yaml'}",
         )  # fmt: skip
         wall = time.perf_counter() - start
-        return _of_results(Path(folder) / "results", f"the whole run took {wall:.0f} s on 2 cores")
+        yield Path(folder), f"the whole run took {wall:.0f} s on 2 cores"
 
 
 def _of_results(results: Path, remark: str) -> Row:
+    """Of the wall time of all model jobs of the default run, the part that is not science.
+
+    Science is the time inside training and measuring, as each job records it; the whole is what
+    Snakemake's own benchmark saw of the job, from its start to its end.
+    """
     jobs = [json.loads(p.read_text()) for p in results.rglob("*provenance.json")]
     science = sum(job["work_seconds"] or 0.0 for job in jobs)
     whole = sum(
@@ -118,6 +123,46 @@ def _of_results(results: Path, remark: str) -> Row:
 def _benchmarked(path: Path) -> float:
     names, values = (line.split("\t") for line in path.read_text().splitlines()[:2])
     return float(values[names.index("s")])
+
+
+def _of_pages(database: Path, remark: str) -> Iterator[Row]:
+    """What all pages of a run cost to build, how large they are, how fast the browser has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [str(PYTHON), str(Path(__file__).with_name("opening.py")), str(database), folder],
+            env=os.environ | {"PATH": f"{PYTHON.parent}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    found = json.loads(done.stdout.splitlines()[-1])
+    pages = found["pages"]
+    note = f"{len(pages)} pages, {found['observations']:,} observations; {remark}"
+    largest = max(pages, key=lambda page: page["bytes"])
+    slowest = max(pages, key=lambda page: page["built"])
+    whole = f"{slowest['page']}; all together {sum(page['built'] for page in pages):.1f} s"
+    yield _below("building a page of the default run, the slowest", slowest["built"], 20.0, "s",
+                 whole)  # fmt: skip
+    yield _below("memory of building all pages of the default run", found["mib"], 2000.0, "MiB",
+                 note)  # fmt: skip
+    yield _below("size of a page of the default run, the largest", largest["bytes"] / 1e6, 3.0,
+                 "MB", largest["page"])  # fmt: skip
+    if all(page["opened"] for page in pages):
+        slowest = max(pages, key=lambda page: page["opened"])
+        yield _below(
+            "opening a page of the default run, the slowest",
+            slowest["opened"],
+            1.0,
+            "s",
+            f"{slowest['page']}, to the end of the load event in headless Chromium, median of 5",
+        )
+
+
+def _below(work: str, ours: float, limit: float, unit: str, note: str) -> Row:
+    return Row(
+        work, f"at most {limit:g} {unit}", ours, limit, ours / limit, 1.0, "at_most", unit, note
+    )
 
 
 def _snakemake(folder: str, *arguments: str) -> str:

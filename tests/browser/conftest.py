@@ -3,9 +3,17 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import duckdb
 import pytest
 
 from palimpsest.reports.blocks import Column, StudyPage, Table
+
+#: Names of states that attack a spreadsheet, a Markdown or a LaTeX table.
+ROLES = {
+    "randomised": '=HYPERLINK("http://example.org",1)',
+    "planted": "[a] | 100% *b* <script>window.hacked=1</script> \\\\ "
+    "$x_1$ &lt; ~~c~~ `d` #1 {e} 10⁻³",
+}
 
 _FIXTURES = Path(__file__).parents[1] / "reports"
 
@@ -47,6 +55,15 @@ def pages(tmp_path_factory):
             study: build_study(database, study, folder / f"{study}.html").as_uri()
             for study in ("economic_recall", "leakage")
         }
+        hostile = toy.write_database(folder / "hostile.duckdb")
+        with duckdb.connect(str(hostile)) as connection:
+            for role, bad in ROLES.items():
+                for table in ("cells", "statistics"):
+                    connection.execute(f"UPDATE {table} SET role = ? WHERE role = ?", [bad, role])
+            connection.execute("UPDATE claims SET claim = ?", [ROLES["planted"]])
+        built["spiteful"] = build_study(
+            hostile, "economic_recall", folder / "spiteful.html"
+        ).as_uri()
         figures.page = _long
         built["long"] = build_study(database, "economic_recall", folder / "long.html").as_uri()
     built["index"] = build_index(database, folder / "index.html").as_uri()
@@ -55,4 +72,6 @@ def pages(tmp_path_factory):
         folder / "new.duckdb", seeds=range(20, 26), shift=_moved, settings={"a": 1}
     )
     built["compare"] = build_compare(old, new, folder / "compare.html").as_uri()
-    return SimpleNamespace(hostile=toy.HOSTILE, study=built.pop("economic_recall"), **built)
+    return SimpleNamespace(
+        hostile=toy.HOSTILE, roles=ROLES, study=built.pop("economic_recall"), **built
+    )

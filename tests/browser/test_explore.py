@@ -1,5 +1,7 @@
 """The explorer in a real browser: choosing, citing, saving, printing, and without scripts."""
 
+import csv
+import io
 from urllib.parse import parse_qs, unquote
 
 import pytest
@@ -126,6 +128,21 @@ def test_the_csv_is_what_is_shown(visit, pages):
     assert lines[0] == "metric,role,step,grp,replicate,mean,low,high,n,unit"
     assert len(lines) == 1 + len(_rows(browser))
     assert lines[1].startswith("chosen,planted,0,")
+
+
+def test_hostile_names_in_the_csv_are_no_formulas_and_stay_whole(visit, pages):
+    browser = visit(pages.spiteful)
+    href = browser.find_element(By.CSS_SELECTOR, "[data-explore-csv]").get_attribute("href")
+    rows = list(csv.DictReader(io.StringIO(unquote(href.partition(",")[2]))))
+    assert {row["role"] for row in rows} == {
+        "'" + pages.roles["randomised"],
+        pages.roles["planted"],
+    }
+    numbers = ("mean", "low", "high", "n", "step")
+    for row in rows:
+        assert not [v for k, v in row.items() if v.startswith(tuple("=+-@")) and k not in numbers]
+        assert all(row[key] == "" or float(row[key]) < 100 for key in numbers)
+    assert browser.execute_script("return window.hacked") is None
 
 
 def test_without_scripts_there_is_the_table(visit, pages, browser):

@@ -236,14 +236,41 @@ def test_a_study_without_cells(toy, toy_probe, tmp_path):
     assert "has no cells" in Page(build_index(path, tmp_path / "i.html").read_text("utf-8")).text
 
 
-def test_a_page_that_fails_though_cells_are_done_is_an_error(toy_probe, database_path, tmp_path):
+def test_a_page_whose_maker_fails_says_so_and_keeps_what_needs_no_maker(
+    toy_probe, database_path, tmp_path
+):
     def page(database, study):
-        raise KeyError("column")
+        raise KeyError('column "<b>" & more')
 
     toy_probe.page = page
-    with pytest.raises(ReportError, match=r"toy.figures.page failed .*KeyError"):
-        build_study(database_path, "economic_recall", tmp_path / "p.html")
-    assert not list(tmp_path.iterdir())
+    html = build_study(database_path, "economic_recall", tmp_path / "economic_recall.html")
+    text = " ".join(Page(html.read_text("utf-8")).text.split())
+    assert "toy.figures.page failed" in text
+    assert "KeyError: 'column \"<b>\" & more'" in text
+    assert "partial report" in text
+    for kept in ("0.71 [0.54, 0.88] n = 24 facts", "Every metric by everything", "Settings of the"):
+        assert kept in text
+    index = build_index(database_path, tmp_path / "index.html").read_text("utf-8")
+    said = " ".join(Page(index).text.split())
+    assert "is not whole: palimpsest.probes.toy.figures.page failed" in said
+    assert "KeyError: 'column \"<b>\" & more'" in said
+
+
+def test_the_overview_names_pages_that_lack_blocks_and_no_others(
+    toy_probe, database_path, tmp_path
+):
+    table = Table("worse", "Worse", "c", "SELECT nonsense", {})
+    whole = toy_probe.page
+    toy_probe.page = lambda database, study: StudyPage(study, "Title", "Question?", [], [table])
+    build_study(database_path, "economic_recall", tmp_path / "economic_recall.html")
+    build_study(database_path, "leakage", tmp_path / "leakage.html")
+    index = build_index(database_path, tmp_path / "index.html").read_text("utf-8")
+    assert Page(index).text.count("not whole: not shown: Table 1") == 2
+    toy_probe.page = whole
+    build_study(database_path, "economic_recall", tmp_path / "economic_recall.html")
+    build_study(database_path, "leakage", tmp_path / "leakage.html")
+    index = build_index(database_path, tmp_path / "index.html").read_text("utf-8")
+    assert "not whole" not in index
 
 
 def test_missing_probe_page_and_unknown_study_are_clear_errors(toy, database_path, tmp_path):
@@ -321,7 +348,7 @@ def test_captions_may_be_functions_and_the_query_shown_is_the_query_run(
     )  # fmt: skip
     page = Page(html)
     assert "n = 48" in page.text
-    sql = next(text for tag, text in page.texts if tag == "code" and "count(*)" in text)
+    sql = next(text for tag, text in page.texts if tag == "code" and "count(*) AS n, '" in text)
     with Database(database_path) as database:
         assert database.frame(sql).row(0) == (48, "economic_recall")
 

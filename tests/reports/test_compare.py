@@ -12,6 +12,7 @@ import pytest
 from palimpsest.evidence.database import EvidenceError
 from palimpsest.evidence.two_runs import TwoRuns
 from palimpsest.reports import two_runs
+from palimpsest.reports.calls import Calls
 from palimpsest.reports.compare import _metric_blocks, build_compare, find_database
 from palimpsest.statistics.run_differences import compared
 
@@ -322,7 +323,8 @@ def test_factors_have_their_meaning(base, make):
 def test_figures_say_n_and_how_far_noise_reaches(base, make):
     moved = metrics_of(base, make(seeds=range(40, 46), shift=planted_false))
     metrics = pl.concat([moved] * 4)
-    clearest, expected = _metric_blocks(metrics, 1)[:2]
+    calls = Calls((base, base), 0.05, 0.2)
+    clearest, expected = _metric_blocks(metrics, calls, 1)[:2]
     assert re.search(r"; n = \d.* in the run that has fewer\.$", clearest.caption)
     assert clearest.frame["n"].null_count() == 0
     count = metrics["p"].count()

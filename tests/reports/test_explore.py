@@ -34,7 +34,7 @@ def write(path, rows, view=None):
                 cells[place] = f"c{len(cells)}"
                 connection.execute(
                     "INSERT INTO cells VALUES (?, 's', 'toy', ?, ?, 'tiny', ?, ?, 'e', ?, 'done', "
-                    "NULL)",
+                    "NULL, NULL)",
                     [cells[place], f"{role}{seed}", role, seed, step, parameters],
                 )
             connection.execute(

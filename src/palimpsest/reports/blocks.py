@@ -29,6 +29,8 @@ RESERVED_IDS = frozenset(
         "claims-data",
         "explore",
         "explore-data",
+        "explore-sql",
+        "explore-table",
         "methods",
         "methods-text",
         "references",
@@ -41,7 +43,8 @@ RESERVED_IDS = frozenset(
         "main",
     }
 )
-_ID = re.compile(r"[a-z][a-z0-9_-]*")
+#: ``page-`` begins the ids of tables that the page has anyway.
+_ID = re.compile(r"(?!page-)[a-z][a-z0-9_-]*")
 
 
 def n_caption(text: str, each: str = " a point") -> Callable[[pl.DataFrame], str]:
@@ -212,6 +215,6 @@ class StudyPage:
             if not _ID.fullmatch(block.id) or block.id in RESERVED_IDS or block.id in seen:
                 raise ValueError(
                     f"study {self.study!r}: block id {block.id!r} is not lower-case letters, "
-                    "digits, - and _, or is reserved, or is used twice"
+                    "digits, - and _, or is reserved, or begins with page-, or is used twice"
                 )
             seen.add(block.id)

@@ -12,6 +12,7 @@ import importlib
 import json
 import logging
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -26,8 +27,11 @@ from palimpsest.evidence.schema import TABLES
 from palimpsest.files import atomic
 from palimpsest.reports import evidence, explore, formatting, render
 from palimpsest.reports.blocks import StudyPage
+from palimpsest.reports.lacks import lacking, lacks
 from palimpsest.reports.palette import variables
+from palimpsest.reports.references import with_statistics
 from palimpsest.reports.reproducibility import differences
+from palimpsest.reports.sources import claims_table, file_of, sourced
 
 LOG = logging.getLogger(__name__)
 
@@ -67,8 +71,9 @@ class ReportError(Exception):
 def build_study(database_path: str | Path, study: str, output: str | Path) -> Path:
     """Write the page of ``study`` to ``output`` and return that path.
 
-    Failed and missing cells, and blocks that cannot be shown, are named on the page. Raises
-    :class:`ReportError` when the run has no such study, or its probe gives no page;
+    Failed and missing cells, blocks that cannot be shown, and a maker of the page that fails are
+    named on the page, which is then marked as not whole. Raises :class:`ReportError` when the run
+    has no such study, or its probe has no page;
     :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
     """
     with Database(database_path) as database:
@@ -80,9 +85,9 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
         counts = evidence.counts(database, study)
         page, failure = _page(database, entry, counts)
         prepared = render.prepare(page.blocks, database, study)
-        gaps = evidence.gaps(database, study)
+        gaps, of_gaps = sourced("page-gaps", database, evidence.gaps, study)
         render.mark_affected(prepared, gaps)
-        jobs = evidence.jobs(database, study)
+        jobs, of_jobs = sourced("page-jobs", database, evidence.jobs, study)
         explored, unexplored = _explorer(database, entry, page)
         context = {
             "entry": entry,
@@ -94,10 +99,16 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
             "unsound": evidence.unsound(database, study),
             "claims": evidence.claims(database, study),
             "jobs": jobs.to_dicts(),
+            "sources": {
+                "claims": claims_table(database, study),
+                "gaps": of_gaps,
+                "jobs": of_jobs,
+            },
             "versions": sorted({value for value in jobs["versions"] if value}),
             "facts": evidence.run_facts(database),
             "glossary": render.glossary(prepared, _meanings()),
             "broken": [item for item in prepared if item.error],
+            "lacks": lacks(failure if counts["done"] else None, prepared, unexplored),
             "others": entries,
             "explorer": explored,
             "unexplored": unexplored,
@@ -108,16 +119,20 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
 def build_index(database_path: str | Path, output: str | Path) -> Path:
     """Write the overview of the run to ``output`` and return that path.
 
-    Raises :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
+    Pages of studies that lie beside it and are marked as not whole are warned of. Raises
+    :class:`~palimpsest.evidence.database.EvidenceError` when the database cannot be read.
     """
     with Database(database_path) as database:
         entries = evidence.studies(database)
-        coverage = evidence.coverage(database)
-        cost = evidence.cost(database)
+        coverage, of_map = sourced("page-map", database, evidence.coverage)
+        cost, of_cost = sourced("page-cost", database, evidence.cost)
+        models, of_models = sourced("page-models", database, evidence.models)
         by_study = {entry.study: evidence.claims(database, entry.study) for entry in entries}
         tally = Counter(c["verdict"] or "not tested" for some in by_study.values() for c in some)
+        beside = {entry.study: lacking(Path(output).with_name(entry.page)) for entry in entries}
         context = {
             "entries": entries,
+            "lacking": {study: words for study, words in beside.items() if words},
             "unclear": {
                 reason: {
                     study: n for study, some in by_study.items() if (n := sum(map(is_so, some)))
@@ -136,7 +151,13 @@ def build_index(database_path: str | Path, output: str | Path) -> Path:
             "map": _map(coverage.to_dicts(), entries),
             "pages": {entry.study: entry.page for entry in entries},
             "titles": {entry.study: entry.title for entry in entries},
-            "models": evidence.models(database).to_dicts(),
+            "models": models.to_dicts(),
+            "sources": {
+                "claims": claims_table(database, None),
+                "map": of_map,
+                "cost": of_cost,
+                "models": of_models,
+            },
             "cost": cost.to_dicts(),
             "paid": evidence.paid(database),
             "total": {
@@ -213,14 +234,17 @@ def _page(
             f"page(database, study) in {module} ({error})"
         ) from error
     try:
-        return maker(database, entry.study), None
+        page = maker(database, entry.study)
+        return replace(page, references=with_statistics(page.references, page.methods)), None
     except Exception as error:
-        if counts["done"]:
-            raise ReportError(
-                f"{module}.page failed for study {entry.study!r}: {type(error).__name__}: {error}"
-            ) from error
-        LOG.warning("%s: no cell is done, the page holds the reasons only", entry.study)
         bare = StudyPage(entry.study, entry.title, entry.question, summary=[])
+        if counts["done"]:
+            LOG.exception("%s: %s.page failed", entry.study, module)
+            return bare, (
+                f"{module}.page failed, so that summary, figures, tables and methods are not "
+                f"here: {type(error).__name__}: {error}"
+            )
+        LOG.warning("%s: no cell is done, the page holds the reasons only", entry.study)
         return bare, "No cell of this study is done, so there is nothing to show but the reasons."
 
 
@@ -305,6 +329,7 @@ def _environment() -> jinja2.Environment:
         "data_view": render.data_view,
         "gallery_view": render.gallery_view,
         "download": render.download,
+        "file_of": file_of,
         "label": explore.label,
     }
     return environment

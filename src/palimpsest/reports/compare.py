@@ -18,7 +18,9 @@ from palimpsest.reports import figure_style as fs
 from palimpsest.reports import formatting, two_runs
 from palimpsest.reports.blocks import FINDS, Column, Figure, Table, n_caption
 from palimpsest.reports.build import write_page
+from palimpsest.reports.calls import Calls
 from palimpsest.reports.palette import HUES, INK, MUTED
+from palimpsest.reports.references import with_statistics
 from palimpsest.reports.render import Prepared, uncertainty
 from palimpsest.statistics.run_differences import compared
 
@@ -111,6 +113,7 @@ def build_compare(
     with TwoRuns(*paths) as database:
         shared, unequal = database.shared(), database.unequal()
         metrics = compared(database.moments(), margin_share, margin_spread)
+        calls = Calls(paths, margin_share, margin_spread)
         runs = [
             two_runs.run_facts(database, run) | {"name": str(given), "label": run}
             for run, given in zip(two_runs.RUNS, (old, new), strict=True)
@@ -125,8 +128,9 @@ def build_compare(
             "runs": runs,
             "facts": runs[1],
             "identical": runs[0].get("content") == runs[1].get("content"),
-            "shared": _by_study(shared).to_dicts(),
+            "shared": two_runs.by_study(shared).to_dicts(),
             "broken_promise": shared.filter(~pl.col("equal") & pl.col("same_machine")).height,
+            "sources": calls.sources(database, shared, claims),
             "claims": both.to_dicts(),
             "moving": both.filter(_MOVING).to_dicts(),
             "resting": both.filter(~_MOVING).to_dicts(),
@@ -141,24 +145,13 @@ def build_compare(
             "few": _few_replicates(metrics),
             "single": metrics.filter(pl.col("note").str.starts_with("one replicate")).height,
             "units": _units(metrics),
-            "margins": (margin_share, margin_spread),
         }
-    blocks = _unequal_block(unequal)
-    blocks += _metric_blocks(metrics, number=len(blocks) + 1)
+    said = two_runs.methods(int(context["tested"]), (margin_share, margin_spread))
+    context |= {"methods": said, "references": with_statistics([], said)}
+    blocks = _unequal_block(unequal, calls)
+    blocks += _metric_blocks(metrics, calls, number=len(blocks) + 1)
     context["summary"] = _summary(context, shared, unequal)
     return write_page("compare.html", context, blocks, Path(output))
-
-
-def _by_study(shared: pl.DataFrame) -> pl.DataFrame:
-    again = ~pl.col("carried_over")
-    return shared.group_by("study").agg(
-        pl.len().alias("cells"),
-        pl.col("equal").sum(),
-        (~pl.col("equal")).sum().alias("unequal"),
-        again.sum().alias("again"),
-        (again & pl.col("same_machine")).sum().alias("same_machine"),
-        (again & pl.col("same_machine") & ~pl.col("equal")).sum().alias("broken"),
-    ).sort("study")  # fmt: skip
 
 
 def _claims_alone(claims: pl.DataFrame, studies: set[str]) -> list[dict[str, Any]]:
@@ -240,7 +233,7 @@ def _summary(context: dict[str, Any], shared: pl.DataFrame, unequal: pl.DataFram
     return said
 
 
-def _unequal_block(unequal: pl.DataFrame) -> list[Prepared]:
+def _unequal_block(unequal: pl.DataFrame, calls: Calls) -> list[Prepared]:
     if unequal.is_empty():
         return []
     block = Table(
@@ -249,13 +242,13 @@ def _unequal_block(unequal: pl.DataFrame) -> list[Prepared]:
         "Cells with one identity should hold one set of numbers. On other hardware the last digits "
         "may differ; on the same machine nothing may. Rows are matched by item, group, step and "
         "metric.",
-        "",
+        calls.unequal(),
         _UNEQUAL,
     )
-    return [Prepared(block, "table", 1, frame=unequal, caption=str(block.caption))]
+    return [_prepared(block, "table", 1, unequal)]
 
 
-def _metric_blocks(metrics: pl.DataFrame, number: int) -> list[Prepared]:
+def _metric_blocks(metrics: pl.DataFrame, calls: Calls, number: int) -> list[Prepared]:
     """The clearest comparisons, all p-values against what noise gives, and the table."""
     if metrics.is_empty():
         return []
@@ -290,6 +283,10 @@ def _metric_blocks(metrics: pl.DataFrame, number: int) -> list[Prepared]:
             f"Forest plot of {clearest.height} differences, "
             f"{(clearest['verdict'] == 'changed').sum()} of them changed.",
             clearest.select(*_PLOTTED), _draw_clearest, "difference",
+            calls.metrics(
+                'pl.col("p").is_not_null() & pl.col("low").is_finite() & (pl.col("spread") > 0)',
+                most=SHOWN,
+            ),
         ))  # fmt: skip
     tested = frame.filter(pl.col("p").is_not_null()).sort("p")
     if tested.height >= 20:
@@ -310,16 +307,29 @@ def _metric_blocks(metrics: pl.DataFrame, number: int) -> list[Prepared]:
                 n=pl.lit(tested.height),
             ),
             _draw_expected, "expected",
+            calls.metrics('pl.col("p").is_not_null()', order="p"),
         ))  # fmt: skip
     table = Table(
         "metrics",
         "Every comparison",
         "One row a metric, group, state and condition that both runs measured; the clearest first.",
-        "",
+        calls.metrics(),
         _COLUMNS,
     )
-    blocks.append(Prepared(table, "table", number, frame=frame, caption=str(table.caption)))
+    blocks.append(_prepared(table, "table", number, frame))
     return blocks
+
+
+def _prepared(block: Figure | Table, kind: str, number: int, frame: pl.DataFrame) -> Prepared:
+    return Prepared(
+        block,
+        kind,
+        number,
+        sql=block.sql,
+        frame=frame,
+        caption=str(block.caption),
+        language="python",
+    )
 
 
 def _figure(
@@ -331,13 +341,16 @@ def _figure(
     frame: pl.DataFrame,
     draw: Any,
     number: str,
+    how: str,
 ) -> Prepared:
     """A figure of the column ``number``, with low and high."""
-    block = Figure(id, title, caption, alt, "", draw, {number: ("low", "high")})
-    caption += uncertainty(block, frame)
+    block = Figure(id, title, caption, alt, how, draw, {number: ("low", "high")})
+    item = _prepared(block, "figure", place, frame)
+    item.caption += uncertainty(block, frame)
+    item.alt = alt
     with fs.style():
-        svg = fs.to_svg(draw(frame), id=f"{id}-svg", title=title, description=alt)
-    return Prepared(block, "figure", place, frame=frame, svg=svg, caption=caption, alt=alt)
+        item.svg = fs.to_svg(draw(frame), id=f"{id}-svg", title=title, description=alt)
+    return item
 
 
 def _draw_clearest(frame: pl.DataFrame) -> Drawing:

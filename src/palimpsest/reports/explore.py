@@ -20,6 +20,7 @@ from palimpsest.reports.blocks import Explore
 from palimpsest.reports.evidence import StudyEntry
 from palimpsest.reports.formatting import without_hidden
 from palimpsest.reports.palette import COLOURS, HUES
+from palimpsest.reports.sources import Asked
 
 #: A column with more values names items, not conditions.
 MOST_VALUES = 40
@@ -56,7 +57,7 @@ class Explorer:
     """What the explorer shows.
 
     ``frame`` has the columns metric, one for each dimension, replicate (null: all together), mean,
-    low, high, n, unit.
+    low, high, n, unit; ``sql`` gives its means, variances and n.
     """
 
     dimensions: list[Dimension]
@@ -65,6 +66,7 @@ class Explorer:
     averaged: list[str]
     chosen: dict[str, str]
     replicates: list[str] = field(default_factory=list)
+    sql: str = ""
 
     @property
     def unit(self) -> str:
@@ -133,6 +135,7 @@ def explorer(database: Database, entry: StudyEntry, stated: Explore) -> Explorer
         EvidenceError: a query fails.
         ValueError: ``stated`` names a column that the probe's view does not have.
     """
+    database = Asked(database)
     columns = explore_data.gathered(database, entry.study, entry.probe)
     if not database.frame("SELECT count(*) FROM explored").item():
         return None
@@ -155,6 +158,7 @@ def explorer(database: Database, entry: StudyEntry, stated: Explore) -> Explorer
         [label(name) for name in [*averaged, *items] if name not in _ITEMS],
         _chosen(frame, described, metrics, stated),
         sorted(frame["replicate"].drop_nulls().unique().to_list(), key=_natural),
+        ";\n\n".join([*database.kept, database.sql]) + ";",
     )
 
 

@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -45,7 +45,10 @@ class Cell:
 
 @dataclass
 class Prepared:
-    """A block with its frame, its drawing and its words, or with the reason why there is none."""
+    """A block with its frame, its drawing and its words, or with the reason why there is none.
+
+    ``sql`` is the query as it ran; where ``language`` is Python, the call that gives the frame.
+    """
 
     block: Block
     kind: str
@@ -57,6 +60,7 @@ class Prepared:
     alt: str = ""
     error: str | None = None
     affected: str | None = None
+    language: Literal["sql", "python"] = "sql"
 
     @property
     def label(self) -> str:
@@ -92,10 +96,14 @@ def prepare(blocks: list[Block], database: Database, study: str) -> list[Prepare
     return prepared
 
 
-def bound(sql: str, study: str) -> str:
-    """``sql`` with ``$study`` replaced by the study's name as an SQL string."""
-    literal = "'" + study.replace("'", "''") + "'"
-    return re.sub(r"\$study\b", lambda _: literal, sql).strip()
+def bound(sql: str, value: str, name: str = "study") -> str:
+    """``sql`` with ``$study`` (or ``$name``) replaced by the value as an SQL string."""
+    return re.sub(rf"\${name}\b", lambda _: quoted(value), sql).strip()
+
+
+def quoted(text: str) -> str:
+    """``text`` as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def mark_affected(prepared: list[Prepared], gaps: pl.DataFrame) -> None:
@@ -179,7 +187,7 @@ def gallery_view(item: Prepared, limits: Limits) -> dict[str, Any]:
 
 def download(item: Prepared, study: str, limits: Limits) -> CsvLink:
     """The link under the block with all columns of its query."""
-    return csv_link(item.frame, f"{study}-{item.block.id}", limits.csv)
+    return csv_link(item.frame, f"{study}-{item.block.id.removeprefix('page-')}", limits.csv)
 
 
 def glossary(prepared: list[Prepared], meanings: dict[str, str]) -> list[tuple[str, str]]:

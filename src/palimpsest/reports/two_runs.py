@@ -32,6 +32,19 @@ def run_facts(database: TwoRuns, run: str) -> dict[str, Any]:
     return facts | counts | {"machines": machines.to_series().to_list()}
 
 
+def by_study(shared: pl.DataFrame) -> pl.DataFrame:
+    """Cells of ``TwoRuns.shared`` by study: how many are equal, were measured again, are broken."""
+    again = ~pl.col("carried_over")
+    return shared.group_by("study").agg(
+        pl.len().alias("cells"),
+        pl.col("equal").sum(),
+        (~pl.col("equal")).sum().alias("unequal"),
+        again.sum().alias("again"),
+        (again & pl.col("same_machine")).sum().alias("same_machine"),
+        (again & pl.col("same_machine") & ~pl.col("equal")).sum().alias("broken"),
+    ).sort("study")  # fmt: skip
+
+
 def alone(database: TwoRuns) -> list[dict[str, Any]]:
     """Studies, models, states, replicates, conditions, metrics and groups that one run lacks.
 
@@ -224,3 +237,32 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
         parts = (_flat(inner, f"{prefix}.{key}" if prefix else key) for key, inner in value.items())
         return {key: text for part in parts for key, text in part.items()}
     return {prefix: json.dumps(value, ensure_ascii=False)} if prefix else {}
+
+
+def methods(tested: int, margins: tuple[float, float]) -> list[str]:
+    """How runs are compared, to paste into a paper.
+
+    Args:
+        tested: number of comparisons with a p-value.
+        margins: of metrics in [0, 1], and of others in standard deviations of single values.
+    """
+    return [
+        "Runs were compared metric by metric within study, model, state, experiment, condition, "
+        "step and group. Cells of one identity with equal numbers were left out; those with other "
+        "numbers were compared with themselves. Numbers of different conditions were never pooled.",
+        "Where a state is trained or a cell numbers its replicates, and both runs have at least "
+        "two of them, replicates are the unit: means over the items that both runs asked were "
+        "compared by Student's t test (Welch's where the runs have unequally many), paired where "
+        "replicates have items of their own and at least three agree. Where the runs asked other "
+        "items, the variance between items was added. Where nothing is random, items are the unit, "
+        "paired where both runs have them, or families of items from five families on. With one "
+        "replicate in a run nothing is concluded about other seeds.",
+        "“Changed” controls the false discovery rate at 5% over all "
+        f"{tested:,} comparisons that have a p-value (Benjamini and Hochberg). “The same” means "
+        "equivalent by two one-sided tests, at the same rate, within "
+        f"{margins[0]} where all values lie between 0 and 1 and within {margins[1]} standard "
+        "deviations of single values elsewhere, or exactly equal. Everything else is “cannot "
+        "tell”: too few units, not evidence of no change. What each comparison could have found is "
+        "the true change that its t test detects with power 80% at 5%, uncorrected, by the "
+        "noncentral t.",
+    ]

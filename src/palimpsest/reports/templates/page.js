@@ -214,25 +214,50 @@
 
   // The table as it stands: sorted and filtered, all pages.
   function exported(table, format) {
-    const filtered = table.closest("[data-grid]").querySelector("input[type=search]");
+    const filtered = table.closest("[data-grid]")?.querySelector("input[type=search]");
     const words = filtered ? filtered.value.toLowerCase().split(/\s+/).filter(Boolean) : [];
-    const line = (row) => [...row.cells].map((cell) => {
+    const text = (cell) => {
       const copy = cell.cloneNode(true);
-      copy.querySelectorAll(".unseen, .mark").forEach((extra) => extra.remove());
+      copy.querySelectorAll(".unseen, .mark, summary").forEach((extra) => extra.remove());
+      copy.querySelectorAll("svg[aria-label]").forEach((bar) => bar.replaceWith(bar.getAttribute("aria-label")));
       return copy.textContent.trim().replace(/\s+/g, " ");
-    });
+    };
+    // A cell over several rows is repeated in each; what a wide cell covers stays empty.
+    const lines = (rows) => {
+      const held = [];
+      return rows.map((row) => {
+        const line = [];
+        const repeat = () => {
+          for (let spot = held[line.length]; spot?.rows > 0; spot = held[line.length]) { spot.rows -= 1; line.push(spot.text); }
+        };
+        for (const cell of row.cells) {
+          repeat();
+          const said = text(cell);
+          if (cell.rowSpan > 1) held[line.length] = { rows: cell.rowSpan - 1, text: said };
+          line.push(said, ...Array(cell.colSpan - 1).fill(""));
+        }
+        repeat();
+        return line;
+      });
+    };
     const right = [...table.tHead.rows[0].cells].map((cell) => cell.classList.contains("right"));
-    const head = line(table.tHead.rows[0]);
-    const body = [...table.tBodies[0].rows]
-      .filter((row) => words.every((word) => row.textContent.toLowerCase().includes(word)))
-      .map(line);
+    const [head] = lines([table.tHead.rows[0]]);
+    const body = lines([...table.tBodies].flatMap((part) => [...part.rows])
+      .filter((row) => words.every((word) => row.textContent.toLowerCase().includes(word))));
     if (format === "markdown") {
-      const row = (cells) => `| ${cells.map((cell) => cell.replace(/([\\|<>*_`[\]])/g, "\\$1")).join(" | ")} |`;
+      const row = (cells) => `| ${cells.map((cell) => cell.replace(/([\\|<>*_`[\]&~$])/g, "\\$1")).join(" | ")} |`;
       return [row(head), `|${right.map((r) => (r ? "---:" : "---")).join("|")}|`, ...body.map(row)].join("\n") + "\n";
     }
-    const special = { "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "–": "--", "−": "$-$" };
-    const safe = (cell) => cell.replace(/[\\{}~^<>–−]|[&%$#_]/g, (c) => special[c] || `\\${c}`);
-    const row = (cells) => `${cells.map(safe).join(" & ")} \\\\`;
+    const special = {
+      "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+      "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "–": "--", "−": "$-$", "×": "$\\times$", "→": "$\\to$",
+      "≤": "$\\leq$", "≥": "$\\geq$", "⟨": "$\\langle$", "⟩": "$\\rangle$",
+    };
+    const powers = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+    const safe = (cell) => cell.replace(/[\\{}~^<>|–−×→≤≥⟨⟩]|[&%$#_]/g, (c) => special[c] || `\\${c}`)
+      .replace(/[⁻⁰¹²³⁴-⁹]+/g, (digits) => `$^{${[...digits].map((d) => (d === "⁻" ? "-" : powers.indexOf(d))).join("")}}$`);
+    // Behind \\ or a rule, [ and * would be read as its argument.
+    const row = (cells) => `${cells.map(safe).join(" & ").replace(/^[[*]/, "{}$&")} \\\\`;
     return [
       `\\begin{tabular}{${right.map((r) => (r ? "r" : "l")).join("")}}`,
       "\\toprule", row(head), "\\midrule", ...body.map(row), "\\bottomrule", "\\end{tabular}", "",

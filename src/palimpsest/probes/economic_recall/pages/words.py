@@ -198,27 +198,40 @@ def methods(database: Database, study: str) -> list[str]:
         "beforehand. p-values of claims are corrected by Holm's method, flags of dates by "
         "Benjamini-Hochberg at a false discovery rate of 0.1.",
     ]
-    planted = database.frame(
-        "SELECT settings, seconds FROM provenance WHERE rule = 'intervene' AND job LIKE "
-        "'%planting%' LIMIT 1"
-    )
-    if planted.height:
-        from palimpsest.interventions.planting import Settings
-
-        used = Settings(**json.loads(planted["settings"][0]))
-        training = used.training
-        kind = "low-rank adapters" if training.adapter == "lora" else "all weights"
-        paragraphs.append(
-            f"Planting: {used.values_per_arm} values in each of the arms planted true and planted "
-            f"false and {used.never} never planted, of "
-            f"{', '.join(_plain(s) for s in used.series)}, dates "
-            f"{used.first} to {used.last}, taught ones before {used.boundary}; exposures "
-            f"{', '.join(map(str, used.exposures))}; {used.candidates} alternatives, "
-            f"{used.choices} in the forced choice; AdamW, learning rate "
-            f"{training.learning_rate:g}, batches of {training.batch_size}, {kind}"
-            + (f" of rank {training.rank}" if training.adapter == "lora" else "")
-            + f", loss on the {training.scored} (Hu et al. 2021)."
-        )
+    paragraphs += _plantings(database, study)
     if unlearned.has_any(database, study):
         paragraphs.append(unlearned.METHODS)
     return paragraphs + behind_endpoints.methods(database, study, IN_WORDS)
+
+
+def _plantings(database: Database, study: str) -> list[str]:
+    """How facts were planted into the states of this study, one paragraph for each way."""
+    from palimpsest.interventions.planting import Settings
+
+    ways = database.frame(
+        "SELECT p.settings, string_agg(DISTINCT c.role, ', ' ORDER BY c.role) AS roles "
+        "FROM provenance p JOIN (SELECT DISTINCT state, role FROM cells WHERE study = ?) c "
+        "USING (state) WHERE p.rule = 'intervene' AND p.job LIKE '%.planting.%' "
+        "GROUP BY p.settings ORDER BY roles, p.settings",
+        [study],
+    ).to_dicts()
+    return [
+        _planting(Settings(**json.loads(way["settings"])), way["roles"] if len(ways) > 1 else "")
+        for way in ways
+    ]
+
+
+def _planting(used: Any, roles: str) -> str:
+    training = used.training
+    kind = "low-rank adapters" if training.adapter == "lora" else "all weights"
+    return (
+        f"Planting{f' of {_plain(roles)}' if roles else ''}: {used.values_per_arm} values in each "
+        f"of the arms planted true and planted false and {used.never} never planted, of "
+        f"{', '.join(_plain(s) for s in used.series)}, dates "
+        f"{used.first} to {used.last}, taught ones before {used.boundary}; exposures "
+        f"{', '.join(map(str, used.exposures))}; {used.candidates} alternatives, "
+        f"{used.choices} in the forced choice; AdamW, learning rate "
+        f"{training.learning_rate:g}, batches of {training.batch_size}, {kind}"
+        + (f" of rank {training.rank}" if training.adapter == "lora" else "")
+        + f", loss on the {training.scored} (Hu et al. 2021)."
+    )

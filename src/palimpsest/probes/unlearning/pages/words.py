@@ -57,13 +57,13 @@ REFERENCES = [
     _paper(
         "shi2024",
         "Shi, W., Lee, J., Huang, Y., Malladi, S., Zhao, J., Holtzman, A., Liu, D., Zettlemoyer, "
-        "L., Smith, N. A. and Zhang, C. (2025). MUSE: machine unlearning six-way evaluation for "
-        "language models. ICLR.",
+        "L., Smith, N. A. and Zhang, C. (2024). MUSE: machine unlearning six-way evaluation for "
+        "language models.",
         "2407.06460",
-        "@inproceedings{shi2024, author={Shi, Weijia and Lee, Jaechan and Huang, Yangsibo and "
+        "@misc{shi2024, author={Shi, Weijia and Lee, Jaechan and Huang, Yangsibo and "
         "Malladi, Sadhika and Zhao, Jieyu and Holtzman, Ari and Liu, Daogao and Zettlemoyer, Luke "
         "and Smith, Noah A. and Zhang, Chiyuan}, title={{MUSE}: Machine Unlearning Six-Way "
-        "Evaluation for Language Models}, booktitle={ICLR}, year={2025}}",
+        "Evaluation for Language Models}, year={2024}, eprint={2407.06460}, archivePrefix={arXiv}}",
     ),
     _paper(
         "zhang2024",
@@ -101,6 +101,15 @@ REFERENCES = [
         "and Feng, Lei and Xuan, Qi and Zhu, Zhaowei and Wei, Jiaheng}, title={{GUARD}: "
         "Generation-time {LLM} Unlearning via Adaptive Restriction and Detection}, year={2025}, "
         "eprint={2505.13312}, archivePrefix={arXiv}}",
+    ),
+    _paper(
+        "meng2022",
+        "Meng, K., Bau, D., Andonian, A. and Belinkov, Y. (2022). Locating and editing factual "
+        "associations in GPT. NeurIPS.",
+        "2202.05262",
+        "@inproceedings{meng2022, author={Meng, Kevin and Bau, David and Andonian, Alex and "
+        "Belinkov, Yonatan}, title={Locating and Editing Factual Associations in {GPT}}, "
+        "booktitle={NeurIPS}, year={2022}}",
     ),
     _paper(
         "lynch2024",

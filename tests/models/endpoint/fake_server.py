@@ -78,7 +78,7 @@ def serving(answer: Callable[[str, dict], Reply]):
             reply = server.answer(self.path, body)
             time.sleep(reply.wait)
             content = reply.content
-            self.send_response(reply.status)
+            self.send_response_only(reply.status)
             for name, value in ({"Content-Type": "application/json"} | reply.headers).items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))

@@ -140,6 +140,17 @@ def test_retry_after_is_heeded_as_a_number_and_as_a_date(tmp_path):
             client(server, tmp_path).ask([_request("third")])
 
 
+def test_a_date_to_wait_for_is_read_by_the_clock_of_the_server(tmp_path):
+    """A clock here that was set back, or never set, makes no wait of hours."""
+    ahead = time.time() + 3 * 3600
+    dates = [email.utils.formatdate(ahead + s, usegmt=True) for s in (0, 9)]
+    headers = {"Date": dates[0], "Retry-After": dates[1]}
+    with serving(script(_error(429, headers=headers), chat("x"))) as server:
+        pauses = []
+        client(server, tmp_path, pauses).ask([_request()])
+    assert max(pauses) == 9
+
+
 @pytest.mark.parametrize(
     ("reply", "error", "said"),
     [

@@ -276,13 +276,22 @@ def _largest(request: Request) -> Cost:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a server asks to wait: RFC 9110, 10.2.3, as a number or a date."""
+    """Seconds that a server asks to wait: RFC 9110, 10.2.3, as a number or a date.
+
+    A date is held against the server's own clock where it says what that shows.
+    """
     given = headers.get("retry-after", "")
     try:
         return max(0.0, float(given))
     except ValueError:
         pass
+    then, now = _moment(given), _moment(headers.get("date", ""))
+    return 0.0 if then is None else max(0.0, then - (time.time() if now is None else now))
+
+
+def _moment(date: str) -> float | None:
+    """Seconds since the epoch of a date in a header; None where there is none."""
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(given).timestamp() - time.time())
+        return email.utils.parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError):
-        return 0.0
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -14,12 +15,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from palimpsest.blocks import Block
+from palimpsest.models.keys import holds_a_key, is_named_like_a_key
 
 #: A large file is sampled in so many pieces of so many bytes.
 _PIECES, _PIECE = 16, 1 << 16
 #: What lies between slashes in a name of the hub; never two points in a row.
 _PART = r"[A-Za-z0-9_]+((-+|\.)[A-Za-z0-9_]+)*"
 _COMMIT = re.compile("[0-9a-f]{40}")
+#: A placeholder such as "none", for servers that ask for no key, may stand anywhere.
+_SHORTEST_KEY = 8
 
 
 class _Entry(Block):
@@ -158,7 +162,20 @@ class EndpointModel(_Entry):
             raise ValueError("an address that begins with http:// or https://")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("an address without user, password, query or fragment (see key_env)")
+        if holds_a_key(value, forms_alone=True):
+            raise ValueError("an address without a key in it (see key_env)")
         return value.rstrip("/")
+
+    @field_validator("extra")
+    @classmethod
+    def _without_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, given in value.items():
+            if is_named_like_a_key(name) or holds_a_key(f"{name}\n{given}"):
+                raise ValueError(
+                    "fields that hold no key or password: what is sent stands in files, and a key "
+                    "is read from the environment (see key_env)"
+                )
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> EndpointModel:
@@ -169,6 +186,10 @@ class EndpointModel(_Entry):
         taken = {"model", "messages", "prompt", "n", "stream", "echo", "logprobs", *self._own()}
         if clash := taken & set(self.extra):
             raise ValueError(f"extra without {', '.join(sorted(clash))}: these have their place")
+        key = os.environ.get(self.key_env or "", "")
+        told = [self.base_url, self.name, *self.extra, *map(str, self.extra.values())]
+        if len(key) >= _SHORTEST_KEY and any(key in text for text in told):
+            raise ValueError(f"an entry without the key that is in {self.key_env}")
         return self
 
     @staticmethod

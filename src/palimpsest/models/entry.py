@@ -141,6 +141,8 @@ class EndpointModel(_Entry):
     """Most requests a minute of all jobs on this machine together."""
     timeout_s: float = Field(default=60, gt=0)
     """Seconds without a sign of life after which a request is given up and tried again."""
+    deadline_s: float | None = Field(default=None, gt=0)
+    """Seconds in all after which it is given up whatever arrives; null: ten times timeout_s."""
     retries: int = Field(default=6, ge=0, le=50)
     """How often a request that failed for the moment is tried again."""
     price_in: float = Field(default=0, ge=0)
@@ -209,6 +211,7 @@ ACCESS = (
     "concurrency",
     "requests_per_minute",
     "timeout_s",
+    "deadline_s",
     "retries",
     "price_in",
     "price_out",

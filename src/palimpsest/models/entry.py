@@ -122,9 +122,10 @@ class EndpointModel(_Entry):
     """Name of the environment variable that holds the key (never the key); null: none is sent."""
     mode: Literal["chat", "completions"] = "chat"
     """chat: questions are messages; completions: the older protocol, sentences are completed."""
-    logprobs: Literal["none", "completions_echo"] = "none"
+    logprobs: Literal["none", "completions_echo", "chat_top"] = "none"
     """completions_echo: echo with logprobs returns those of the prompt, as vLLM does; with none
-    choices are asked in words."""
+    choices are asked in words; so they are with chat_top, and the probabilities of the letters are
+    read from top_logprobs of the first token, as OpenAI, vLLM and llama.cpp give them."""
     temperature: float | None = Field(default=0, ge=0, le=2)
     """Sent with every request; null where the server takes none, and answers are not greedy."""
     seed: int | None = 0
@@ -183,9 +184,11 @@ class EndpointModel(_Entry):
     def _consistent(self) -> EndpointModel:
         if self.logprobs == "completions_echo" and self.mode != "completions":
             raise ValueError("logprobs: completions_echo needs mode: completions")
+        if self.logprobs == "chat_top" and self.mode != "chat":
+            raise ValueError("logprobs: chat_top needs mode: chat")
         if self.cap_usd is not None and not (self.price_in or self.price_out):
             raise ValueError("cap_usd needs price_in and price_out")
-        taken = {"model", "messages", "prompt", "n", "stream", "echo", "logprobs", *self._own()}
+        taken = {"model", "messages", "prompt", "n", "stream", "echo", *self._own()}
         if clash := taken & set(self.extra):
             raise ValueError(f"extra without {', '.join(sorted(clash))}: these have their place")
         key = os.environ.get(self.key_env or "", "")
@@ -196,7 +199,8 @@ class EndpointModel(_Entry):
 
     @staticmethod
     def _own() -> set[str]:
-        return {"temperature", "seed", "max_tokens", "max_completion_tokens"}
+        limits = {"max_tokens", "max_completion_tokens"}
+        return {"temperature", "seed", "logprobs", "top_logprobs"} | limits
 
 
 ModelEntry = Annotated[
@@ -227,7 +231,7 @@ def capabilities(entry: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     if entry.get("source") != "endpoint":
         return CAPABILITIES
-    return CAPABILITIES[: 1 if entry.get("logprobs", "none") == "none" else 2]
+    return CAPABILITIES[: 2 if entry.get("logprobs") == "completions_echo" else 1]
 
 
 def kind(entry: _Entry) -> Literal["language", "networks"]:

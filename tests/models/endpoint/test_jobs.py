@@ -303,6 +303,8 @@ def test_interventions_are_refused_before_any_job():
             "given the keys ['base_url', 'cap_usd', 'extra'",
         ),
         ({"logprobs": "completions_echo"}, "needs mode: completions"),
+        ({"logprobs": "chat_top", "mode": "completions"}, "needs mode: chat"),
+        ({"extra": {"top_logprobs": 5}}, "have their place"),
         ({"cap_usd": 1.0}, "needs price_in and price_out"),
         ({"mode": "responses"}, "chat"),
     ],

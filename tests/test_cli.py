@@ -163,7 +163,7 @@ def test_status_shows_progress_failures_and_the_end_of_a_log(told):
     log.parent.mkdir(parents=True)
     log.write_text("\n".join([*map(str, range(50)), "NonFiniteLossError: loss not finite"]))
     now = time.time()
-    busy = {"label": "here", "done": 5, "total": 20, "started": now - 10, "now": now}
+    busy = {"label": "here", "done": 5, "total": 20, "seconds": 10, "now": now}
     write_json("results/scratch/a/progress.json", busy)
     write_json("results/scratch/b/progress.json", busy | {"label": "gone", "now": now - 9000})
     text = told("status", *FILE)

@@ -8,6 +8,7 @@ import pty
 import struct
 import sys
 import termios
+import time
 
 from palimpsest.context import Progress
 from palimpsest.files import read_json
@@ -37,3 +38,14 @@ def test_how_far_a_job_is_stands_in_a_file_while_it_runs(tmp_path):
     assert (read_json(path)["done"], read_json(path)["total"]) == (3, 4)
     progress.close()
     assert not path.exists()
+
+
+def test_progress_is_written_on_when_the_clock_is_set_back(tmp_path, monkeypatch):
+    path, clock = tmp_path / "progress.json", time.time
+    progress = Progress(4, path, "cells", every=0.01)
+    monkeypatch.setattr(time, "time", lambda: clock() - 3 * 3600)
+    time.sleep(0.02)
+    progress.advance(3)
+    told = read_json(path)
+    assert told["done"] == 3
+    assert 0.02 <= told["seconds"] < 60

@@ -86,8 +86,13 @@ def _explained(problem: Any, schema: dict[str, Any], path: str | Path) -> str:
         given = shown(tag) if tag is not None else "nothing"
         return message(path, f"{where}.{key}", given, ", ".join(allowed), nearest(tag, allowed))
     allowed = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    secret = any(part in _SECRET for part in problem["loc"])
-    return message(path, where, "a text" if secret else shown(given), _IN_WORDS.get(kind, allowed))
+    if any(part in _SECRET for part in problem["loc"]):
+        told = "a mapping" if isinstance(given, dict) else "a text"
+    elif isinstance(given, dict) and not given.keys().isdisjoint(_SECRET):
+        told = f"the keys {shown(sorted(map(str, given)))}"
+    else:
+        told = shown(given)
+    return message(path, where, told, _IN_WORDS.get(kind, allowed))
 
 
 def _key_path(loc: tuple, schema: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ class Progress:
     def __post_init__(self) -> None:
         from tqdm import tqdm
 
-        self._started = time.time()
+        self._started = time.monotonic()
         # Standard output: Snakemake sends what goes to standard error to the log of the job.
         self._bar = tqdm(
             total=self.total,
@@ -43,7 +43,7 @@ class Progress:
         """Count finished work."""
         self.done += count
         self._bar.update(count)
-        if time.time() - self._written > self.every:
+        if time.monotonic() - self._written > self.every:
             self._write()
 
     def close(self) -> None:
@@ -53,7 +53,8 @@ class Progress:
             self.path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        self._written = time.time()
+        # Never the wall clock, which can be set back; only who reads the file has no other.
+        self._written = time.monotonic()
         if self.path:
             write_json(
                 self.path,
@@ -61,8 +62,8 @@ class Progress:
                     "label": self.label,
                     "done": self.done,
                     "total": self.total,
-                    "started": self._started,
-                    "now": self._written,
+                    "seconds": self._written - self._started,
+                    "now": time.time(),
                 },
             )
 

@@ -42,8 +42,7 @@ def _running(progress: dict) -> str:
     label, done, total = (progress[k] for k in ("label", "done", "total"))
     if time.time() - progress["now"] > STALE_S:
         return f"  {label}: {done} of {total}, no sign of life for {STALE_S // 60} minutes or more"
-    spent = progress["now"] - progress["started"]
-    left = f", about {spent / done * (total - done):.0f} s left" if done else ""
+    left = f", about {progress['seconds'] / done * (total - done):.0f} s left" if done else ""
     return f"  {label}: {done} of {total}{left}"
 
 

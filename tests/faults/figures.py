@@ -54,6 +54,11 @@ ROWS = {
         "read-only", "can be read; else a clear error", "faults/test_storage.py"),
     "files three hours old, or of the future": (
         "times of files", "nothing is computed again", "faults/test_storage.py"),
+    "a clock set back or ahead while endpoints are asked": (
+        "endpoint: clock", "no one waits for it, the pace is kept",
+        "models/endpoint/test_spending.py"),
+    "a path of blanks, quotes and other scripts, no locale, umask 077": (
+        "a strange folder", "the same numbers", "faults/test_places.py"),
     "a loss that is no number, in a cell or in a state": (
         "NaN loss", "that cell, or the state's cells, are marked, the study complete",
         "faults/test_numbers.py"),
@@ -68,6 +73,9 @@ ROWS = {
         "slurm/test_disturbances.py"),
     "endpoints: busy, down, late, cut off, malformed": (
         "endpoint: transient", "asked again, nothing wrong is kept",
+        "models/endpoint/test_client.py"),
+    "endpoints: drips, endless heads and bodies, too large": (
+        "endpoint: without end", "ended at the deadline or the size, asked again",
         "models/endpoint/test_client.py"),
     "endpoints: key, request or credit refused": (
         "endpoint: permanent", "asked once, named without the key",
@@ -100,6 +108,12 @@ COUNTED = {
     "endpoint: transient": (
         "tests/models/endpoint/test_client.py::test_what_is_transient_is_tried_again",
         "tests/models/endpoint/test_client.py::test_a_server_that_is_not_there"),
+    "endpoint: without end": (
+        "tests/models/endpoint/test_client.py::test_a_server_that_always_shows_life",
+        "tests/models/endpoint/test_client.py::test_a_reply_without_end_fills_no_memory"),
+    "endpoint: clock": (
+        "tests/models/endpoint/test_spending.py::test_a_clock_that_is_set_back_or_ahead",
+        "tests/models/endpoint/test_spending.py::test_a_pause_that_a_server_asks_for_outlives"),
     "endpoint: permanent": (
         "tests/models/endpoint/test_client.py::test_what_is_permanent_is_asked_once",),
     "endpoint: damaged": (

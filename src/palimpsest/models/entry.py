@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -14,12 +15,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from palimpsest.blocks import Block
+from palimpsest.models.keys import holds_a_key, is_named_like_a_key
 
 #: A large file is sampled in so many pieces of so many bytes.
 _PIECES, _PIECE = 16, 1 << 16
 #: What lies between slashes in a name of the hub; never two points in a row.
 _PART = r"[A-Za-z0-9_]+((-+|\.)[A-Za-z0-9_]+)*"
 _COMMIT = re.compile("[0-9a-f]{40}")
+#: A placeholder such as "none", for servers that ask for no key, may stand anywhere.
+_SHORTEST_KEY = 8
 
 
 class _Entry(Block):
@@ -118,9 +122,10 @@ class EndpointModel(_Entry):
     """Name of the environment variable that holds the key (never the key); null: none is sent."""
     mode: Literal["chat", "completions"] = "chat"
     """chat: questions are messages; completions: the older protocol, sentences are completed."""
-    logprobs: Literal["none", "completions_echo"] = "none"
+    logprobs: Literal["none", "completions_echo", "chat_top"] = "none"
     """completions_echo: echo with logprobs returns those of the prompt, as vLLM does; with none
-    choices are asked in words."""
+    choices are asked in words; so they are with chat_top, and the probabilities of the letters are
+    read from top_logprobs of the first token, as OpenAI, vLLM and llama.cpp give them."""
     temperature: float | None = Field(default=0, ge=0, le=2)
     """Sent with every request; null where the server takes none, and answers are not greedy."""
     seed: int | None = 0
@@ -137,6 +142,8 @@ class EndpointModel(_Entry):
     """Most requests a minute of all jobs on this machine together."""
     timeout_s: float = Field(default=60, gt=0)
     """Seconds without a sign of life after which a request is given up and tried again."""
+    deadline_s: float | None = Field(default=None, gt=0)
+    """Seconds in all after which it is given up whatever arrives; null: ten times timeout_s."""
     retries: int = Field(default=6, ge=0, le=50)
     """How often a request that failed for the moment is tried again."""
     price_in: float = Field(default=0, ge=0)
@@ -158,22 +165,42 @@ class EndpointModel(_Entry):
             raise ValueError("an address that begins with http:// or https://")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("an address without user, password, query or fragment (see key_env)")
+        if holds_a_key(value, forms_alone=True):
+            raise ValueError("an address without a key in it (see key_env)")
         return value.rstrip("/")
+
+    @field_validator("extra")
+    @classmethod
+    def _without_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, given in value.items():
+            if is_named_like_a_key(name) or holds_a_key(f"{name}\n{given}"):
+                raise ValueError(
+                    "fields that hold no key or password: what is sent stands in files, and a key "
+                    "is read from the environment (see key_env)"
+                )
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> EndpointModel:
         if self.logprobs == "completions_echo" and self.mode != "completions":
             raise ValueError("logprobs: completions_echo needs mode: completions")
+        if self.logprobs == "chat_top" and self.mode != "chat":
+            raise ValueError("logprobs: chat_top needs mode: chat")
         if self.cap_usd is not None and not (self.price_in or self.price_out):
             raise ValueError("cap_usd needs price_in and price_out")
-        taken = {"model", "messages", "prompt", "n", "stream", "echo", "logprobs", *self._own()}
+        taken = {"model", "messages", "prompt", "n", "stream", "echo", *self._own()}
         if clash := taken & set(self.extra):
             raise ValueError(f"extra without {', '.join(sorted(clash))}: these have their place")
+        key = os.environ.get(self.key_env or "", "")
+        told = [self.base_url, self.name, *self.extra, *map(str, self.extra.values())]
+        if len(key) >= _SHORTEST_KEY and any(key in text for text in told):
+            raise ValueError(f"an entry without the key that is in {self.key_env}")
         return self
 
     @staticmethod
     def _own() -> set[str]:
-        return {"temperature", "seed", "max_tokens", "max_completion_tokens"}
+        limits = {"max_tokens", "max_completion_tokens"}
+        return {"temperature", "seed", "logprobs", "top_logprobs"} | limits
 
 
 ModelEntry = Annotated[
@@ -188,6 +215,7 @@ ACCESS = (
     "concurrency",
     "requests_per_minute",
     "timeout_s",
+    "deadline_s",
     "retries",
     "price_in",
     "price_out",
@@ -203,7 +231,7 @@ def capabilities(entry: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     if entry.get("source") != "endpoint":
         return CAPABILITIES
-    return CAPABILITIES[: 1 if entry.get("logprobs", "none") == "none" else 2]
+    return CAPABILITIES[: 2 if entry.get("logprobs") == "completions_echo" else 1]
 
 
 def kind(entry: _Entry) -> Literal["language", "networks"]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,13 +17,22 @@ from palimpsest.models.endpoint.client import Client
 
 @dataclass
 class Reply:
-    """What the server sends: ``cut`` ends the body early, ``wait`` comes before it, in seconds."""
+    """What the server sends.
+
+    ``cut`` ends the body early, ``wait`` comes before it, in seconds. A body that is ``chunked``
+    says nothing of its length. ``drip`` is a pause before every byte of the body, ``interim`` one
+    between endless signs of life before the head; an ``endless`` body has no last byte.
+    """
 
     body: Any = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     wait: float = 0.0
+    chunked: bool = False
+    drip: float = 0.0
+    interim: float = 0.0
+    endless: bool = False
 
     @property
     def content(self) -> bytes:
@@ -71,20 +81,38 @@ def serving(answer: Callable[[str, dict], Reply]):
     server = Server(answer)
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             headers = {name.lower(): value for name, value in self.headers.items()}
             server.asked.append((self.path, body, headers))
             reply = server.answer(self.path, body)
             time.sleep(reply.wait)
+            # A client that has heard enough closes the connection.
+            with suppress(OSError):
+                self._send(reply)
+            self.close_connection = True
+
+        def _send(self, reply):
+            while reply.interim:
+                self.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+                time.sleep(reply.interim)
             content = reply.content
-            self.send_response(reply.status)
+            self.send_response_only(reply.status)
             for name, value in ({"Content-Type": "application/json"} | reply.headers).items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            length = ("Content-Length", str(len(content)))
+            self.send_header(*(("Transfer-Encoding", "chunked") if reply.chunked else length))
+            self.send_header("Connection", "close")
             self.end_headers()
-            self.wfile.write(content[: len(content) // 2] if reply.cut else content)
-            self.close_connection = True
+            sent = content[: len(content) // 2] if reply.cut else content
+            pieces = [sent[i : i + 1] for i in range(len(sent))] if reply.drip else [sent]
+            for piece in itertools.cycle(pieces) if reply.endless else pieces:
+                time.sleep(reply.drip)
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.chunked else piece)
+            if reply.chunked and not reply.cut:
+                self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *arguments):
             pass

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from palimpsest.models.endpoint import client as client_module
+from palimpsest.models.endpoint import exchange
 from palimpsest.models.endpoint.cache import Cache, Request, folder_of
 from palimpsest.models.endpoint.client import Client, EndpointError, RequestError
 from tests.models.endpoint.fake_server import Reply, chat, client, script, serving
@@ -75,6 +77,7 @@ def test_no_more_requests_at_once_than_allowed(tmp_path):
     [
         *(_error(status) for status in (408, 409, 429, 500, 502, 503, 529)),
         Reply(chat("right").body, cut=True),
+        Reply(chat("right").body, cut=True, chunked=True),
         Reply('{"choices": [{"mess'),
         Reply("<html>Bad gateway</html>", headers={"Content-Type": "text/html"}),
         Reply({"choices": []}),
@@ -83,7 +86,9 @@ def test_no_more_requests_at_once_than_allowed(tmp_path):
         Reply({"choices": [{"message": {"role": "assistant"}}]}),
         Reply(chat("late").body, wait=1.0),
     ],
-    ids=lambda reply: f"{reply.status} {str(reply.body)[:24]}{' cut' * reply.cut}",
+    ids=lambda reply: (
+        f"{reply.status} {str(reply.body)[:24]}{' cut' * reply.cut}{' chunked' * reply.chunked}"
+    ),
 )
 def test_what_is_transient_is_tried_again(tmp_path, fault):
     with serving(script(fault, fault, chat("right"))) as server:
@@ -92,6 +97,84 @@ def test_what_is_transient_is_tried_again(tmp_path, fault):
         assert reply["choices"][0]["message"]["content"] == "right"
         assert len(server.asked) == 3
         assert asking.usage.failed == 2
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"drip": 0.05},
+        {"drip": 0.05, "chunked": True, "endless": True},
+        {"interim": 0.05},
+    ],
+    ids=["drip", "endless drip", "no head"],
+)
+def test_a_server_that_always_shows_life_does_not_hold_a_job(tmp_path, fault, status):
+    """Every byte comes well within the timeout; the whole would take a minute, or for ever."""
+    slow = Reply(chat("x" * 1000).body, status, **fault)
+    start = time.monotonic()
+    with serving(script(slow, chat("right"))) as server:
+        asking = client(server, tmp_path, timeout_s=0.5, deadline_s=0.3)
+        (reply,) = asking.ask([_request()])
+        assert reply["choices"][0]["message"]["content"] == "right"
+        assert asking.usage.failed >= 1
+        server.answer = script(slow)
+        with pytest.raises(EndpointError, match=r"no whole reply in 0\.3 s, in 2 tries"):
+            client(server, tmp_path, timeout_s=0.5, deadline_s=0.3, retries=1).ask([_request("b")])
+        assert time.monotonic() - start < 25
+
+
+def test_a_slow_reply_is_whole_by_the_deadline_which_is_ten_timeouts_unless_given(
+    tmp_path, monkeypatch
+):
+    given = []
+
+    class Noted(exchange.Exchange):
+        def __init__(self, base_url, key, timeout_s, deadline_s):
+            given.append((timeout_s, deadline_s))
+            super().__init__(base_url, key, timeout_s, deadline_s)
+
+    monkeypatch.setattr(client_module, "Exchange", Noted)
+    slow = chat("slow")
+    slow.drip = 0.8 / len(slow.content)
+    with serving(script(slow)) as server:
+        (reply,) = client(server, tmp_path, timeout_s=0.4).ask([_request()])
+        assert reply["choices"][0]["message"]["content"] == "slow"
+        for access in ({}, {"timeout_s": 900}, {"deadline_s": 7, "timeout_s": 900}):
+            client(server, tmp_path, **access).ask([_request()])
+    assert given == [(0.4, 4), (60, 600), (900, 9000), (900, 7)]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_reply_without_end_fills_no_memory(tmp_path, monkeypatch, chunked, status):
+    monkeypatch.setattr(exchange, "LARGEST_REPLY", 1 << 20)
+    large = Reply("x" * (1 << 16), status, chunked=chunked, endless=True)
+    if not chunked:
+        large = Reply("x" * (1 << 21), status)
+    with serving(script(large, chat("right"))) as server:
+        (reply,) = client(server, tmp_path).ask([_request()])
+        assert reply["choices"][0]["message"]["content"] == "right"
+        server.answer = script(large)
+        with pytest.raises(EndpointError, match=r"a reply of more than \d+ MiB, in 1 tries"):
+            client(server, tmp_path, retries=0).ask([_request("large")])
+
+
+def test_connections_end_with_what_was_asked(tmp_path):
+    def open_now():
+        return [thread for thread in threading.enumerate() if thread.name == "exchange"]
+
+    def answer(path, body):
+        assert open_now()
+        return chat("x")
+
+    with serving(answer) as server:
+        client(server, tmp_path).ask([_request(str(i)) for i in range(3)])
+        assert not open_now()
+        server.answer = script(_error(400))
+        with pytest.raises(RequestError):
+            client(server, tmp_path).ask([_request("wrong")])
+        assert not open_now()
 
 
 def test_nothing_transient_is_kept_and_the_error_says_what_happened(tmp_path):
@@ -138,6 +221,17 @@ def test_retry_after_is_heeded_as_a_number_and_as_a_date(tmp_path):
         server.answer = script(_error(429, headers={"Retry-After": "86400"}))
         with pytest.raises(EndpointError, match="asks to wait 86400 s; run again later"):
             client(server, tmp_path).ask([_request("third")])
+
+
+def test_a_date_to_wait_for_is_read_by_the_clock_of_the_server(tmp_path):
+    """A clock here that was set back, or never set, makes no wait of hours."""
+    ahead = time.time() + 3 * 3600
+    dates = [email.utils.formatdate(ahead + s, usegmt=True) for s in (0, 9)]
+    headers = {"Date": dates[0], "Retry-After": dates[1]}
+    with serving(script(_error(429, headers=headers), chat("x"))) as server:
+        pauses = []
+        client(server, tmp_path, pauses).ask([_request()])
+    assert max(pauses) == 9
 
 
 @pytest.mark.parametrize(

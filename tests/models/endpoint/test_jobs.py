@@ -288,8 +288,23 @@ def test_interventions_are_refused_before_any_job():
         ({"base_url": f"http://host/v1?key={KEY}"}, "without user"),
         ({"key_env": KEY}, "pattern"),
         ({"api_key": KEY}, "unknown key"),
-        ({"extra": {"messages": KEY}}, "have their place"),
+        ({"base_url": f"http://host/{KEY}/v1"}, "without a key in it (see key_env)"),
+        ({"extra": {"messages": "none"}}, "have their place"),
+        (
+            {"extra": {"api_key": KEY[:10]}},
+            "served.extra: given a mapping, allowed",
+        ),
+        ({"extra": {"Authorization": "none"}}, "hold no key or password"),
+        ({"extra": {"user": KEY}}, "hold no key or password"),
+        ({"extra": {KEY: True}}, "hold no key or password"),
+        # The whole entry is wrong: none of its values is repeated.
+        (
+            {"extra": {"n": KEY[:10]}, "cap_usd": 1},
+            "given the keys ['base_url', 'cap_usd', 'extra'",
+        ),
         ({"logprobs": "completions_echo"}, "needs mode: completions"),
+        ({"logprobs": "chat_top", "mode": "completions"}, "needs mode: chat"),
+        ({"extra": {"top_logprobs": 5}}, "have their place"),
         ({"cap_usd": 1.0}, "needs price_in and price_out"),
         ({"mode": "responses"}, "chat"),
     ],
@@ -298,4 +313,21 @@ def test_entries_that_cannot_be_used_are_refused_and_no_secret_is_repeated(field
     with serving(_letters) as server, pytest.raises(ConfigError) as caught:
         Run(server, **fields)
     assert word in str(caught.value)
-    assert KEY not in str(caught.value)
+    assert KEY[:10] not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["base_url", "name", "extra"])
+def test_the_key_itself_is_refused_wherever_it_stands(place, monkeypatch):
+    """Whatever it looks like: what jobs will read from the environment is known here too."""
+    monkeypatch.setenv("CANARY_KEY", "horse battery")
+    fields = {
+        "base_url": {"base_url": "http://host/horse battery/v1"},
+        "name": {"name": "the horse battery model"},
+        "extra": {"extra": {"user": "a horse battery"}},
+    }[place]
+    with serving(_letters) as server:
+        with pytest.raises(ConfigError, match="without the key that is in CANARY_KEY") as caught:
+            Run(server, **fields)
+        assert "horse" not in str(caught.value)
+        monkeypatch.setenv("CANARY_KEY", "none")
+        Run(server, extra={"reasoning_effort": "none"})

@@ -10,8 +10,9 @@ from palimpsest.context import ProbeContext
 from palimpsest.engine import asking, scoring
 from palimpsest.models.endpoint import replies
 from palimpsest.models.endpoint.client import EndpointError
-from palimpsest.models.endpoint.model import Endpoint
+from palimpsest.models.endpoint.model import Endpoint, check
 from palimpsest.models.endpoint.replies import Answer, MalformedReplyError
+from palimpsest.models.entry import EndpointModel
 from palimpsest.probes.economic_recall import measure
 from palimpsest.probes.economic_recall.settings import Settings
 from tests.models.endpoint.fake_server import Reply, chat, client, completion, script, serving
@@ -132,6 +133,94 @@ def test_a_server_without_echo_is_told_from_one_that_scores(tmp_path, logprobs, 
         model = _endpoint(server, tmp_path, mode="completions", logprobs="completions_echo")
         with pytest.raises(EndpointError, match=f"{said}.*set logprobs to none"):
             model.log_likelihoods(["Q"], [[" A"]])
+
+
+def _top(first, **listed):
+    """A reply whose first token is ``first``; its log-probability stands in the list too."""
+    top = [{"token": t.replace("_", " "), "logprob": v} for t, v in listed.items()]
+    words = {"token": first, "logprob": listed.get(first, -0.1), "top_logprobs": top}
+    choice = chat(first).body["choices"][0] | {"logprobs": {"content": [words]}}
+    return Reply({"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+
+
+def test_letters_are_read_from_the_list_of_the_first_token():
+    raw = _top("A", A=-1.0, _A=-2.0, B=-3.0, a=-0.5, The=-0.7, AB=-0.8, _E=-1.5).body
+    expected = [np.log(np.exp(-1) + np.exp(-2)), -3.0, np.nan, np.nan]
+    np.testing.assert_allclose(replies.first_letters(raw, 4), expected)
+    # What was written counts though the list does not hold it.
+    written = _top("C", A=-1.0).body
+    np.testing.assert_allclose(replies.first_letters(written, 4), [-1.0, np.nan, -0.1, np.nan])
+    for refused in (chat(None, refusal="No").body, replies.filtered(), chat("").body):
+        assert np.isnan(replies.first_letters(refused, 3)).all()
+
+
+def test_trying_a_server_says_which_letters_it_lists(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with serving(script(_top("A", A=-0.25, The=-2.0))) as server:
+        said = check(EndpointModel(**server.entry(logprobs="chat_top")))
+    assert "log p(A) = -0.25, log p(B) = nan nats" in said
+    assert "gives generation;" in said
+
+
+def test_letters_have_the_probabilities_of_the_weights(tmp_path, tiny):
+    """What a server of the tiny model, a token a byte, lists; the rest is missing."""
+    prompts = ["Which? Choices: A: one; B: two.", "And now? A: x; B: y; C: z."]
+    counts, listed = [2, 26], []
+
+    def answer(path, body):
+        ids = tiny.encode(body["messages"][0]["content"])
+        with torch.no_grad():
+            log_p = tiny.module(torch.tensor([ids])).logits[0, -1].double().log_softmax(-1)
+        best = log_p.topk(20)
+        tokens = [tiny.tokenizer.decode([int(i)]) for i in best.indices]
+        listed.append(float(best.values[-1]))
+        top = [
+            {"token": token, "logprob": float(value)}
+            for token, value in zip(tokens, best.values, strict=True)
+        ]
+        assert (body["logprobs"], body["top_logprobs"], body["max_tokens"]) == (True, 20, 8)
+        reply = chat("x")
+        content = [{"token": tokens[0], "logprob": top[0]["logprob"], "top_logprobs": top}]
+        reply.body["choices"][0]["logprobs"] = {"content": content}
+        return reply
+
+    with serving(answer) as server:
+        model = _endpoint(server, tmp_path, logprobs="chat_top")
+        assert model.capabilities == ("generation",)
+        found = asking.lettered(model, prompts, counts, 8)
+    letters = [chr(ord("A") + i) for i in range(26)]
+    expected = scoring.log_likelihoods(tiny, prompts, [letters[:n] for n in counts])
+    seen = 0
+    for (given, scores), exact in zip(found, expected, strict=True):
+        assert given == Answer("x")
+        exact = np.array([values.sum() for values in exact])
+        there = ~np.isnan(scores)
+        np.testing.assert_allclose(scores[there], exact[there], atol=1e-5)
+        assert (exact[~there] <= max(listed) + 1e-5).all()
+        seen += int(there.sum())
+    assert 0 < seen < sum(counts)
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "said"),
+    [
+        (None, "returns no logprobs"),
+        ({"content": None}, "returns no logprobs"),
+        ({"content": [{"token": "A", "logprob": -1.0}]}, "without content"),
+        ({"content": [{"token": "A", "logprob": 0, "top_logprobs": [{}]}]}, "without logprob"),
+    ],
+)
+def test_a_server_without_the_list_is_told_from_one_with_it(tmp_path, logprobs, said):
+    reply = chat("A")
+    reply.body["choices"][0]["logprobs"] = logprobs
+    with serving(script(reply)) as server:
+        model = _endpoint(server, tmp_path, logprobs="chat_top")
+        with pytest.raises(EndpointError, match=f"{said}.*set logprobs to none"):
+            model.lettered(["Q"], [2], 8)
+        # Without the setting nothing of it is asked.
+        ((given, scores),) = _endpoint(server, tmp_path).lettered(["Q"], [2], 8)
+    assert (given.text, scores) == ("A", None)
+    assert "logprobs" not in server.asked[-1][1]
 
 
 def test_a_token_across_the_border_belongs_to_the_continuation():

@@ -105,6 +105,36 @@ def test_requests_of_all_jobs_keep_their_pace(tmp_path):
     assert ledgers[0].reserve(Cost(1), now + 60) == 0
 
 
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_a_clock_that_is_set_back_or_ahead_makes_no_one_wait_for_it(tmp_path, hours):
+    ledger = Ledger(tmp_path, {"requests_per_minute": 30})
+    now = time.time()
+    assert [ledger.reserve(Cost(1), now) for _ in range(3)] == pytest.approx([0, 2, 4])
+    # A queue of six seconds is one of six seconds by the new clock, and none an hour ahead.
+    waits = [ledger.reserve(Cost(1), now + hours * 3600) for _ in range(3)]
+    assert waits == pytest.approx([6, 8, 10] if hours < 0 else [0, 2, 4])
+    # And back again.
+    waits = [ledger.reserve(Cost(1), now + 1) for _ in range(2)]
+    assert waits == pytest.approx([0, 2] if hours < 0 else [6, 8])
+
+
+def test_a_pause_that_a_server_asks_for_outlives_no_clock(tmp_path, monkeypatch):
+    ledger, now = Ledger(tmp_path, {}), time.time()
+    ledger.hold(30)
+    assert 29 < ledger.reserve(Cost(1), now) <= 31
+    assert 29 < ledger.reserve(Cost(1), now - 3 * 3600) <= 31
+    monkeypatch.setattr(time, "time", lambda: now - 3 * 3600)
+    ledger.hold(7)
+    assert 29 < ledger.reserve(Cost(1)) <= 31
+
+
+def test_clocks_that_differ_a_little_keep_the_pace(tmp_path):
+    """Machines that share the folder of results."""
+    ledger, now = Ledger(tmp_path, {"requests_per_minute": 30}), time.time()
+    waits = [ledger.reserve(Cost(1), now - 1.5 * (i % 2)) for i in range(4)]
+    assert waits == pytest.approx([0, 3.5, 4, 7.5])
+
+
 def test_processes_at_once_lose_nothing(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"

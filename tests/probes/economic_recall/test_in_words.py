@@ -19,6 +19,7 @@ from palimpsest.models.endpoint.replies import Answer
 from palimpsest.models.entry import CAPABILITIES
 from palimpsest.probes.economic_recall import analyses, claims, measure
 from palimpsest.probes.economic_recall.choosing_in_words import choose_in_words
+from palimpsest.probes.economic_recall.pages import behind_endpoints
 from palimpsest.probes.economic_recall.settings import (
     Settings,
     cells,
@@ -37,18 +38,17 @@ MONTH = {
 }
 
 
+CELL = {
+    "facts": "asked",
+    "series": SERIES,
+    "cutoff": "1995-01-01",
+    "detail": "full",
+    "endpoint": "words",
+}
+
+
 def _rows(rule, experiment="value", mode="chat", **more):
-    cell = {
-        "experiment": experiment,
-        "parameters": {
-            "facts": "asked",
-            "series": SERIES,
-            "cutoff": "1995-01-01",
-            "detail": "full",
-            "endpoint": "words",
-        }
-        | more,
-    }
+    cell = {"experiment": experiment, "parameters": CELL | more}
     context = ProbeContext("study", "state", 0, Path("."), {}, {})
     return list(measure.measure(Ruled(rule, mode), SETTINGS, cell, context))
 
@@ -218,6 +218,109 @@ def test_a_model_here_beside_it_leaves_the_reason_out():
     _, judged = _analysed((cell, rows), (other, rows))
     assert {c["note"] for c in judged if c["claim"] == "dose"} == {"this run has no data for it"}
     assert analyses.out_of_reach(pl.DataFrame({"endpoint": []})) == {}
+
+
+class Lettered(Ruled):
+    """Names the letter by a rule, and gives the first ones probabilities by another."""
+
+    def __init__(self, rule, listed):
+        super().__init__(rule)
+        self.listed = listed
+
+    def lettered(self, prompts, counts, max_tokens):
+        given = self.answers(prompts, max_tokens)
+        scores = [
+            np.log([self.listed(prompt, chr(ord("A") + i)) for i in range(count)])
+            for prompt, count in zip(prompts, counts, strict=True)
+        ]
+        return list(zip(given, scores, strict=True))
+
+
+def _lettered(listed, experiment="value", rule=knows, **more):
+    cell = {"experiment": experiment, "parameters": CELL | more}
+    context = ProbeContext("study", "state", 0, Path("."), {}, {})
+    return list(measure.measure(Lettered(rule, listed), SETTINGS, cell, context))
+
+
+def _is_right(prompt, letter):
+    return letter == _letter(prompt, TRUE[_period(prompt)])
+
+
+def test_probabilities_of_letters_say_how_sure_a_choice_is():
+    rows = _lettered(lambda prompt, letter: 0.44 if _is_right(prompt, letter) else 0.08)
+    for question in ("t0", "t1"):
+        np.testing.assert_allclose(_values(rows, "share_letter", question), 0.44)
+        assert (_values(rows, "correct_letter", question) == 1).all()
+        assert (_values(rows, "letters_missing", question) == 0).all()
+        np.testing.assert_allclose(_values(rows, "letter_mass", question), 1)
+    assert _values(rows, "share_letter", "permuted").mean() < 0.2
+    # As text, in which nan is nan.
+    assert str([r for r in rows if "letter" not in r["metric"]]) == str(_rows(knows))
+
+
+def test_one_probability_for_all_letters_is_at_chance():
+    rows = _lettered(lambda prompt, letter: 0.1)
+    np.testing.assert_allclose(_values(rows, "share_letter", "t0"), 1 / 8)
+    np.testing.assert_allclose(_values(rows, "correct_letter", "t0"), 1 / 8)
+
+
+def test_letters_that_are_not_listed_are_said_to_be_missing():
+    def all_but_right(prompt, letter):
+        return np.nan if _is_right(prompt, letter) else 0.1
+
+    rows = _lettered(all_but_right)
+    for metric, expected in (("letters_missing", 1), ("share_letter", 0), ("correct_letter", 0)):
+        assert (_values(rows, metric, "t0") == expected).all()
+    rows = _lettered(lambda prompt, letter: np.nan)
+    assert (_values(rows, "letters_missing", "t0") == 8).all()
+    assert not [r for r in rows if r["metric"] in ("share_letter", "correct_letter")]
+
+
+def test_the_order_of_headlines_has_log_odds_where_both_letters_are_listed():
+    day = dict(EVENTS.select("headline", "date").iter_rows())
+
+    def earlier(prompt):
+        first, second = re.search(r"A: (.*?)\. B: (.*?)\. Of these", prompt).groups()
+        return "A" if day[first] < day[second] else "B"
+
+    def sure(prompt, letter):
+        # A is preferred whatever is asked: that cancels.
+        return (0.6 if letter == earlier(prompt) else 0.2) * (1.2 if letter == "A" else 1)
+
+    rows = _lettered(sure, "event_order", rule=earlier, series=None)
+    np.testing.assert_allclose(_values(rows, "log_odds"), np.log(3))
+    rows = _lettered(
+        lambda p, letter: np.nan if letter == "B" else 0.5, "event_order", earlier, series=None
+    )
+    assert (_values(rows, "letters_missing") == 2).all()
+    assert not [r for r in rows if r["metric"] == "log_odds"]
+
+
+def test_the_page_says_what_the_letters_say():
+    cell = finished("c", "untouched", 0, 0, facts="asked", cutoff="1995-01-01", endpoint="words")
+
+    def half(prompt, letter):
+        return 0.5 if _is_right(prompt, letter) else np.nan if letter == "A" else 0.1
+
+    statistics, _ = _analysed((cell, _lettered(half)))
+    found = {r["metric"]: r for r in statistics if r["analysis"] == "letters"}
+    assert 0.4 < found["share_letter"]["estimate"] < 0.6
+    assert 0 < found["all_listed"]["estimate"] < 0.5
+    table = pl.DataFrame(list(found.values()), infer_schema_length=None)
+
+    class Rows:
+        def frame(self, sql, parameters):
+            selected = table.filter(pl.col("model") == parameters[1])
+            return pl.SQLContext(statistics=selected).execute(
+                "SELECT metric, estimate AS mean FROM statistics", eager=True
+            )
+
+    said = behind_endpoints._letters(Rows(), "study", "m")
+    assert f"in {found['all_listed']['estimate']:.0%} of answers" in said
+    assert f"The right letter has {found['share_letter']['estimate']:.0%}" in said
+    assert behind_endpoints._letters(Rows(), "study", "another") == ""
+    statistics, _ = _analysed((cell, _rows(knows)))
+    assert not [r for r in statistics if r["analysis"] == "letters"]
 
 
 def test_all_choices_have_letters():

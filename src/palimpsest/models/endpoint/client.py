@@ -18,14 +18,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from palimpsest.models.endpoint.cache import Cache, Request, folder_of
+from palimpsest.models.endpoint.exchange import (
+    LARGEST_REPLY,
+    DeadlineError,
+    Exchange,
+    TooLargeError,
+)
 from palimpsest.models.endpoint.replies import MalformedReplyError, answer, filtered, used
 from palimpsest.models.endpoint.spending import Cost, Ledger
-
-if TYPE_CHECKING:
-    from openai import OpenAI
 
 #: Bounds of the pause before another try, in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
@@ -90,7 +93,6 @@ class Client:
         self.sleep, self.draw = sleep, draw
         self.usage = Usage()
         self._lock = Lock()
-        self._made: OpenAI | None = None
 
     @property
     def where(self) -> str:
@@ -106,8 +108,12 @@ class Client:
             SpendingCapError: a request could exceed a cap.
         """
         distinct = {request.key: request for request in requests}
-        with ThreadPoolExecutor(self.access.get("concurrency", 4)) as pool:
-            futures = {key: pool.submit(self._reply, r) for key, r in distinct.items()}
+        timeout = self.access.get("timeout_s", 60)
+        # By default ten times as long: a reply may come in pieces, or wait in a queue.
+        deadline = self.access.get("deadline_s") or 10 * timeout
+        threads = ThreadPoolExecutor(self.access.get("concurrency", 4))
+        with Exchange(self.base_url, self._key, timeout, deadline) as exchange, threads as pool:
+            futures = {key: pool.submit(self._reply, r, exchange) for key, r in distinct.items()}
             try:
                 found = {key: future.result() for key, future in futures.items()}
             except BaseException:
@@ -116,7 +122,7 @@ class Client:
         self.usage.served_as |= {str(raw["model"]) for raw in found.values() if raw.get("model")}
         return [found[request.key] for request in requests]
 
-    def _reply(self, request: Request) -> dict[str, Any]:
+    def _reply(self, request: Request, exchange: Exchange) -> dict[str, Any]:
         stored = self.cache.read(request)
         if stored is not None:
             with self._lock:
@@ -128,7 +134,7 @@ class Client:
             self.sleep(self.ledger.reserve(most))
             real, failed = most, None
             try:
-                reply = self._sent(request)
+                reply = self._sent(request, exchange)
                 count = used(reply)
                 real = Cost(1, *count) if count else most
             except _Failure as failure:
@@ -162,20 +168,21 @@ class Client:
         bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2**number)
         self.sleep(max(failure.wait, bound * self.draw()))
 
-    def _sent(self, request: Request) -> dict[str, Any]:
+    def _sent(self, request: Request, exchange: Exchange) -> dict[str, Any]:
         """The reply of the server to one try."""
         import openai
 
-        client, body = self._client(), request.body
-        of = client.chat.completions if request.path == "chat/completions" else client.completions
         try:
-            # Fields that the client does not know by name go through as they are.
-            named = {key: body[key] for key in ("model", "messages", "prompt") if key in body}
-            raw = of.with_raw_response.create(**named, extra_body=body)
-            text = self._without_key(raw.http_response.text)
+            text = self._without_key(exchange.send(request))
+        except DeadlineError:
+            problem = f"no whole reply in {exchange.deadline_s:g} s"
+            raise _Failure(problem, charged=True) from None
+        except TooLargeError:
+            problem = f"a reply of more than {LARGEST_REPLY >> 20} MiB"
+            raise _Failure(problem, charged=True) from None
         except openai.APITimeoutError:
-            seconds = self.access.get("timeout_s", 60)
-            raise _Failure(f"no sign of life for {seconds:g} s", charged=True) from None
+            problem = f"no sign of life for {exchange.timeout_s:g} s"
+            raise _Failure(problem, charged=True) from None
         except openai.APIConnectionError as error:
             # A cut reply is one too: its cause says what happened.
             cause = error.__cause__ or error
@@ -230,20 +237,6 @@ class Client:
         told = error.get("message") or error.get("detail") or ""
         return error.get("code"), self._without_key(str(told))[:_TOLD]
 
-    def _client(self) -> OpenAI:
-        with self._lock:
-            if self._made is None:
-                from openai import OpenAI
-
-                self._made = OpenAI(
-                    # Never the client's own default: that key is for another server.
-                    api_key=self._key() or "none",
-                    base_url=self.base_url,
-                    max_retries=0,
-                    timeout=self.access.get("timeout_s", 60),
-                )
-            return self._made
-
     def _key(self) -> str | None:
         """The key, read where it is used and kept nowhere.
 
@@ -276,13 +269,22 @@ def _largest(request: Request) -> Cost:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a server asks to wait: RFC 9110, 10.2.3, as a number or a date."""
+    """Seconds that a server asks to wait: RFC 9110, 10.2.3, as a number or a date.
+
+    A date is held against the server's own clock where it says what that shows.
+    """
     given = headers.get("retry-after", "")
     try:
         return max(0.0, float(given))
     except ValueError:
         pass
+    then, now = _moment(given), _moment(headers.get("date", ""))
+    return 0.0 if then is None else max(0.0, then - (time.time() if now is None else now))
+
+
+def _moment(date: str) -> float | None:
+    """Seconds since the epoch of a date in a header; None where there is none."""
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(given).timestamp() - time.time())
+        return email.utils.parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError):
-        return 0.0
+        return None

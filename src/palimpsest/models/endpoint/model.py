@@ -12,10 +12,15 @@ from palimpsest.models.endpoint.client import Client, EndpointError
 from palimpsest.models.endpoint.replies import (
     AlignmentError,
     Answer,
+    MalformedReplyError,
     answer,
     echoed_log_likelihoods,
+    first_letters,
 )
 from palimpsest.models.entry import ACCESS, EndpointModel, capabilities, identity_fields
+
+#: Tokens whose log-probabilities are asked for; most servers give no more.
+_TOP = 20
 
 VERSION = 1
 ENGINE = ("models.endpoint.replies",)
@@ -74,6 +79,39 @@ class Endpoint:
         limit = self.entry.get("max_tokens") or max_tokens
         requests = [self._request(prompt, limit) for prompt in prompts]
         return [answer(reply) for reply in self.client.ask(requests)]
+
+    def lettered(
+        self, prompts: Sequence[str], counts: Sequence[int], max_tokens: int
+    ) -> list[tuple[Answer, np.ndarray | None]]:
+        """As :meth:`answers` to questions whose alternatives have letters.
+
+        Args:
+            prompts: n questions.
+            counts: for each how many letters there are, from A on.
+            max_tokens: longest answer.
+
+        Returns:
+            For each the answer, and the letters' log-probabilities in nats (see
+            :func:`replies.first_letters`), or None where the entry does not say that the server
+            gives them.
+
+        Raises:
+            EndpointError: the server does not give them; else as :meth:`Client.ask`.
+        """
+        if self.entry.get("logprobs") != "chat_top":
+            return [(given, None) for given in self.answers(prompts, max_tokens)]
+        limit = self.entry.get("max_tokens") or max_tokens
+        more = {"logprobs": True, "top_logprobs": _TOP}
+        replies = self.client.ask([self._request(prompt, limit, **more) for prompt in prompts])
+        try:
+            return [
+                (answer(raw), first_letters(raw, count))
+                for raw, count in zip(replies, counts, strict=True)
+            ]
+        except (AlignmentError, MalformedReplyError) as error:
+            raise EndpointError(
+                f"{self.client.where}: {error}; set logprobs to none in the models file"
+            ) from None
 
     def log_likelihoods(
         self, prompts: Sequence[str], continuations: Sequence[Sequence[str]]
@@ -164,6 +202,11 @@ def check(entry: EndpointModel) -> str:
     if "log_likelihoods" in model.capabilities:
         ((values,),) = model.log_likelihoods([lead], [[" Paris."]])
         lines.append(f"log p(' Paris.') = {values.sum():.2f} nats over {len(values)} tokens")
+    if entry.logprobs == "chat_top":
+        question = "Which is a city?\nChoices: A: Paris; B: seven. Answer with the letter alone."
+        ((_, letters),) = model.lettered([question], [2], 8)
+        listed = [f"log p({letter}) = {p:.2f}" for letter, p in zip("AB", letters, strict=True)]
+        lines.append(f"first tokens that are letters: {', '.join(listed)} nats (nan: not listed)")
     gives = " and ".join(name.replace("_", " ") for name in model.capabilities)
     lines.append(f"gives {gives}")
     used, spent = model.client.usage, model.client.ledger.spent()

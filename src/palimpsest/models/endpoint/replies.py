@@ -119,6 +119,46 @@ def echoed_log_likelihoods(raw: Mapping[str, Any], prompt: str, continuation: st
     return np.array(chosen, dtype=float)
 
 
+def first_letters(raw: Mapping[str, Any], count: int) -> np.ndarray:
+    """Log-probabilities of the first ``count`` capital letters as the first token of an answer.
+
+    Read from ``choices[0].logprobs.content[0]``: the token that was written and those of
+    ``top_logprobs``. Tokens that are one letter but for white space and brackets are added up;
+    small letters are not counted, since "a" begins sentences.
+
+    Returns:
+        One value a letter, in nats; NaN for a letter that no listed token is.
+
+    Raises:
+        MalformedReplyError: what stands there is not what the protocol says.
+        AlignmentError: an answer with words has no log-probabilities.
+    """
+    found = np.full(count, np.nan)
+    given = answer(raw)
+    logprobs = _choice(raw).get("logprobs")
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    if not content:
+        if given.text and given.refusal is None:
+            raise AlignmentError("the server returns no logprobs")
+        return found
+    first = content[0] if isinstance(content, list) else None
+    if not isinstance(first, Mapping) or not isinstance(first.get("top_logprobs"), list):
+        raise MalformedReplyError("logprobs without content[0].top_logprobs")
+    values: dict[str, float] = {}
+    for each in (first, *first["top_logprobs"]):
+        token = each.get("token") if isinstance(each, Mapping) else None
+        value = each.get("logprob") if isinstance(each, Mapping) else None
+        if not isinstance(token, str) or not isinstance(value, int | float):
+            raise MalformedReplyError("a token of top_logprobs without logprob")
+        values[token] = float(value)
+    for token, value in values.items():
+        letter = token.strip(" \t\n\u2581\u0120([*)].:")
+        place = ord(letter) - ord("A") if len(letter) == 1 else -1
+        if 0 <= place < count:
+            found[place] = np.logaddexp(found[place], value) if found[place] <= 0 else value
+    return found
+
+
 def _choice(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = raw.get("choices") if isinstance(raw, Mapping) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):

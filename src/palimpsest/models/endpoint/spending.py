@@ -19,6 +19,8 @@ from typing import Any
 from palimpsest.files import atomic, read_json
 
 _COUNTS = ("requests", "tokens_in", "tokens_out")
+#: Clocks of machines that share a folder may differ by so many seconds; more was set back.
+_CLOCKS_DIFFER = 60.0
 
 
 class SpendingCapError(RuntimeError):
@@ -82,9 +84,9 @@ class Ledger:
         with self._locked():
             facts = self._read()
             self._check(self._cost(facts), most)
-            turn = max(now, facts.get("not_before", 0.0))
+            turn = _turn(facts, now)
             if pace := self.access.get("requests_per_minute"):
-                facts["not_before"] = turn + 60 / pace
+                facts |= {"not_before": turn + 60 / pace, "entered": now}
             self._write(facts, self._cost(facts) + most)
         return turn - now
 
@@ -97,8 +99,8 @@ class Ledger:
     def hold(self, seconds: float) -> None:
         """No request of any job for so long: the server has said so."""
         with self._locked():
-            facts = self._read()
-            facts["not_before"] = max(facts.get("not_before", 0.0), time.time() + seconds)
+            facts, now = self._read(), time.time()
+            facts |= {"not_before": max(_turn(facts, now), now + seconds), "entered": now}
             self._write(facts, self._cost(facts))
 
     def _check(self, spent: Cost, most: Cost) -> None:
@@ -142,3 +144,14 @@ class Ledger:
         with open(self.path.with_suffix(".lock"), "a") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+def _turn(facts: Mapping[str, Any], now: float) -> float:
+    """When the next request may be sent, by a clock that may have been set back since.
+
+    Then what was left to wait when the last turn was entered is left still.
+    """
+    turn, entered = facts.get("not_before", 0.0), facts.get("entered", now)
+    if now < entered - _CLOCKS_DIFFER:
+        turn += now - entered
+    return max(now, turn)

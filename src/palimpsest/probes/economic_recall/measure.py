@@ -14,7 +14,7 @@ from palimpsest.data.phrasing import ignore_after
 from palimpsest.data.planted_items import item_id
 from palimpsest.data.selection import kinds, load_events_for, phrases
 from palimpsest.data.sentences import format_date, format_period, format_value
-from palimpsest.engine.asking import answers, log_likelihoods
+from palimpsest.engine.asking import lettered, log_likelihoods
 from palimpsest.engine.scoring import hidden_states
 from palimpsest.metrics.parsing import read_choice
 from palimpsest.probes.economic_recall.answering import answer
@@ -294,8 +294,12 @@ def _orders(
 def _orders_in_words(
     model: LanguageModel, settings: Settings, pairs: list[Any], prompts: list[str]
 ) -> Iterator[list[Row]]:
-    """The letter that is named, half a point for each order: one letter always gives one half."""
-    given = answers(model, prompts, settings.answer_tokens)
+    """The letter that is named, half a point for each order: one letter always gives one half.
+
+    Where the server gives the probabilities of both letters in both orders, also ``log_odds``.
+    """
+    asked = lettered(model, prompts, [2] * len(prompts), settings.answer_tokens)
+    given, scores = [answer for answer, _ in asked], [found for _, found in asked]
     for number, (early, late) in enumerate(pairs):
         options, rows, right = [early[1], late[1]], [], 0.0
         for place in (0, 1):
@@ -304,6 +308,13 @@ def _orders_in_words(
             read = read_choice(given[at].text, shown, refused)
             right += 0.5 * (read.index == place)
             rows += said(prompts[at], given[at], read)
+        if scores[2 * number] is not None:
+            straight, swapped = scores[2 * number : 2 * number + 2]
+            lead = (straight[0] - straight[1]) - (swapped[0] - swapped[1])
+            missing = float(np.isnan([straight, swapped]).sum())
+            rows.append({"metric": "letters_missing", "value": missing})
+            if np.isfinite(lead):
+                rows.append({"metric": "log_odds", "value": float(lead) / 2})
         yield [{"metric": "correct", "value": right}, *rows]
 
 

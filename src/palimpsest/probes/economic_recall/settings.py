@@ -250,7 +250,9 @@ def left_out(settings: Settings, gives: Collection[str]) -> list[str]:
     if "embedding" in settings.experiments and "hidden_states" not in gives:
         notes.append("embedding is left out: a model behind an endpoint shows no hidden states")
     if "log_likelihoods" not in gives:
-        notes.append("choices are asked in words: this endpoint gives no log-probabilities")
+        notes.append(
+            "choices are asked in words: this endpoint gives no log-probabilities of texts"
+        )
     return notes
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from palimpsest.probes.economic_recall.analyses.grouping import Found, Rows
 from palimpsest.statistics import claims
-from palimpsest.statistics.intervals import proportion
+from palimpsest.statistics.intervals import clustered_mean, proportion
 from palimpsest.statistics.rows import grouped, row
 
 if TYPE_CHECKING:
@@ -52,4 +52,14 @@ def choices_in_words(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Fou
             if count or category == "choice":
                 share = proportion(count, part.height, unit="answers")
                 rows.append(row("parsed", category, share, factor="choice in words", **where))
+    listed = frame.filter(pl.col("metric").is_in(["letters_missing", "share_letter"]))
+    for where, part in grouped(listed, ["role", "model", "arm", "step"]):
+        missing = part.filter(pl.col("metric") == "letters_missing")["value"]
+        whole = proportion(int((missing == 0).sum()), len(missing), unit="answers")
+        rows.append(row("letters", "all_listed", whole, **where))
+        asked = pl.col("question") != "permuted"
+        shares = part.filter(asked, pl.col("metric") == "share_letter")
+        if shares.height:
+            mean = clustered_mean(shares["value"], shares["unit"], unit="facts").within(0, 1)
+            rows.append(row("letters", "share_letter", mean, **where))
     return rows, {}

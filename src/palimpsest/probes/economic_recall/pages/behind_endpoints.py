@@ -23,10 +23,10 @@ def limitations(database: Database, study: str) -> list[str]:
         "reach, so nothing can be planted into it, it has no control with random weights, and "
         "the experiment on hidden states is left out. "
         + (
-            "It gives no log-probabilities: choices were asked in words, there are no ranks, "
-            "exposures or shares, and answers that name no choice count as wrong, so that "
+            "It gives no log-probabilities of texts: choices were asked in words, there are no "
+            "ranks, exposures or shares, and answers that name no choice count as wrong, so that "
             "accuracy without memory may lie below chance; the null (another date, another event) "
-            "is asked in the same words."
+            "is asked in the same words." + _letters(database, study, row["model"])
             if row["endpoint"] == "words"
             else "Its log-probabilities are those that the server returns; alternatives are as "
             "long in characters, since their tokens are not known."
@@ -34,3 +34,26 @@ def limitations(database: Database, study: str) -> list[str]:
         + " What the server does to a question before it is answered is not known."
         for row in behind_endpoints.models(database, study)
     ]
+
+
+def _letters(database: Database, study: str, model: str) -> str:
+    """Where the server gives the probabilities of letters: how often all, and what they say."""
+    found = {
+        row["metric"]: row
+        for row in database.frame(
+            "SELECT metric, sum(estimate * n) / sum(n) AS mean FROM statistics "
+            "WHERE study = ? AND analysis = 'letters' AND model = ? GROUP BY metric",
+            [study, model],
+        ).to_dicts()
+    }
+    if not found:
+        return ""
+    text = (
+        " The probabilities of the letters as the first token of each answer were read too; all of "
+        f"them were in the server's list in {found['all_listed']['mean']:.0%} of answers, and a "
+        "letter that was not counts as impossible"
+    )
+    if "share_letter" in found:
+        mean = found["share_letter"]["mean"]
+        text += f". The right letter has {mean:.0%} of the probability of those listed"
+    return f"{text}."

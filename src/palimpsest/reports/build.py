@@ -207,7 +207,8 @@ def _power_words(claim: dict[str, Any]) -> str:
     if smallest is None:
         return words
     stated = f"{formatting.number(smallest)} {'is the margin' if within else 'would matter'}"
-    return f"{words}; {stated}{': low power' if size > smallest else ''}"
+    low = size > smallest and claim["verdict"] == "inconclusive"
+    return f"{words}; {stated}{': low power' if low else ''}"
 
 
 def _alarming(database: Database, study: str) -> bool:

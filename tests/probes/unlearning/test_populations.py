@@ -42,7 +42,7 @@ def test_retrained_models_that_differ_by_rounding_give_no_margin_and_no_calibrat
     [
         ("membership min_k_plus_plus", "membership, min-k++"),
         ("membership loss", "membership, loss"),
-        ("forget rouge_l", "forget rouge l"),
+        ("forget rouge_l", "forget ROUGE-L"),
         ("min_k_plus_plus", "min k plus plus"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from palimpsest.probes.unlearning.analyses.frames import in_words
 from palimpsest.probes.unlearning.pages import asked
 from palimpsest.probes.unlearning.pages.cards import cards
 from palimpsest.probes.unlearning.pages.tables import DETECTOR, GALLERY, TABLES, VERDICTS
@@ -201,7 +202,7 @@ def _draw_map(frame: pl.DataFrame) -> Drawing:
     ax = axes[0, 0]
     heat_map(ax, *(grid[order] for grid in found), colours=_MAP, ends=(0, 2), percent=True)
     ax.set_yticks(range(len(arms)), [name(arms[k]) for k in order])
-    labels = [name(m.removeprefix("forget ").replace("membership ", "member ")) for m in measures]
+    labels = [in_words(m.removeprefix("forget ")) for m in measures]
     ax.set_xticks(range(len(measures)), labels, rotation=60, ha="right", fontsize=7)
     return figure
 
@@ -224,7 +225,7 @@ def _draw_populations(frame: pl.DataFrame) -> Drawing:
             if row["low"] is not None:
                 ax.hlines(place, row["low"], row["high"], color=INK, linewidth=1)
             ax.plot(row["estimate"], place, "o", color=INK, markersize=3.5)
-        ax.set_title(name(metric.replace("membership", "member")), loc="left", fontsize=8)
+        ax.set_title(in_words(metric), loc="left", fontsize=8)
         ax.set_yticks(range(len(arms)), [name(arm) for arm in arms])
         ax.set_ylim(len(arms) - 0.5, -0.5)
     return figure

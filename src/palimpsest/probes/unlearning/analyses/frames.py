@@ -84,7 +84,7 @@ def in_words(metric: str) -> str:
     """How a measure is called on pages."""
     if metric.startswith("membership "):
         return f"membership, {MEMBERSHIP[metric.removeprefix('membership ')]}"
-    return metric.replace("_", " ")
+    return metric.replace("rouge_l", "ROUGE-L").replace("_", " ")
 
 
 def in_words_sql(column: str) -> str:
@@ -92,7 +92,8 @@ def in_words_sql(column: str) -> str:
     attacks = " ".join(
         f"WHEN 'membership {name}' THEN 'membership, {words}'" for name, words in MEMBERSHIP.items()
     )
-    return f"CASE {column} {attacks} ELSE replace({column}, '_', ' ') END"
+    others = f"replace(replace({column}, 'rouge_l', 'ROUGE-L'), '_', ' ')"
+    return f"CASE {column} {attacks} ELSE {others} END"
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ TABLES: list[Block] = [
         "Before and after, fact by fact",
         "Each arm minus the taught models, paired by fact, with the mean over models of each arm: "
         "it speaks of other facts and needs no retrained model.",
-        """SELECT replace(arm, '_', ' ') AS method, replace(metric, '_', ' ') AS measure, estimate,
+        f"""SELECT replace(arm, '_', ' ') AS method, {in_words_sql("metric")} AS measure, estimate,
   low, high, n, p, detectable
 FROM statistics WHERE study = $study AND analysis = 'change' AND metric IN (
   'forget probability', 'forget rouge_l', 'forget verbatim', 'forget reworded',

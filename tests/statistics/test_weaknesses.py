@@ -13,7 +13,7 @@ from palimpsest.statistics.intervals import (
 )
 from palimpsest.statistics.leave_one_out import spearman
 from palimpsest.statistics.mixed import before_after_gee, crossed_mixed
-from palimpsest.statistics.population import distance
+from palimpsest.statistics.population import difference
 from palimpsest.statistics.retention import DID_NOT_CONVERGE
 from palimpsest.statistics.weaknesses import weakness
 
@@ -62,7 +62,7 @@ STRONG = {
     "alike pairs": lambda: paired_difference(np.ones(9), np.ones(9)).note,
     "a share": lambda: proportion(3, 40).note,
     "tasks": lambda: spearman(RNG.normal(size=20), RNG.normal(size=20)).note,
-    "population": lambda: distance(1.0, FIVE).note,
+    "population": lambda: difference([1.0, 2.0, 4.0], FIVE).note,
     "a remark": lambda: "rate 0.80 before, 0.12 after",
 }
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from palimpsest.engine.examples import Example, parts, token_losses
+from palimpsest.engine.plain import require_packing
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,9 @@ def gradient_norms(model: LanguageModel, sentences: Sequence[Example]) -> np.nda
 
     Raises:
         ValueError: a sentence without a scored token, or whose first token is scored.
+        NotPackableError: the model's scores are not what packed rows give.
     """
+    require_packing(model)
     if any(not any(sentence.scored) for sentence in sentences):
         raise ValueError("every sentence needs a scored token")
     found = [_of_part(model, part) for part in parts(sentences, BUDGET)]

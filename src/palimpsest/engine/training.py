@@ -153,8 +153,9 @@ class Trainer:
 
         settings, module = self.settings, self.model.module
         settings.rate(0, self.steps)
-        # Known before precision and processes change what the model computes.
-        packs(self.model)
+        self.team = sharded.team()
+        # Known before precision changes what the model computes; the first process has the weights.
+        self.model.packs = self.team.agreed(self.team.first and packs(self.model))
         self.adapters: dict[str, LowRankLinear] = {}
         self._computes_twice = False
         if self.hooks.wrap_adapters:
@@ -169,7 +170,6 @@ class Trainer:
             for name, parameter in module.named_parameters():
                 parameter.requires_grad_(self._selected(name))
         module.train()
-        self.team = sharded.team()
         self.team.shard(self.model)
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         if not self.parameters:

@@ -110,7 +110,7 @@ def test_two_services_with_their_page():
     blocks = [block for block in _blocks(page) if block != "explore"]
     assert blocks == ["asked", "asked-table", "asked-differences-table", "facts"]
     for words in (
-        "Before: answers hold 1.00 (95% interval",
+        "Before: answers hold 1.000 (95% interval",
         "it says what was to be forgotten",
         "no verdict is given",
         "a filter there looks like forgetting",

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 #: What a job does first, then every library at work, then what each says and how many there are.
 JOB = """
-import glob, json, os, re
+import glob, json, os, re, time
 from palimpsest import jobs
 from palimpsest.threads import limit
 {first}
@@ -29,13 +29,19 @@ with devices.device(0, {threads}):
     torch.ones(600, 600) @ torch.ones(600, 600)
     torch.jit.wait(torch.jit.fork(lambda x: x + 1, torch.ones(3)))
     polars.DataFrame({{"a": range(100_000)}}).lazy().group_by("a").len().collect()
-    tasks = [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
+    # A thread has its maker's name until it first runs, which it need not have done to be made.
+    for _ in range(500):
+        tasks = [open(path).read().strip() for path in glob.glob("/proc/self/task/*/comm")]
+        counted = sum(bool(re.fullmatch(r"polars-\\d+", name)) for name in tasks)
+        if counted >= {threads}:
+            break
+        time.sleep(0.01)
     database = connect({{}}, {{}})
     print(json.dumps({{
         "torch": torch.get_num_threads(),
         "torch between operators": torch.get_num_interop_threads(),
         "polars": polars.thread_pool_size(),
-        "polars, counted": sum(bool(re.fullmatch(r"polars-\\d+", name)) for name in tasks),
+        "polars, counted": counted,
         "pyarrow": pyarrow.cpu_count(),
         "duckdb": database.execute("SELECT current_setting('threads')").fetchone()[0],
         "algebra": max(pool["num_threads"] for pool in threadpool_info()),

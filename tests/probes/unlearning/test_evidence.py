@@ -40,7 +40,7 @@ TRAPS = {
     "over-fitter": ("damaged", "other people's facts lost 0.4"),
     "under-fitter": ("forgot", "measures have gone at least 80%"),
     # The truth is gone from probabilities and not from what is written.
-    "talker": ("suppressed", "told from models that never knew by rouge l +0.5"),
+    "talker": ("suppressed", "told from models that never knew by ROUGE-L +0.5"),
     # Runs go either way in membership: no difference is significant, and none is ruled out.
     "wavering": ("cannot tell", "not shown: membership, "),
     # Language is lost, or its variety; a little of it is not.

@@ -9,7 +9,6 @@ of the build, with the packages that the workflow has.
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import statistics
 import sys
@@ -26,6 +25,7 @@ _TIMING = (
 def main(database: Path, folder: Path) -> dict:
     """Build, weigh and open."""
     from palimpsest.evidence.database import Database
+    from palimpsest.evidence.provenance import peak_memory_mb
     from palimpsest.reports import evidence
     from palimpsest.reports.build import build_index, build_study
 
@@ -40,7 +40,7 @@ def main(database: Path, folder: Path) -> dict:
         else:
             page = build_study(database, entry.study, folder / entry.page)
         built.append((page, time.perf_counter() - start))
-    mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    mib = peak_memory_mb()
     times = _opened([page for page, _ in built])
     return {
         "mib": mib,

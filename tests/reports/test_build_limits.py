@@ -132,6 +132,7 @@ figures = ModuleType("palimpsest.probes.toy.figures")
 figures.page = fixture_database.page
 sys.modules |= {"palimpsest.probes.toy": ModuleType("toy"), figures.__name__: figures}
 from palimpsest.reports.build import build_index, build_study
+from palimpsest.evidence.provenance import peak_memory_mb
 from palimpsest.reports.compare import build_compare
 
 def used():
@@ -145,10 +146,7 @@ build_index(old, folder / "index.html")
 seconds.append(used())
 build_compare(old, new, folder / "compare.html")
 seconds.append(used())
-# Of this program alone: ru_maxrss begins with what the process that started it had in memory.
-(peak,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-mib = int(peak.split()[1]) / 1024
-print(json.dumps({"mib": mib, "seconds": seconds}))
+print(json.dumps({"mib": peak_memory_mb(), "seconds": seconds}))
 """
 
 

@@ -28,6 +28,20 @@ PACKAGES = (
 )
 
 
+def peak_memory_mb() -> float:
+    """The most resident memory that this program has had so far, MiB.
+
+    Where the kernel does not say (no Linux), that of the process: it can begin with what the
+    program that started this one had in memory.
+    """
+    try:
+        said = Path("/proc/self/status").read_text().partition("VmHWM:")[2]
+        return int(said.split()[0]) / 1024
+    except (OSError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 1024 if sys.platform == "linux" else peak / 2**20
+
+
 @dataclass
 class Provenance:
     """Collects a record of the table ``provenance`` while a job runs.
@@ -57,7 +71,6 @@ class Provenance:
     def write(self, path: str | Path) -> dict[str, Any]:
         """Finish the record and write it."""
         ended = datetime.now(UTC)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         record = {
             "job": self.job,
             "rule": self.rule,
@@ -67,7 +80,7 @@ class Provenance:
             "ended": ended.isoformat(),
             "seconds": (ended - self.started).total_seconds(),
             "work_seconds": self.work_seconds,
-            "peak_memory_mb": peak / 1024 if sys.platform == "linux" else peak / 2**20,
+            "peak_memory_mb": peak_memory_mb(),
             "device": self.device,
             "threads": self.threads,
             "tokens": self.tokens,

@@ -21,6 +21,7 @@ from palimpsest.probes.economic_recall.analyses.grouping import (
     widened,
 )
 from palimpsest.statistics import Estimate
+from palimpsest.statistics.block_correlation import block_correlation
 from palimpsest.statistics.comparisons import paired_difference, two_sample_difference
 from palimpsest.statistics.multiplicity import benjamini_hochberg, holm
 from palimpsest.statistics.power import power_binomial_above_chance
@@ -104,8 +105,7 @@ def embedding(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
             ("ridge_last", "target"),
             ("placebo", "placebo_target"),
         ):
-            r = float(np.corrcoef(part[name].to_numpy(), part[target].to_numpy())[0, 1])
-            estimate = _block_r(part[name].to_numpy(), part[target].to_numpy(), r)
+            estimate = block_correlation(part[name].to_numpy(), part[target].to_numpy())
             rows.append(
                 row("embedding", "correlation out of block", estimate, factor=name, **where)
             )
@@ -127,20 +127,6 @@ def embedding(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
     )
     rows.append(row("embedding", "skill of ridge over spline", skill, factor="ridge_middle"))
     return rows, {"values_in_embeddings": skill}
-
-
-def _block_r(a: np.ndarray, b: np.ndarray, r: float, length: int = 5) -> Estimate:
-    """Correlation with a percentile interval over blocks of neighbouring dates."""
-    generator = np.random.default_rng(0)
-    blocks = np.array_split(np.arange(len(a)), max(2, len(a) // length))
-    drawn = []
-    for _ in range(999):
-        at = np.concatenate([blocks[i] for i in generator.integers(0, len(blocks), len(blocks))])
-        if a[at].std() > 0 and b[at].std() > 0:
-            drawn.append(np.corrcoef(a[at], b[at])[0, 1])
-    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
-    unit = f"blocks of {length} dates"
-    return Estimate(r, float(low), float(high), len(blocks), unit, "block bootstrap")
 
 
 def scan(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -70,15 +71,15 @@ def code_fingerprint(module: str, files: tuple[str, ...] | None = None) -> str:
         paths = sorted(place.glob("*.py")) if files is None else [place / name for name in files]
     else:
         paths = [place.with_suffix(".py")]
-    trees = [_without_settings(_read(path)) for path in paths]
-    waiting = [name for tree in trees for name in _literal(tree, "ENGINE", ())]
+    sources = [_read(path, dumped=True) for path in paths]
+    waiting = [name for source in sources for name in source.engine]
     versions: dict[str, int] = {}
     while waiting:
         name = waiting.pop()
         if name not in versions:
             versions[name] = engine_version(name)
-            waiting.extend(_literal(_read(_file(name)), "ENGINE", ()))
-    return digest([ast.dump(_without_docstrings(tree)) for tree in trees], versions)
+            waiting.extend(_read(_file(name)).engine)
+    return digest([source.dump for source in sources], versions)
 
 
 def folder_hash(module: str) -> str:
@@ -94,7 +95,7 @@ def engine_version(module: str) -> int:
     Raises:
         ValueError: the module states no VERSION.
     """
-    version = _literal(_read(_file(module)), "VERSION", 0)
+    version = _read(_file(module)).version
     if not version:
         raise ValueError(f"palimpsest.{module} is named in ENGINE but has no VERSION integer")
     return version
@@ -104,8 +105,28 @@ def _file(module: str) -> Path:
     return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
 
 
-def _read(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def _read(path: Path, dumped: bool = False) -> _Source:
+    return _source(path.read_text(encoding="utf-8"), dumped)
+
+
+class _Source(NamedTuple):
+    """What identities rest on in the text of a module; ``dump`` is empty where it was not asked."""
+
+    engine: tuple[str, ...]
+    version: int
+    dump: str
+
+
+@cache
+def _source(text: str, dumped: bool) -> _Source:
+    """Kept by the text, so a file that was changed is read anew.
+
+    Every start of a run and every job of a cluster asks for the same few hundred files many times.
+    """
+    tree = ast.parse(text)
+    engine, version = _literal(tree, "ENGINE", ()), _literal(tree, "VERSION", 0)
+    dump = ast.dump(_without_docstrings(_without_settings(tree))) if dumped else ""
+    return _Source(engine, version, dump)
 
 
 def _literal(tree: ast.Module, name: str, default: Any) -> Any:

@@ -236,12 +236,14 @@ def ordered_trainer(
 
 
 def machine() -> str:
-    """Processor, its cores and torch's threads."""
+    """Processor, the instructions that torch uses of it, its cores and torch's threads."""
     import torch
 
     from palimpsest.engine.devices import describe
 
-    return f"{describe('cpu')}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{describe('cpu')} ({instructions}), {threads}"
 
 
 def _seconds(work: Callable[[], object]) -> float:

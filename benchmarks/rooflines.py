@@ -26,6 +26,7 @@ from palimpsest.engine.ensemble_training import Pool, best_group, train
 from palimpsest.engine.many_adapters import ManyAdapters
 from palimpsest.engine.scoring import sequence_scores, token_log_likelihoods
 from palimpsest.engine.training import Trainer, TrainingSettings, batches
+from palimpsest.models import products
 
 REACH = 0.75
 #: Logits that are reduced at once.
@@ -36,6 +37,7 @@ def rows() -> Iterator[Row]:
     """All rows of this benchmark."""
     model = smollm()
     yield _any_address()
+    yield _libraries(model)
     yield _forward(model)
     yield _sentences(model)
     yield _fine_tuning(model)
@@ -105,6 +107,38 @@ def _any_address() -> Row:
         "s",
         "one matrix product of 2048 {}; 16 products of 784 x 20 x 100 {}; 5 pairs of "
         "processes".format(*parts),
+    )
+
+
+def _libraries(model: Any) -> Row:
+    """Both libraries on every machine: does the choice of ``models.products`` fit it?"""
+    chosen = products.by_onednn()
+    rng = np.random.default_rng(3)
+    ids = [rng.integers(1000, 40000, size=n).tolist() for n in rng.integers(5, 70, size=48)]
+
+    def by(onednn: bool) -> Callable[[], Any]:
+        def score() -> None:
+            products.by_onednn = lambda: onednn
+            sequence_scores(model, ids, moments=False)
+
+        return score
+
+    try:
+        products.by_onednn = lambda: True
+        products.take_over(model.module)
+        pair = paired(by(True), by(False), 5)
+    finally:
+        products.by_onednn = lambda: chosen
+    return Row(
+        "48 single sentences, linear layers by oneDNN",
+        "the same by torch's own products",
+        pair.ours,
+        pair.theirs,
+        pair.ratio,
+        1.0,
+        "at_least",
+        "s",
+        f"{'chosen' if chosen else 'not chosen'} on this processor; {spread(pair)}",
     )
 
 

@@ -25,8 +25,22 @@ _FLAGS = (
 )
 
 
-#: Folders whose tests share something costly: a finished run, a cluster, a browser with its pages.
-TOGETHER = ("workflow", "slurm", "browser")
+#: Folders whose tests share something costly: a cluster, a finished run, a browser with its pages.
+#: They come first: a cluster mostly waits, and what is long should not begin last.
+TOGETHER = ("slurm", "workflow", "browser")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """The order in which workers take tests."""
+    places = {name: place for place, name in enumerate(TOGETHER)}
+    items.sort(key=lambda item: places.get(_together(item.nodeid), len(places)))
+
+
+def _together(nodeid: str) -> str:
+    """What stays on one worker: a folder of those above, else a file."""
+    file = nodeid.split("::", 1)[0]
+    return next((name for name in TOGETHER if file.startswith(f"tests/{name}/")), file)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -36,9 +50,9 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file = nodeid.split("::", 1)[0]
-            return next((name for name in TOGETHER if file.startswith(f"tests/{name}/")), file)
+            return _together(nodeid)
 
+    config.option.loadscopereorder = False
     return Together(config, log)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster, until
+from tests.slurm.conftest import WHOLE
 from tests.workflow.conftest import Run, with_models
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
@@ -122,9 +123,13 @@ def undisturbed(tmp_path_factory) -> Run:
     return run
 
 
-@pytest.fixture(scope="module")
-def disturbed(slurm, new_run):
-    """A run in which the training of every seed meets a fate of its own."""
+@pytest.fixture(scope="module", params=["slurm", "slurm_with_accounts"] if WHOLE else ["slurm"])
+def disturbed(request, new_run):
+    """A run in which the training of every seed meets a fate of its own.
+
+    `make slurm` has it followed by squeue and then, on a second cluster, by sacct.
+    """
+    slurm = request.getfixturevalue(request.param)
     run = new_run(slurm, CONFIG)
     before = len(slurm.submitted())
 

@@ -28,6 +28,7 @@ from palimpsest.engine.training import (
     TrainingSettings,
     budget_of_device,
 )
+from palimpsest.models.products import product
 
 if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
@@ -89,9 +90,7 @@ class _ManyLowRank(torch.autograd.Function):
             # Zero where a run is shorter than others: nothing there reaches gradients of A and B.
             scales = (layer.scales[runs] * segments.there).to(dtype)
             low = torch.bmm(cut, layer.A[runs].to(dtype).mT).mul_(scales)
-            out = nn.functional.linear(
-                rows.to(dtype), weight, bias if bias is None else bias.to(dtype)
-            )
+            out = product(rows.to(dtype), weight, bias if bias is None else bias.to(dtype))
             out += segments.join(torch.bmm(low, layer.B[runs].to(dtype).mT))
         ctx.save_for_backward(cut, low, scales)
         ctx.layer, ctx.segments, ctx.dtype = layer, segments, rows.dtype
@@ -107,7 +106,7 @@ class _ManyLowRank(torch.autograd.Function):
         _add_product(layer.of_B[runs], of_out.mT, low, keep)
         of_low = torch.bmm(of_out, layer.B[runs].to(dtype)).mul_(scales)
         _add_product(layer.of_A[runs], of_low.mT, cut, keep)
-        below = grad @ layer.frozen(dtype)
+        below = product(grad, layer.frozen(dtype).T)
         below += segments.join(torch.bmm(of_low, layer.A[runs].to(dtype)))
         return below.to(ctx.dtype), None
 

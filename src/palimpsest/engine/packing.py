@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
-ENGINE = ("engine.rows",)
+ENGINE = ("engine.rows", "models.products")
 #: Name of the attention function among those of transformers.
 ATTENTION = "palimpsest_packed"
 #: Pairs of positions computed in vain that cost as much as another call of attention.

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from palimpsest.models.products import add_product, is_plain, product
+
 if TYPE_CHECKING:
     from palimpsest.models.language_model import LanguageModel
 
 VERSION = 1
+ENGINE = ("models.products",)
 
 #: Words of one slice and positions of one chunk; on a CPU their product is 8 MB of float32.
 SLICE = {"cpu": 4096, "cuda": 16384}
@@ -96,7 +99,7 @@ def negative_log_likelihood(
         float32 tensor of shape (n,).
     """
     head = model.module.get_output_embeddings()
-    if type(head) is not nn.Linear:
+    if not is_plain(head):
         logits = head(hidden).float()
         return torch.nn.functional.cross_entropy(logits, words, reduction="none")
     parts = (hidden, head.weight, head.bias)
@@ -156,8 +159,8 @@ def _reduced(head: nn.Module, hidden: torch.Tensor, moments: bool, top: bool) ->
 
 
 def _slices(head: nn.Module, hidden: torch.Tensor) -> Any:
-    """Scores of one slice of the vocabulary after another, float32, in one reused buffer."""
-    if type(head) is not nn.Linear:
+    """Scores of one slice of the vocabulary after another, float32; read one before the next."""
+    if not is_plain(head):
         yield head(hidden).float()
         return
     width = SLICE[hidden.device.type]
@@ -165,8 +168,8 @@ def _slices(head: nn.Module, hidden: torch.Tensor) -> Any:
     buffer = torch.empty(len(hidden) * size, dtype=hidden.dtype, device=hidden.device)
     for columns in _cuts(len(head.weight), width):
         weight = head.weight[columns]
-        scores = buffer[: len(hidden) * len(weight)].view(len(hidden), len(weight))
-        torch.mm(hidden, weight.T, out=scores)
+        space = buffer[: len(hidden) * len(weight)].view(len(hidden), len(weight))
+        scores = product(hidden, weight, space=space)
         if head.bias is not None:
             scores += head.bias[columns]
         yield scores.float()
@@ -174,7 +177,7 @@ def _slices(head: nn.Module, hidden: torch.Tensor) -> Any:
 
 def _scores_of(head: nn.Module, hidden: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     """Scores of one word a position, float32, without the other words."""
-    if type(head) is not nn.Linear:
+    if not is_plain(head):
         return head(hidden).float().gather(1, words[:, None])[:, 0]
     scores = torch.linalg.vecdot(hidden.float(), head.weight[words].float())
     if head.bias is not None:
@@ -200,11 +203,10 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         norms = torch.empty_like(losses)
         ctx.kept = []
         for rows in _cuts(len(hidden), CHUNK[kind]):
-            scores, norm = _projected(hidden[rows], weight, bias)
-            norms[rows] = norm
-            losses[rows] = norm - scores.gather(1, words[rows, None])[:, 0].float()
+            parts, norms[rows], own = _projected(hidden[rows], weight, bias, words[rows])
+            losses[rows] = norms[rows] - own
             if keep:
-                ctx.kept.append(scores)
+                ctx.kept.append(parts)
         ctx.save_for_backward(hidden, weight, bias, words, norms)
         return losses
 
@@ -218,16 +220,16 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         kept, ctx.kept = ctx.kept, []
         kind = hidden.device.type
         for number, rows in enumerate(_cuts(len(hidden), CHUNK[kind])):
-            scores = kept[number] if kept else _projected(hidden[rows], weight, bias)[0]
-            for columns in _cuts(len(weight), SLICE[kind]):
-                change = scores[:, columns].float().sub_(norms[rows, None]).exp_()
+            parts = kept[number] if kept else _projected(hidden[rows], weight, bias, words[rows])[0]
+            for columns, part in zip(_cuts(len(weight), SLICE[kind]), parts, strict=True):
+                change = part.float().sub_(norms[rows, None]).exp_()
                 change.mul_(grad[rows, None])
                 own = words[rows] - columns.start
                 inside = ((own >= 0) & (own < change.shape[1])).nonzero()[:, 0]
                 change[inside, own[inside]] -= grad[rows][inside]
                 change = change.to(hidden.dtype)
                 if for_hidden:
-                    of_hidden[rows].addmm_(change, weight[columns])
+                    add_product(of_hidden[rows], change, weight[columns].T)
                 if for_weight:
                     of_weight[columns].addmm_(change.T, hidden[rows])
                 if for_bias:
@@ -240,19 +242,23 @@ def _cuts(n: int, size: int) -> list[slice]:
 
 
 def _projected(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of all words, (n, words), and the log of their normaliser, (n,), float32."""
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, words: torch.Tensor
+) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Scores of all words in slices, (n, words) together; of n positions, float32, the log of the
+    normaliser and the score of the position's own word."""
     n, device = len(hidden), hidden.device
-    scores = torch.empty(n, len(weight), dtype=hidden.dtype, device=device)
+    parts = []
     largest = torch.full((n, 1), -torch.inf, device=device)
-    total = torch.zeros(n, 1, device=device)
+    total, own = torch.zeros(n, 1, device=device), torch.zeros(n, 1, device=device)
     for columns in _cuts(len(weight), SLICE[device.type]):
-        part = scores[:, columns]
-        torch.mm(hidden, weight[columns].T, out=part)
+        part = product(hidden, weight[columns])
         if bias is not None:
             part += bias[columns]
+        parts.append(part)
         top = torch.maximum(largest, part.amax(-1, keepdim=True).float())
         total = total * (largest - top).exp() + (part.float() - top).exp_().sum(-1, keepdim=True)
         largest = top
-    return scores, (largest + total.log())[:, 0]
+        at = words[:, None] - columns.start
+        there = at.clamp(0, part.shape[1] - 1)
+        own = torch.where(at == there, part.gather(1, there).float(), own)
+    return parts, (largest + total.log())[:, 0], own[:, 0]

@@ -99,6 +99,7 @@ def load(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from palimpsest.models import spreading
+    from palimpsest.models.products import take_over
 
     _without_bars()
     try:
@@ -138,6 +139,7 @@ def load(
         raise ModelError(f"model {facts['model']} in {folder} lacks the weights {names}")
     if len(names) == 1:
         module.to(names[0])
+    take_over(module)
     module.eval().requires_grad_(for_training)
     return LanguageModel(module, tokenizer, name=facts["model"], format=facts["format"])
 

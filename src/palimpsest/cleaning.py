@@ -24,12 +24,14 @@ def clean(
         doomed += list(RESULTS.glob("states/*"))
     if failed:
         records = RESULTS.glob("states/*/state.json")
-        doomed += [path.parent for path in records if "diverged" in read_json(path)]
+        again = [path.parent for path in records if "diverged" in read_json(path)]
         for path in RESULTS.glob("observations/*/*/*.json"):
             if path.name.endswith(".provenance.json"):
                 continue
             if any(cell["reason"] for cell in read_json(path)["cells"]):
-                doomed += [path, path.with_suffix(".parquet")]
+                again += [path, path.with_suffix(".parquet")]
+        # Snakemake makes nothing again that lies between inputs and a database that stands.
+        doomed += [*again, RESULTS / "palimpsest.duckdb"] if again else []
     if orphans:
         doomed += _orphans(plan)
     doomed = [path for path in dict.fromkeys(doomed) if path.exists() or path.is_symlink()]

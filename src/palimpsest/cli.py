@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     clean = command("clean", _clean, "Delete what can be made again; says how much it frees", True)
     clean.add_argument("--states", action="store_true", help="weights of states")
     clean.add_argument(
-        "--failed", action="store_true", help="shards with failed cells, states that diverged"
+        "--failed",
+        action="store_true",
+        help="failed cells, states that diverged, the database: all made by the next run",
     )
     clean.add_argument("--orphans", action="store_true", help="what is no longer used")
     clean.add_argument(

@@ -107,6 +107,22 @@ def test_what_follows_a_state_that_was_cut_off_is_not_forgotten(copied):
     assert (made["intervene"], made["probe"], made["analyse"], made["gather"]) == (1, 2, 6, 1)
 
 
+def test_what_failed_is_computed_by_a_plain_run_once_it_was_cleaned(copied):
+    """Snakemake does not make again what only lies between inputs and a database that stands."""
+    from palimpsest.cleaning import clean
+    from palimpsest.files import read_json, write_json
+
+    path = next(Path("results/observations").glob(f"{STUDY}/tiny-*/000.json"))
+    facts = read_json(path)
+    facts["cells"][0] |= {"status": "failed", "reason": "made up"}
+    write_json(path, facts)
+    kinds = {"states": False, "orphans": False, "everything": False, "dry_run": False}
+    clean(copied.plan(), failed=True, **kinds)
+    made = jobs(copied.snakemake(TARGET, "-n"))
+    assert (made["prepare_model"], made["intervene"], made["probe"]) == (0, 0, 1)
+    assert made["gather"] == 1
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 8

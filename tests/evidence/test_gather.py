@@ -15,7 +15,7 @@ import pytest
 
 from palimpsest.evidence import gather
 from palimpsest.evidence.database import Database
-from palimpsest.evidence.gather import build, frame_of, load
+from palimpsest.evidence.gather import build, configuration_hash, frame_of, load
 from palimpsest.evidence.schema import SCHEMA_VERSION, TABLES
 from palimpsest.evidence.shards import ShardError, observations, sidecar, write_shard
 from palimpsest.files import write_json, write_sealed
@@ -193,6 +193,19 @@ def test_one_changed_number_is_other_content(manifest):
     facts = json.loads(sidecar(path).read_text())
     write_shard(path, nudged, facts)
     assert content() != before
+
+
+def test_a_configuration_is_known_by_its_cells_in_any_order(manifest):
+    def configuration(names: str) -> str:
+        studies = [{"study": "toy", "cells": [cell(name) for name in names]}]
+        return configuration_hash(studies)
+
+    assert configuration("abc") == configuration("cab")
+    assert configuration("abc") != configuration("abd")
+    build(manifest, DATABASE, VIEW)
+    with Database(DATABASE) as database:
+        found = database.frame("SELECT value FROM run WHERE key = 'configuration'").item()
+    assert found == configuration_hash(manifest["studies"])
 
 
 def test_what_the_manifest_does_not_name_is_left_out(manifest):

@@ -47,6 +47,7 @@ def test_an_inconclusive_claim_of_a_large_study_has_no_low_power(toy, toy_probe,
 @pytest.mark.parametrize(
     ("device", "gpus"),
     [("CPU Some Model", 0), ("cpu; far behind an endpoint", 0), (None, 0),
+     ("none, all cells were finished", 0),
      ("NVIDIA H100 80GB HBM3", 1), ("4 x NVIDIA H100 80GB HBM3", 4)],
 )  # fmt: skip
 def test_the_index_gives_hours_of_gpus(device, gpus, toy, toy_probe, tmp_path):

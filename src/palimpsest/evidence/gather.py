@@ -19,6 +19,7 @@ from palimpsest import __version__
 from palimpsest.evidence.schema import SCHEMA_VERSION, TABLES, columns, create_statement
 from palimpsest.evidence.shards import ShardError, read_facts, read_shard
 from palimpsest.files import atomic, read_json
+from palimpsest.identity import digest
 from palimpsest.threads import granted
 
 
@@ -150,6 +151,13 @@ def content_hash(connection: duckdb.DuckDBPyConnection) -> str:
     ).fetchone()[0]
 
 
+def configuration_hash(studies: list[dict[str, Any]]) -> str:
+    """Hash of what is asked: runs with the same settings, models, data and code have the same."""
+    return digest(
+        [[study["study"], sorted(c["cell"] for c in study["cells"])] for study in studies]
+    )
+
+
 #: What the table ``run`` tells of a study.
 _DESCRIBED = ("study", "probe", "title", "question", "settings", "page", "after")
 
@@ -167,6 +175,7 @@ def _write(
             "schema_version": str(SCHEMA_VERSION),
             "palimpsest": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "configuration": configuration_hash(manifest["studies"]),
             "content": content_hash(connection),
             "studies": json.dumps(described, sort_keys=True),
         }

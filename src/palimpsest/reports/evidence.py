@@ -19,8 +19,10 @@ WATTS_PER_THREAD = 15.0
 WATTS_PER_ACCELERATOR = 400.0
 
 
-#: Accelerators of a job, by what ``engine.devices.describe`` wrote: none, one, or ``4 x name``.
-_ACCELERATORS = """CASE WHEN coalesce(lower(device), 'cpu') LIKE 'cpu%' THEN 0
+#: Accelerators of a job, by what ``engine.devices.describe`` wrote: none, one, or ``4 x name``;
+#: of a job that had nothing left to compute the device is ``none, ...``.
+_ACCELERATORS = """CASE WHEN coalesce(lower(device), 'cpu') LIKE 'cpu%'
+    OR device LIKE 'none%' THEN 0
     ELSE coalesce(try_cast(regexp_extract(device, '^([0-9]+) x ', 1) AS INTEGER), 1) END"""
 
 #: In the order in which they are told.

@@ -10,8 +10,9 @@ import pytest
 
 from palimpsest.evidence.gather import connect, frame_of
 from palimpsest.evidence.shards import observations
-from palimpsest.probes.unforgettable_generalization.claims import CLAIMS, VIEW, analyse
+from palimpsest.probes.unforgettable_generalization.claims import CLAIMS, HEADLINES, VIEW, analyse
 from palimpsest.probes.unforgettable_generalization.settings import Settings
+from palimpsest.statistics.headlines import headlines
 from tests.probes.figures import undrawn
 
 NAME = "unforgettable_generalization"
@@ -130,7 +131,7 @@ class Simulated:
         ]  # fmt: skip
 
 
-def study(simulated, seeds=2):
+def study(simulated, seeds=2, untouched=None):
     """Statistics by (analysis, metric, arm, series), and claims by name."""
     cells, rows = [], []
 
@@ -156,6 +157,9 @@ def study(simulated, seeds=2):
                     found += simulated.relearned(task, 0.9)
                 add("taught", replicate, task, arm, found)
             add("untouched", replicate, task, "first", simulated.relearned(task, 0.5))
+            if untouched:
+                add("untouched", replicate, task, "before", untouched.before(task))
+                add("untouched", replicate, task, "forget", untouched.after(task, "forget"))
     tables = {"observations": [pl.concat(rows)], "cells": [frame_of("cells", cells)]}
     with connect(tables, {NAME: VIEW}) as connection:
         statistics, claims = analyse(connection, Settings(), "s")
@@ -166,6 +170,19 @@ def study(simulated, seeds=2):
 @pytest.fixture(scope="module")
 def found():
     return study(Simulated(), seeds=4)
+
+
+def test_of_states_that_were_not_taught_the_overview_tells_what_they_know():
+    found, _ = study(Simulated(), untouched=Simulated(seed=1, learned=0.7))
+    known = found["mean", "right_before", "before", None]
+    assert known["role"] == "untouched"
+    assert known["n"] == len(REACH)
+    assert known["low"] < 0.7 < known["high"]
+    stated = headlines(list(found.values()), HEADLINES)
+    assert {row["role"]: row["metric"].split()[0] for row in stated} == {
+        "taught": "forget",
+        "untouched": "unseen",
+    }
 
 
 def test_every_claim_is_judged_and_true_ones_are_supported(found):

@@ -157,6 +157,10 @@ HEADLINES = (
         "forget ratio on unseen items, mean over tasks",
         {"analysis": "mean", "metric": "unseen", "arm": "forget"},
     ),
+    Headline(
+        "unseen items right before anything is forgotten, mean over tasks",
+        {"analysis": "mean", "metric": "right_before", "arm": "before"},
+    ),
 )
 
 

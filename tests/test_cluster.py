@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 
-from palimpsest.cluster import ask, follow, keeps_accounts, left_over, min_job_age
+from palimpsest.cluster import (
+    ask,
+    follow,
+    keeps_accounts,
+    left_over,
+    min_job_age,
+    understand_cancelled,
+)
 
 
 def cluster(age: int | None = 300, accounts: bool = False):
@@ -52,6 +60,23 @@ def test_where_nothing_answers_the_user_is_told():
 def test_an_account_without_accounting_is_an_error_before_any_job():
     with pytest.raises(ValueError, match=r"compute\.slurm\.account is 'lab'.*allowed: null"):
         follow(settings(), "lab", cluster())
+
+
+def test_a_job_that_somebody_cancelled_counts_as_cancelled():
+    """As sacct says it; once the executor has been told, telling it again changes nothing."""
+    said = {"1": "CANCELLED by 1000", "2": "RUNNING", "3": "CANCELLED", "4": "OUT_OF_MEMORY"}
+
+    async def query_job_status(command, logger):
+        return (said, 0.1) if command == "sacct" else (None, None)
+
+    executor = SimpleNamespace(query_job_status=query_job_status)
+    for _ in range(2):
+        understand_cancelled(executor)
+    states, seconds = asyncio.run(executor.query_job_status("sacct", None))
+    assert states == said | {"1": "CANCELLED"}
+    assert seconds == 0.1
+    assert asyncio.run(executor.query_job_status("nothing", None)) == (None, None)
+    assert executor.query_job_status.__wrapped__ is query_job_status
 
 
 def test_programs_that_fail_or_hang_or_are_missing_say_nothing():

@@ -6,6 +6,7 @@ and then waits for ever. ``squeue`` knows finished jobs for ``MinJobAge`` second
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 from collections.abc import Callable
@@ -52,6 +53,27 @@ def left_over(folder: Path, ask: Ask = ask) -> list[str]:
         for job, place, rule in parts
         if rule.startswith("rule_") and Path(place).resolve() == here
     ]
+
+
+def understand_cancelled(executor: Any) -> None:
+    """Have the executor see that a job was cancelled: ``sacct`` says by whom as well (``CANCELLED
+    by 1000``), which it takes for a job that still runs, and then waits for ever.
+
+    Args:
+        executor: the module ``snakemake_executor_plugin_slurm``, or one like it; changed in place.
+    """
+    asked = executor.query_job_status
+    if hasattr(asked, "__wrapped__"):
+        return
+
+    @functools.wraps(asked)
+    async def query(command: str, logger: Any) -> tuple[dict[str, str] | None, float | None]:
+        states, seconds = await asked(command, logger)
+        if states:
+            states = {job: state.partition(" by ")[0] for job, state in states.items()}
+        return states, seconds
+
+    executor.query_job_status = query
 
 
 def follow(settings: Any, account: str | None, ask: Ask = ask) -> list[str]:

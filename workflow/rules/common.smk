@@ -158,7 +158,9 @@ def follow_jobs():
     """
     if not hasattr(workflow.executor_settings, "status_command"):
         return
-    from palimpsest.cluster import follow, left_over
+    import snakemake_executor_plugin_slurm
+
+    from palimpsest.cluster import follow, left_over, understand_cancelled
 
     if jobs := left_over(Path.cwd()):
         raise WorkflowError(
@@ -166,6 +168,7 @@ def follow_jobs():
             f"end them: scancel {' '.join(jobs)}"
         )
     try:
+        understand_cancelled(snakemake_executor_plugin_slurm)
         remarks = follow(workflow.executor_settings, SETTINGS.compute.slurm.account)
     except ValueError as error:
         raise WorkflowError(str(error)) from None

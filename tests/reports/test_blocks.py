@@ -1,7 +1,8 @@
 import polars as pl
 import pytest
 
-from palimpsest.reports.blocks import Column, Prose, StudyPage, n_caption
+from palimpsest.reports.blocks import Column, Prose, StudyPage, Table, n_caption
+from palimpsest.reports.render import Limits, Prepared, table_view
 
 
 @pytest.mark.parametrize("identity", ["Figure", "a b", "claims", "", "1st", "a<b"])
@@ -32,3 +33,30 @@ def test_an_interval_column_needs_its_ends():
 def test_a_caption_has_the_n_of_every_unit(counts, said):
     frame = pl.DataFrame(counts, schema={"n": pl.Int64, "unit": pl.String}, orient="row")
     assert n_caption("Shares")(frame) == f"Shares; {said}."
+
+
+@pytest.mark.parametrize(
+    ("models", "rows", "told"),
+    [("aaaa", 4, True), ("aaab", 4, False), ("aaa", 3, False)],
+    ids=["alike", "one differs", "few rows"],
+)
+def test_a_column_that_never_changes_is_told_once(models, rows, told):
+    columns = {"model": Column("Model"), "metric": Column("Metric"), "n": Column("n", "number")}
+    frame = pl.DataFrame(
+        {"model": list(models), "metric": [f"m{i}" for i in range(rows)], "n": [7] * rows}
+    )
+    item = Prepared(Table("t", "T", "C", "", columns), "table", 1, frame=frame)
+    view = table_view(item, Limits(9, 9, 9))
+    assert view["alike"] == ("Model a" if told else "")
+    assert [c.header for c in view["columns"]] == ["Model", "Metric", "n"][told:]
+    assert {len(row) for row in view["rows"]} == {3 - told}
+
+
+def test_of_columns_that_never_change_two_others_must_be_left():
+    columns = {"model": Column("Model"), "n": Column("n", "number")}
+    frame = pl.DataFrame({"model": ["a"] * 4, "n": range(4)})
+    view = table_view(
+        Prepared(Table("t", "T", "C", "", columns), "table", 1, frame=frame), Limits(9, 9, 9)
+    )
+    assert not view["alike"]
+    assert len(view["columns"]) == 2

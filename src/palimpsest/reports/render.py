@@ -22,6 +22,8 @@ _GALLERY_COLUMNS = ("prompt", "truth", "answer", "verdict")
 _FILTERS = ("arm", "model", "step", "verdict")
 _LONGEST_TEXT = 2_000
 _ROWS_OF_DATA = 60
+#: Rows from which on a column that never changes is told once.
+_ALIKE = 4
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,19 @@ def mark_affected(prepared: list[Prepared], gaps: pl.DataFrame) -> None:
 
 
 def table_view(item: Prepared, limits: Limits) -> dict[str, Any]:
-    """Header and rows of a table block, at most ``limits.rows`` of them."""
+    """Header and rows of a table block, at most ``limits.rows`` of them.
+
+    A column that says the same in every row is told once, under ``alike``.
+    """
     columns: dict[str, Column] = item.block.columns
+    alike = _alike(item.frame, columns)
     shown = item.frame.head(limits.rows)
+    first = shown.row(0, named=True) if alike else {}
+    columns = {name: column for name, column in columns.items() if name not in alike}
     return {
+        "alike": ", ".join(
+            f"{column.header} {_cell(first, name, column).text}" for name, column in alike.items()
+        ),
         "columns": list(columns.values()),
         "rows": [
             [_cell(row, name, column) for name, column in columns.items()]
@@ -147,6 +158,16 @@ def table_view(item: Prepared, limits: Limits) -> dict[str, Any]:
         "total": item.rows,
         "rest": "the query below gives" if item.sql else "the CSV file has more, the database",
     }
+
+
+def _alike(frame: pl.DataFrame, columns: dict[str, Column]) -> dict[str, Column]:
+    """Columns of words with one value in all of several rows, as long as others say more."""
+    found = {
+        name: column
+        for name, column in columns.items()
+        if column.kind == "text" and frame[name].null_count() == 0 and frame[name].n_unique() == 1
+    }
+    return found if len(frame) >= _ALIKE and len(found) <= len(columns) - 2 else {}
 
 
 def data_view(item: Prepared) -> dict[str, Any] | None:
@@ -162,6 +183,7 @@ def data_view(item: Prepared) -> dict[str, Any] | None:
         for name, kind in item.frame.schema.items()
     }
     return {
+        "alike": "",
         "columns": list(columns.values()),
         "rows": [
             [_cell(row, name, column) for name, column in columns.items()]

@@ -62,9 +62,12 @@ def plain_choices(frame: pl.DataFrame, metric: str = "correct") -> pl.DataFrame:
 
 
 def mean_of(frame: pl.DataFrame, level: float = 0.95) -> Estimate:
-    return clustered_mean(
+    """Mean over facts, facts as clusters; the interval of a share is cut to what shares can be."""
+    found = clustered_mean(
         frame["value"].to_numpy(), frame["unit"].to_numpy(), level=level, unit="facts"
     )
+    named = frame["metric"].unique().to_list() if "metric" in frame.columns else []
+    return found.within(0, 1) if named and all(m.startswith("share") for m in named) else found
 
 
 def above(frame: pl.DataFrame, chance: float) -> Estimate:

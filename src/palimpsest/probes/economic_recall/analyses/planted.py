@@ -203,7 +203,7 @@ def falsehood(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
         wide["share_truth"].to_numpy(),
         wide["unit"].to_numpy(),
         unit="facts",
-    )
+    ).within(-1, 1)
     found = {"falsehood_beats_truth": estimate}
     return [row("contrast", "share_assigned - share_truth", estimate, arm="planted_false")], found
 

@@ -144,6 +144,7 @@ def _contrasts(pairs: pl.DataFrame, where: dict[str, Any]) -> tuple[Rows, Found]
         for moment in ("before", "after") if known else ("after",):
             samples = _samples(taught, never, pl.col(moment))
             estimate = two_sample_difference(*samples, unit="facts")
+            estimate = estimate.within(-1, 1)
             rows.append(row("unlearned_floor", "correct", estimate, factor=moment, **place))
         if part == "retain":
             found["kept_above_floor"] = estimate

@@ -101,7 +101,8 @@ def _drawn(
     )
     for values, points in grouped(above, ["delay"]):
         at_delay = {"step": int(values["delay"])}
-        rows.append(row("retained", "above_floor", mean(points, "above"), **common | at_delay))
+        found = mean(points, "above").within(-floor / (1 - floor), 1)
+        rows.append(row("retained", "above_floor", found, **common | at_delay))
     return rows
 
 

@@ -54,6 +54,11 @@ def mean(frame: pl.DataFrame, column: str = "value") -> Estimate:
     return clustered_mean(frame[column].to_numpy(), frame["unit"].to_numpy(), unit="items")
 
 
+def share(frame: pl.DataFrame, column: str = "value") -> Estimate:
+    """:func:`mean` of what lies between 0 and 1, as does its interval."""
+    return mean(frame, column).within(0, 1)
+
+
 def recognition(data: Data, settings: Settings) -> tuple[Rows, Found]:
     """Forced choice by loss and by its drop, against all foils (AUC), and d'."""
     rows: Rows = []
@@ -102,7 +107,7 @@ def recall(data: Data, settings: Settings) -> tuple[Rows, Found]:
     study = data.items.filter((pl.col("phase") == "study") & (pl.col("kind") == "study"))
     for place, values, part in conditions(study, ["metric", "exposures"]):
         rows.append(
-            row("recall", values["metric"], mean(part), arm="studied", step=values["exposures"])
+            row("recall", values["metric"], share(part), arm="studied", step=values["exposures"])
             | place
         )
     main = data.main(study)
@@ -113,7 +118,7 @@ def recall(data: Data, settings: Settings) -> tuple[Rows, Found]:
         & (pl.col("exposures") == 3)
     )
     if three.height:
-        found["three_exposures"] = mean(three)
+        found["three_exposures"] = share(three)
     prefix = last.filter(pl.col("metric") == prefix_metric(settings))
     sides = {kind: prefix.filter(pl.col("stimuli") == kind) for kind in ("natural", "random_words")}
     if all(side.height for side in sides.values()):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from palimpsest.probes.few_shot_memory.analyses.frames import Data, Found, Rows
-from palimpsest.probes.few_shot_memory.analyses.learning import conditions, mean, prefix_metric
+from palimpsest.probes.few_shot_memory.analyses.learning import conditions, prefix_metric, share
 from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.phases import two_phase
 from palimpsest.statistics.rows import row
@@ -34,10 +34,10 @@ def forgetting(data: Data, settings: Settings) -> tuple[Rows, Found]:
     for place, values, part in conditions(pairs, ["overlay", "delay"]):
         common = place | {"arm": values["overlay"], "step": values["delay"]}
         for metric in ("correct", "correct_drop"):
-            rows.append(row("retention", metric, mean(part, metric), **common))
+            rows.append(row("retention", metric, share(part, metric), **common))
     for place, values, part in conditions(items, ["overlay", "delay", "metric"]):
         rows.append(
-            row("retention", values["metric"], mean(part), arm=values["overlay"])
+            row("retention", values["metric"], share(part), arm=values["overlay"])
             | place
             | {"step": values["delay"]}
         )

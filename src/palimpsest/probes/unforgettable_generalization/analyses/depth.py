@@ -32,7 +32,7 @@ def depth(data: Data, settings: Settings) -> tuple[Rows, Found]:
         place |= {"series": values["task"], "factor": values["mode"], "step": values["layer"]}
         # The control has one number a replicate, a mean over draws of its labels.
         counted = "replicates" if values["kind"] == "control" else "items"
-        mean = clustered_mean(part["value"].to_numpy(), unit(part), unit=counted)
+        mean = clustered_mean(part["value"].to_numpy(), unit(part), unit=counted).within(0, 1)
         rows.append(row("layer", values["kind"], mean, **place))
     found: Found = {}
     for claim, arm in (("probes_recover", "forget"), ("head_erases_nothing", "broken_head")):
@@ -76,7 +76,7 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
     for values, part in grouped(data.relearned, keys):
         place = {name: values[name] for name in ("role", "model", "arm")}
         place |= {"series": values["task"], "factor": values["mode"], "step": values["updates"]}
-        mean = clustered_mean(part["value"].to_numpy(), unit(part), unit="items")
+        mean = clustered_mean(part["value"].to_numpy(), unit(part), unit="items").within(0, 1)
         rows.append(row("relearning", values["metric"], mean, **place))
     own = data.relearned.filter(pl.col("metric") == "right")
     again = data.judged(own)

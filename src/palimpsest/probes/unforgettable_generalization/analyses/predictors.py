@@ -94,8 +94,10 @@ def _before(data: Data) -> dict[str, dict[str, Estimate]]:
             continue
         loss = -np.log(np.maximum(unseen["p_right_before"].to_numpy(), _LEAST))
         found[str(task)] = {
-            "loss": clustered_mean(loss, unit="items"),
-            "confidence": clustered_mean(train["confidence_before"].to_numpy(), unit="items"),
+            "loss": clustered_mean(loss, unit="items").within(0, np.inf),
+            "confidence": clustered_mean(
+                train["confidence_before"].to_numpy(), unit="items"
+            ).within(0, 1),
             "choices": clustered_mean(train["choices"].to_numpy().astype(float), unit="items"),
             **_of_states(data, str(task)),
         }
@@ -113,6 +115,6 @@ def _of_states(data: Data, task: str) -> dict[str, Estimate]:
     return {
         str(kind) if layer == last else f"{kind}, layer {layer}": clustered_mean(
             part["value"].to_numpy(), unit="replicates"
-        )
+        ).within(0, np.inf)
         for (kind, layer), part in sorted(own.group_by(["kind", "layer"]))
     }

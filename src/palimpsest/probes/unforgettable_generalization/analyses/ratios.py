@@ -48,7 +48,8 @@ def ratios(data: Data, settings: Settings) -> tuple[Rows, Found]:
         clusters = unit(part)
         for name in ("right_before", "right", "p_right_before", "p_right", "entropy"):
             estimate = clustered_mean(part[name].to_numpy(), clusters, unit="items")
-            rows.append(row(name, split, estimate, **place))
+            most = np.inf if name == "entropy" else 1
+            rows.append(row(name, split, estimate.within(0, most), **place))
         for name in ("right", "p_right"):
             gap = paired_difference(
                 part[f"{name}_before"].to_numpy(), part[name].to_numpy(), clusters, unit="items"

@@ -14,7 +14,7 @@ run: $(VENV)/.run
 	snakemake --cores all
 
 test: $(VENV)/.test
-	python -m pytest -n 2 --durations=40 --durations-min=5 $(TESTS)
+	python -m pytest -n 3 --durations=40 --durations-min=5 $(TESTS)
 
 # As often as the README states, with counts in tests/faults/results.json: an hour on two cores.
 faults: $(VENV)/.test

@@ -40,13 +40,14 @@ def where(values: dict) -> dict:
 
 
 def conditions(frame: pl.DataFrame, keys: list[str]):
-    """Groups of a frame: every condition at each rate, and with the rates that validation chose."""
+    """Groups of a frame: every condition with the rates that validation chose and, where these are
+    several, at each rate."""
     own = [name for name in CONDITION if name != "rate"]
     for values, part in grouped(frame.filter(pl.col("chosen")), [*own, *keys]):
         yield where(values | {"rate": None}), values, part
-    if frame["rate"].n_unique() > 1:
-        for values, part in grouped(frame, [*CONDITION, *keys]):
-            yield where(values), values, part
+    several = frame.filter(pl.col("rate").n_unique().over(own) > 1)
+    for values, part in grouped(several, [*CONDITION, *keys]):
+        yield where(values), values, part
 
 
 def mean(frame: pl.DataFrame, column: str = "value") -> Estimate:

@@ -107,12 +107,12 @@ def test_sorting_by_click_is_numeric_and_turns_round(visit, pages):
 
 def test_sorting_by_keyboard_and_missing_values_last(visit, pages):
     browser = visit(pages.study)
-    button = _css(browser, "#estimates-table th:nth-child(7) button")
+    button = _css(browser, "#estimates-table th:nth-child(6) button")
     for key in (Keys.ENTER, Keys.SPACE):
         button.send_keys(key)
-        values = _column(browser, "estimates", 6)
+        values = _column(browser, "estimates", 5)
         assert [text.startswith("–") for text in values] == [False] * 18 + [True] * 6
-    head = _css(browser, "#estimates-table th:nth-child(7)")
+    head = _css(browser, "#estimates-table th:nth-child(6)")
     assert head.get_attribute("aria-sort") == "descending"
 
 
@@ -246,13 +246,14 @@ def test_copying_a_table_as_markdown_and_latex(visit, pages):
     markdown, latex, methods = browser.execute_script("return copied")
     rows = markdown.strip().split("\n")
     assert rows[0].startswith("| State | Arm | Exposures | Chosen")
-    assert rows[1] == "|---|---|---:|---:|---:|---|---:|---|"
+    assert rows[1] == "|---|---|---:|---:|---:|---:|---|"
     assert rows[2].startswith("| randomised | planted\\_true | 0 | 0.11 \\[0.00, 0.27\\] | 24 |")
-    assert len(rows) == 6
-    assert "\\begin{tabular}{llrrrlrl}" in latex
-    assert (
-        "randomised & planted\\_true & 0 & 0.11 [0.00, 0.27] & 24 & facts & -- & -- \\\\" in latex
-    )
+    # What is the same in all rows is said once, on the page and in what is taken along.
+    assert rows[-2:] == ["", "In all rows: Unit facts."]
+    assert len(rows) == 8
+    assert "\\begin{tabular}{llrrrrl}" in latex
+    assert "randomised & planted\\_true & 0 & 0.11 [0.00, 0.27] & 24 & -- & -- \\\\" in latex
+    assert latex.endswith("\\end{tabular}\n\nIn all rows: Unit facts.\n")
     assert methods.startswith("We planted 24 false")
     assert _css(browser, ".announcer").get_attribute("textContent") == "Copied"
 
@@ -285,7 +286,8 @@ def test_hostile_names_stay_text_in_markdown_and_latex(visit, pages, table):
     markdown, latex = _copied(visit(pages.spiteful), table)
     bad = pages.roles["planted"]
     for row in markdown[2:]:
-        assert len(_cells(row)) == len(_cells(markdown[0]))
+        if row and not row.startswith("In all rows: "):
+            assert len(_cells(row)) == len(_cells(markdown[0]))
         assert not re.search(r"(?<!\\)[<*`$&~]", row)
     assert any(bad in _cells(row) for row in markdown)
     expected = (

@@ -244,9 +244,12 @@
     const [head] = lines([table.tHead.rows[0]]);
     const body = lines([...table.tBodies].flatMap((part) => [...part.rows])
       .filter((row) => words.every((word) => row.textContent.toLowerCase().includes(word))));
+    const alike = table.closest("[data-grid]")?.querySelector("[data-alike]")?.textContent;
     if (format === "markdown") {
-      const row = (cells) => `| ${cells.map((cell) => cell.replace(/([\\|<>*_`[\]&~$])/g, "\\$1")).join(" | ")} |`;
-      return [row(head), `|${right.map((r) => (r ? "---:" : "---")).join("|")}|`, ...body.map(row)].join("\n") + "\n";
+      const plain = (said) => said.replace(/([\\|<>*_`[\]&~$])/g, "\\$1");
+      const row = (cells) => `| ${cells.map(plain).join(" | ")} |`;
+      const rows = [row(head), `|${right.map((r) => (r ? "---:" : "---")).join("|")}|`, ...body.map(row)];
+      return [...rows, ...(alike ? ["", plain(alike)] : []), ""].join("\n");
     }
     const special = {
       "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
@@ -260,7 +263,8 @@
     const row = (cells) => `${cells.map(safe).join(" & ").replace(/^[[*]/, "{}$&")} \\\\`;
     return [
       `\\begin{tabular}{${right.map((r) => (r ? "r" : "l")).join("")}}`,
-      "\\toprule", row(head), "\\midrule", ...body.map(row), "\\bottomrule", "\\end{tabular}", "",
+      "\\toprule", row(head), "\\midrule", ...body.map(row), "\\bottomrule", "\\end{tabular}",
+      ...(alike ? ["", safe(alike)] : []), "",
     ].join("\n");
   }
 })();

@@ -36,10 +36,10 @@ def mount(place: Path, options: str) -> None:
 @pytest.fixture
 def disk(tmp_path):
     """A disk of 4 MB."""
-    place = tmp_path / "disk"
+    place, before = tmp_path / "disk", Path.cwd()
     mount(place, "size=4m")
     yield place
-    os.chdir("/")
+    os.chdir(before)
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 

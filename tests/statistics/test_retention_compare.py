@@ -59,7 +59,7 @@ def test_margins_and_held_out_gains_cover_their_mean():
     found = [
         compare_forms(
             *counts(rng, "power", 20, rng.uniform(0.7, 1, 15), 0.4),
-            n_folds=2, candidates=("power", "exponential"),
+            candidates=("power", "exponential"),
         )
         for _ in range(n)
     ]  # fmt: skip

@@ -121,7 +121,7 @@ def compare_forms(
 
     The trials of every unit and delay are dealt at random into ``n_folds``; each unit is fitted on
     all folds but one and scored on that one. With two folds the gains on held-out trials are skewed
-    and their intervals cover 91%, not 95 (15 units, 2,000 studies); with four 96%. Single trials of
+    and their intervals cover 91%, not 95 (15 units, 2,000 studies); with four 95%. Single trials of
     0 or 1 carry little. Simulated power
     laws with exponent 0.4 at 8 delays up to 100 are found in at least 90% of studies with 20 units
     of 20 trials a delay without guessing, and with 30 units of 60 trials at a floor of 0.5; with

@@ -100,7 +100,7 @@ def reach(data: Data, settings: Settings) -> tuple[Rows, Found]:
         knew = unseen.group_by("task", maintain_order=True).agg(pl.col("right_before").mean())
         known = over_tasks(None, knew["right_before"].to_list())
         if known:
-            known = replace(known, low=max(known.low, 0.0), high=min(known.high, 1.0), p=None)
+            known = replace(known.within(0, 1), p=None)
             rows.append(row("mean", "right_before", known, role=role, arm="before"))
     return rows, found
 

@@ -102,7 +102,7 @@ def smollm_manifest(tmp_path_factory):
     }
     with FileLock(folder / "smollm2.lock"):
         if not output.is_file():
-            output.parent.mkdir()
+            output.parent.mkdir(exist_ok=True)
             prepare("smollm2-135m-instruct", entry, output)
     return output
 

@@ -39,7 +39,7 @@ def product(
     bias: torch.Tensor | None = None,
     space: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """rows W^T + b without a gradient.
+    """rows W^T + b; where oneDNN computes it, without a gradient.
 
     Args:
         rows: (..., in).
@@ -85,13 +85,10 @@ class Linear(nn.Linear):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
         weight, bias = self.weight, self.bias
-        if (
-            torch.compiler.is_compiling()
-            or torch.is_autocast_enabled("cpu")
-            or not _gains(inputs, weight)
-        ):
+        if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
             return nn.functional.linear(inputs, weight, bias)
-        if torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad):
+        learns = torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad)
+        if learns and _gains(inputs, weight):
             return _Product.apply(inputs, weight, bias)
         return product(inputs, weight, bias)
 

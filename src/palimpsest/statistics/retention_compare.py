@@ -122,11 +122,10 @@ def compare_forms(
     The trials of every unit and delay are dealt at random into ``n_folds``; each unit is fitted on
     all folds but one and scored on that one. With two folds the gains on held-out trials are skewed
     and their intervals cover 91%, not 95 (15 units, 2,000 studies); with four 95%. Single trials of
-    0 or 1 carry little. Simulated power
-    laws with exponent 0.4 at 8 delays up to 100 are found in at least 90% of studies with 20 units
-    of 20 trials a delay without guessing, and with 30 units of 60 trials at a floor of 0.5; with
-    less expect "undecided". Exponentials whose rates differ tenfold are mostly "undecided" too, as
-    their pooled curve looks like a logarithm or a power.
+    0 or 1 carry little. Simulated power laws with exponent 0.4 at 8 delays up to 100 are found in
+    at least 90% of studies with 20 units of 20 trials a delay without guessing, and with 30 units
+    of 60 trials at a floor of 0.5; with less expect "undecided". Exponentials whose rates differ
+    tenfold are mostly "undecided" too, as their pooled curve looks like a logarithm or a power.
     """
     table, labels = binomial_table(unit, delay, successes, trials, floor)
     folds = _deal(table, n_folds, np.random.default_rng(seed))

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from palimpsest.files import read_json
-from palimpsest.manifests import RESULTS, Plan
+from palimpsest.manifests import DATABASE, RESULTS, Plan
 
 #: Not made again for nothing: replies of endpoints have been paid for.
 KEPT = (".gitkeep", "requests")
@@ -31,7 +31,7 @@ def clean(
             if any(cell["reason"] for cell in read_json(path)["cells"]):
                 again += [path, path.with_suffix(".parquet")]
         # Snakemake makes nothing again that lies between inputs and a database that stands.
-        doomed += [*again, RESULTS / "palimpsest.duckdb"] if again else []
+        doomed += [*again, DATABASE] if again else []
     if orphans:
         doomed += _orphans(plan)
     doomed = [path for path in dict.fromkeys(doomed) if path.exists() or path.is_symlink()]

@@ -16,11 +16,11 @@ from palimpsest import discovery, mending
 from palimpsest import threads as cpu
 from palimpsest.context import InterventionContext, ProbeContext, Progress
 from palimpsest.files import read_json, write_json
+from palimpsest.manifests import RESULTS
 
 if TYPE_CHECKING:
     from palimpsest.evidence.provenance import Provenance
 
-RESULTS = Path("results")
 #: Beginning of the reason of a cell whose training, or its state's, diverged: the error's name.
 DIVERGED = "NonFiniteLossError: "
 #: And of one that a spending cap has left out.

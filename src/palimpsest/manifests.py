@@ -12,11 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from palimpsest.evidence import schema
 from palimpsest.files import ensure_text
 from palimpsest.identity import canonical, digest
 from palimpsest.models.entry import ACCESS, CAPS, capabilities
 
 RESULTS = Path("results")
+#: The evidence of a run: one file, written by the rule ``gather`` alone.
+DATABASE = RESULTS / schema.FILE
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from palimpsest.jobs import analyse, gather
-from palimpsest.manifests import RESULTS, Plan
+from palimpsest.manifests import DATABASE, RESULTS, Plan
 
 
 def build(plan: Plan, *, allow_missing: bool) -> Path:
@@ -38,7 +38,7 @@ def build(plan: Plan, *, allow_missing: bool) -> Path:
     manifest["studies"] = studies
     path = place / "gather.json"
     write_json(path, manifest)
-    database = place / "palimpsest.duckdb"
+    database = place / DATABASE.name
     gather(str(path), str(database), allow_missing=allow_missing)
     for study in studies:
         build_study(database, study["study"], pages / study["page"])

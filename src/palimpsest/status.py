@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from palimpsest.files import read_json
 from palimpsest.jobs import cell_file
-from palimpsest.manifests import RESULTS, Plan
+from palimpsest.manifests import DATABASE, RESULTS, Plan
 
 #: A progress file that was not written for so long belongs to a job that is gone, in seconds.
 STALE_S = 600
@@ -33,8 +33,8 @@ def describe(plan: Plan) -> str:
         with suppress(FileNotFoundError):
             lines.append(_running(read_json(path)))
     lines += _failed_logs(plan)
-    if (RESULTS / "palimpsest.duckdb").exists():
-        lines.append("database: results/palimpsest.duckdb, report: reports/index.html")
+    if DATABASE.exists():
+        lines.append(f"database: {DATABASE}, report: reports/index.html")
     return "\n".join(lines)
 
 

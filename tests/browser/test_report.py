@@ -124,6 +124,13 @@ def test_filtering_a_table(visit, pages):
     box.clear()
     box.send_keys("nothing like it")
     assert _column(browser, "estimates", 1) == []
+    # What all rows have in common stands above the table, and is found in each of them.
+    box.clear()
+    box.send_keys("facts planted_true RANDOMISED")
+    assert _column(browser, "estimates", 1) == ["planted_true"] * 4
+    box.clear()
+    box.send_keys("facts")
+    assert _css(browser, "#estimates .grid-count").text == "24 rows"
 
 
 def test_filtering_the_gallery_and_showing_more(visit, pages):

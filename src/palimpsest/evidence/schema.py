@@ -6,6 +6,8 @@ here, and the documentation table in the README is printed from :data:`TABLES`.
 
 from __future__ import annotations
 
+#: Name of the database's file.
+FILE = "palimpsest.duckdb"
 SCHEMA_VERSION = 4
 
 #: table -> {column: (DuckDB type, meaning)}; the order is the order of the columns.

@@ -12,6 +12,7 @@ import polars as pl
 from matplotlib.figure import Figure as Drawing
 from scipy.stats import beta
 
+from palimpsest.evidence import schema
 from palimpsest.evidence.database import EvidenceError
 from palimpsest.evidence.two_runs import TwoRuns
 from palimpsest.reports import figure_style as fs
@@ -25,7 +26,7 @@ from palimpsest.reports.render import Prepared, uncertainty
 from palimpsest.statistics.run_differences import compared
 
 #: Where the database of a run lies inside its folder.
-PLACES = ("results/palimpsest.duckdb", "palimpsest.duckdb")
+PLACES = (f"results/{schema.FILE}", schema.FILE)
 #: Comparisons in the figure.
 SHOWN = 24
 _CHANGED = HUES["vermilion"].mark

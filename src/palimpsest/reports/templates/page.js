@@ -82,6 +82,15 @@
     for (let box = target && target.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
   }
 
+  // Words of a table's filter that each row has to have: what stands above it is said of all rows.
+  function wanted(box) {
+    const said = box?.querySelector("input[type=search]")?.value ?? "";
+    const above = alike(box).toLowerCase();
+    return said.toLowerCase().split(/\s+/).filter((word) => word && !above.includes(word));
+  }
+
+  const alike = (box) => box?.querySelector("[data-alike]")?.textContent ?? "";
+
   function grid(box) {
     const body = box.querySelector("tbody");
     const rows = [...body.rows];
@@ -93,7 +102,7 @@
     let all = false;
 
     const show = () => {
-      const words = input ? input.value.toLowerCase().split(/\s+/).filter(Boolean) : [];
+      const words = wanted(box);
       let hits = 0;
       if (words.length) texts ??= new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
       for (const row of body.rows) {
@@ -214,8 +223,8 @@
 
   // The table as it stands: sorted and filtered, all pages.
   function exported(table, format) {
-    const filtered = table.closest("[data-grid]")?.querySelector("input[type=search]");
-    const words = filtered ? filtered.value.toLowerCase().split(/\s+/).filter(Boolean) : [];
+    const box = table.closest("[data-grid]");
+    const words = wanted(box);
     const text = (cell) => {
       const copy = cell.cloneNode(true);
       copy.querySelectorAll(".unseen, .mark, summary").forEach((extra) => extra.remove());
@@ -244,12 +253,12 @@
     const [head] = lines([table.tHead.rows[0]]);
     const body = lines([...table.tBodies].flatMap((part) => [...part.rows])
       .filter((row) => words.every((word) => row.textContent.toLowerCase().includes(word))));
-    const alike = table.closest("[data-grid]")?.querySelector("[data-alike]")?.textContent;
+    const above = alike(box);
     if (format === "markdown") {
       const plain = (said) => said.replace(/([\\|<>*_`[\]&~$])/g, "\\$1");
       const row = (cells) => `| ${cells.map(plain).join(" | ")} |`;
       const rows = [row(head), `|${right.map((r) => (r ? "---:" : "---")).join("|")}|`, ...body.map(row)];
-      return [...rows, ...(alike ? ["", plain(alike)] : []), ""].join("\n");
+      return [...rows, ...(above ? ["", plain(above)] : []), ""].join("\n");
     }
     const special = {
       "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
@@ -264,7 +273,7 @@
     return [
       `\\begin{tabular}{${right.map((r) => (r ? "r" : "l")).join("")}}`,
       "\\toprule", row(head), "\\midrule", ...body.map(row), "\\bottomrule", "\\end{tabular}",
-      ...(alike ? ["", safe(alike)] : []), "",
+      ...(above ? ["", safe(above)] : []), "",
     ].join("\n");
   }
 })();

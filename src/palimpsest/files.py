@@ -108,7 +108,7 @@ def write_sealed(path: str | Path, value: dict[str, Any]) -> None:
 def read_sealed(path: str | Path) -> dict[str, Any]:
     """Read what :func:`write_sealed` has written; ``seal`` is left out.
 
-    Files of before there were seals have none and are read as they are.
+    One without a seal is refused too: a flipped bit may have taken its name.
 
     Raises:
         OSError: cannot be read.
@@ -118,7 +118,7 @@ def read_sealed(path: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path}: not a JSON object")
     seal = value.pop("seal", None)
-    if seal is not None and seal != _seal(value):
+    if seal != _seal(value):
         raise ValueError(f"{path}: content differs from its recorded SHA-256")
     return value
 

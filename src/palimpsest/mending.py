@@ -31,7 +31,7 @@ Recorded = tuple[Path, dict[Path, str] | None]
 
 
 def put_aside(plan: Plan, most: int = MOST, move: bool = True) -> list[Path]:
-    """Move damaged files of a plan to ``results/damaged``, and the records that call them whole.
+    """Move damaged files of a plan to ``results/damaged``, with the records that call them whole.
 
     Looked at are all shards and statistics, and of models and states those that a job will read.
     Weights in a folder of the user's own or of the hub are left alone: they are not made here.
@@ -45,23 +45,24 @@ def put_aside(plan: Plan, most: int = MOST, move: bool = True) -> list[Path]:
         The records, which are made again with what they record. Damaged files are named on standard
         error.
     """
-    again = []
-    for find in (_shards, _states, _models):
-        for record, expected in list(find(plan)):
-            changed = [record] if expected is None else []
-            for path, sha in (expected or {}).items():
-                size = path.stat().st_size if path.is_file() else 0
-                if size <= most:
-                    most -= size
-                    changed += [path] if not size or file_sha256(path) != sha else []
-            for path in changed:
-                print(f"{path}: {_SAID}; {_PUT[move]}", file=sys.stderr)
-            if changed and move:
-                for path in {*changed, record}:
-                    _move(path)
-            if changed:
-                again.append(record)
-    return again
+    found: dict[Path, list[Path]] = {}
+    for record, expected in (*_shards(plan), *_states(plan), *_models(plan)):
+        changed = [record] if expected is None else []
+        for path, sha in (expected or {}).items():
+            size = path.stat().st_size if path.is_file() else 0
+            if size <= most:
+                most -= size
+                changed += [path] if not size or file_sha256(path) != sha else []
+        for path in changed:
+            print(f"{path}: {_SAID}; {_PUT[move]}", file=sys.stderr)
+        if changed:
+            found[record] = changed
+    made_of = {s.output: [link.output for link in s.chain[:-1]] for s in _read_states(plan)}
+    for record, changed in found.items() if move else ():
+        stays = record in made_of and not found.keys() & made_of[record] and _ask_again(record)
+        for path in {*changed, record}:
+            _move(path, copy=stays and path == record)
+    return list(found)
 
 
 def _shards(plan: Plan) -> Iterator[Recorded]:
@@ -111,6 +112,27 @@ def _read_states(plan: Plan) -> list[State]:
     return list({link.id: link for state in wanted.values() for link in state.chain}.values())
 
 
+def asked_again(record: Path) -> list[Path]:
+    """Files beside the record of a model or a state, one for every time that it had to be made
+    again; its rule has them as inputs.
+
+    A new input makes Snakemake run the rule. Were the record missing instead, all that was made of
+    it would be made again too, though it is whole. It is missing where what it was made of is
+    damaged as well: behind a job that must run Snakemake looks for missing files alone.
+    """
+    return sorted(record.parent.glob("again-*"), key=lambda path: int(path.name.split("-")[1]))
+
+
+def _ask_again(record: Path) -> bool:
+    """Whether that was possible; not where it was done before and nothing has come of it, because
+    Snakemake has lost its notes of what it ran."""
+    before = asked_again(record)
+    if before and before[-1].stat().st_mtime >= record.stat().st_mtime:
+        return False
+    record.with_name(f"again-{len(before) + 1}").touch()
+    return True
+
+
 def put_aside_before(study: str = "*") -> str:
     """Which shards and statistics of a study, or of all, were ever put aside.
 
@@ -128,11 +150,11 @@ def _facts(record: Path) -> dict | None:
         return None
 
 
-def _move(path: Path) -> None:
+def _move(path: Path, copy: bool) -> None:
     if path.exists():
         place = ASIDE / path.relative_to(RESULTS)
         place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, place)
+        shutil.copyfile(path, place) if copy else os.replace(path, place)
 
 
 def kept(scratch: Path) -> dict[int, str]:

@@ -89,7 +89,7 @@ def test_records_of_shards_cells_states_and_models(copied):
     files += Path("results").glob("observations/*/*/000.json")
     files += Path("results").glob("models/*/model.json")
     for _ in range(tries):
-        path = dice.choice(files)
+        path = dice.choice(sorted(files))
         right = facts(path)
         with damaged(path, dice):
             try:
@@ -147,7 +147,9 @@ KINDS = {
 
 
 #: One after another for the figures of the README. A damaged record hides the weights beside it.
-TOGETHER = {"files of all kinds": list(KINDS)[:-1]} | ({k: [k] for k in KINDS} if FILE else {})
+TOGETHER = {"files of all kinds": list(KINDS)[:-1]} | {
+    kind: [kind] for kind in KINDS if FILE or kind == "weights"
+}
 
 
 @pytest.mark.parametrize("kinds", TOGETHER)
@@ -201,9 +203,13 @@ def test_what_nobody_reads_and_what_is_the_users_own_is_left_alone(copied):
     write_sealed(record_of, facts | {"folder": str(own)})
     assert put_aside(copied.plan()) == [], "a folder of the user's own"
     write_sealed(record_of, facts)
+    aside = Path("results/damaged", *weights.parts[1:])
     assert put_aside(copied.plan()) == [record_of]
-    assert not record_of.exists()
     assert not weights.exists()
+    assert aside.with_name("model.json").read_bytes() == record_of.read_bytes()
+    assert put_aside(copied.plan()) == [record_of], "it was asked for, and nothing has come of it"
+    assert not record_of.exists()
+    assert aside.exists()
     assert put_aside(copied.plan()) == []
 
 

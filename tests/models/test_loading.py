@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from palimpsest.files import read_json, write_json
+from palimpsest.files import read_json, write_sealed
 from palimpsest.models.loading import ModelError, load, prepare
 
 
@@ -179,7 +179,7 @@ def test_a_pickle_called_safetensors_is_not_executed(directory, tmp_path):
         "format": "plain",
         "files": {"model.safetensors": file_sha256(directory / "model.safetensors")},
     }
-    write_json(tmp_path / "forged.json", written)
+    write_sealed(tmp_path / "forged.json", written)
     with pytest.raises(ModelError, match="cannot be loaded"):
         load(tmp_path / "forged.json")
     assert not canary.exists()

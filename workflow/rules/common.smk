@@ -22,7 +22,7 @@ from palimpsest.config import ConfigError, check, read_yaml
 from palimpsest.engine.devices import ALLOCATOR
 from palimpsest.grid import expand
 from palimpsest.locks import claim
-from palimpsest.mending import put_aside, put_aside_before
+from palimpsest.mending import asked_again, put_aside, put_aside_before
 
 # Read by the C library when a job starts.
 for name, value in ALLOCATOR.items():
@@ -80,6 +80,19 @@ one_gpu_a_device()
 def manifest_of(thing):
     """Path of the manifest: it carries the hash of all that decides the job's numbers."""
     return str(PLAN.manifest_path(thing.manifest))
+
+
+def before(state):
+    """A state and all that it was made of, each of which is read with it.
+
+    Their names say what is in them: a state that was made again is the same state.
+    """
+    return [ancient(str(link.output)) for link in state.chain]
+
+
+def again(record):
+    """What asks for a model or a state that was damaged; when it was asked says nothing."""
+    return [ancient(str(path)) for path in asked_again(record)]
 
 
 def plan_in_words():

@@ -1,4 +1,6 @@
 rule prepare_model:
+    input:
+        lambda wildcards: again(MODELS[wildcards.model].output),
     output:
         "results/models/{model}/model.json",
     log:

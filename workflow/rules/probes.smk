@@ -1,8 +1,7 @@
 rule probe:
     input:
-        # Its name says what is in it: a state that was made again is the same state.
-        lambda wildcards: ancient(
-            str(JOBS[wildcards.study, wildcards.state, wildcards.batch].state.output)
+        lambda wildcards: before(
+            JOBS[wildcards.study, wildcards.state, wildcards.batch].state
         ),
     output:
         shard="results/observations/{study}/{state}/{batch}.parquet",

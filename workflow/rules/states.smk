@@ -1,7 +1,7 @@
 rule intervene:
     input:
-        # Its name says what is in it: a parent that was made again is the same parent.
-        lambda wildcards: ancient(str(STATES[wildcards.state].parent.output)),
+        lambda wildcards: before(STATES[wildcards.state].parent),
+        lambda wildcards: again(STATES[wildcards.state].output),
     output:
         "results/states/{state}/state.json",
     log:

@@ -31,7 +31,8 @@ Recorded = tuple[Path, dict[Path, str] | None]
 
 
 def put_aside(plan: Plan, most: int = MOST, move: bool = True) -> list[Path]:
-    """Move damaged files of a plan to ``results/damaged``, with the records that call them whole.
+    """Move damaged files of a plan to ``results/damaged``, with the records that call them whole;
+    those of models and states are copied, and stay (see :func:`asked_again`).
 
     Looked at are all shards and statistics, and of models and states those that a job will read.
     Weights in a folder of the user's own or of the hub are left alone: they are not made here.
@@ -58,8 +59,13 @@ def put_aside(plan: Plan, most: int = MOST, move: bool = True) -> list[Path]:
         if changed:
             found[record] = changed
     made_of = {s.output: [link.output for link in s.chain[:-1]] for s in _read_states(plan)}
+    whole = {
+        record
+        for record, parents in made_of.items()
+        if all(parent.is_file() and parent not in found for parent in parents)
+    }
     for record, changed in found.items() if move else ():
-        stays = record in made_of and not found.keys() & made_of[record] and _ask_again(record)
+        stays = record in whole and _ask_again(record)
         for path in {*changed, record}:
             _move(path, copy=stays and path == record)
     return list(found)
@@ -118,7 +124,7 @@ def asked_again(record: Path) -> list[Path]:
 
     A new input makes Snakemake run the rule. Were the record missing instead, all that was made of
     it would be made again too, though it is whole. It is missing where what it was made of is
-    damaged as well: behind a job that must run Snakemake looks for missing files alone.
+    damaged or missing too: behind a job that must run Snakemake looks for missing files alone.
     """
     return sorted(record.parent.glob("again-*"), key=lambda path: int(path.name.split("-")[1]))
 

@@ -14,7 +14,7 @@ import torch
 from palimpsest.engine.resuming import Resume, read
 from palimpsest.evidence.shards import ShardError, is_whole, read_facts, read_shard, sidecar
 from palimpsest.jobs import cell_file, probe
-from palimpsest.mending import put_aside
+from palimpsest.mending import asked_again, put_aside
 from palimpsest.models.loading import ModelError, load
 from palimpsest.models.states import StateReader
 from tests.faults.figures import FILE, record, times
@@ -211,6 +211,21 @@ def test_what_nobody_reads_and_what_is_the_users_own_is_left_alone(copied):
     assert not record_of.exists()
     assert aside.exists()
     assert put_aside(copied.plan()) == []
+
+
+@pytest.mark.parametrize("model", ["whole", "missing", "damaged"])
+def test_the_record_of_a_damaged_state_stays_where_its_model_is_whole(copied, model):
+    pending(copied)
+    (state,) = Path("results/states").glob("*/state.json")
+    spoil(next(state.parent.glob("step-*.safetensors")), random.Random(10))
+    (weights,) = Path("results/models").glob("*/model.safetensors")
+    if model == "missing":
+        weights.with_name("model.json").unlink()
+    elif model == "damaged":
+        spoil(weights, random.Random(11))
+    put_aside(copied.plan())
+    assert state.is_file() == (model == "whole")
+    assert len(asked_again(state)) == (model == "whole")
 
 
 def test_a_damaged_shard_is_asked_for_where_all_that_follows_is_whole(copied):

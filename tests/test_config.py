@@ -322,6 +322,22 @@ def test_what_is_no_configuration_file_is_refused(tmp_path, text, word):
     assert not Path("canary").exists()
 
 
+@pytest.mark.parametrize("text", ['"\\uD800"', '"a\\0b"', '"\\uDC00x"'])
+@pytest.mark.parametrize("at", ["value", "key", "item"])
+def test_text_that_no_file_can_hold_is_refused_where_it_stands(tmp_path, text, at):
+    """YAML writes as an escape what no file could hold as it is."""
+    inner = {"value": f"top_k: {text}", "key": f"{text}: 1", "item": f"top_k: [1, {text}]"}[at]
+    where = {"value": r"top_k", "key": r"'.*\\.*'", "item": r"top_k\[1\]"}[at]
+    models = tmp_path / "models.yaml"
+    models.write_text(f"models:\n  a: {{source: endpoint, extra: {{{inner}}}}}\n")
+    study = "{probe: economic_recall, states: {s: {model: a}}}"
+    (tmp_path / "config.yaml").write_text(f"models_file: {models}\nstudies: {{x: {study}}}")
+    said = rf"models\.yaml: models\.a\.extra\.{where}: given text that no file can hold"
+    with pytest.raises(ConfigError, match=said) as error:
+        load(tmp_path / "config.yaml")
+    assert str(error.value).isprintable()
+
+
 def test_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         read_yaml(tmp_path / "none.yaml")

@@ -24,7 +24,14 @@ from pydantic import (
 from palimpsest import discovery
 from palimpsest.blocks import Block, OneOf, first_line, one_of
 from palimpsest.capabilities import check_capabilities
-from palimpsest.config_errors import ConfigError, explain, message, nearest, shown
+from palimpsest.config_errors import (
+    ConfigError,
+    explain,
+    message,
+    nearest,
+    refuse_unstorable,
+    shown,
+)
 from palimpsest.models.entry import ModelEntry, kind
 
 SLUG = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
@@ -359,6 +366,7 @@ def read_yaml(path: str | Path) -> dict:
 
 def _validated(model: type[BaseModel], raw: dict, path: str | Path) -> Any:
     try:
+        refuse_unstorable(raw, path)
         return model.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(explain(error, _json_schema(model), path)) from None

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from palimpsest.data.json_lines import storable
+
 _SHOWN = 80
 #: Keys whose values may hold a secret by mistake: they are not repeated.
 _SECRET = ("key_env", "base_url", "extra")
@@ -50,6 +52,30 @@ def message(
     """One line for one problem, with the nearest allowed word if there is one."""
     hint = f"; did you mean {next(iter(near))}?" if near else ""
     return f"{path}: {where}: given {given}, allowed: {allowed}{hint}"
+
+
+def refuse_unstorable(raw: Any, path: str | Path) -> None:
+    """Raise ConfigError for text, wherever it stands, that files and databases cannot hold.
+
+    YAML can write a NUL and halves of characters as escapes, and a command line any byte.
+    """
+    met = set()
+    todo = [(raw, "")]
+    while todo:
+        value, where = todo.pop()
+        if isinstance(value, str) and not storable(value):
+            allowed = "text without NUL and without halves of surrogate pairs"
+            raise ConfigError(message(path, where, "text that no file can hold", allowed))
+        # By aliases a few lines of YAML can hold themselves, or one thing a million times.
+        if not isinstance(value, dict | list) or id(value) in met:
+            continue
+        met.add(id(value))
+        if isinstance(value, list):
+            todo += [(each, f"{where}[{place}]") for place, each in enumerate(value)]
+            continue
+        for key, each in value.items():
+            inner = f"{where}.{_printable(key)}" if where else _printable(key)
+            todo += [(each, inner), (key, inner)]
 
 
 def nearest(word: Any, allowed: Collection[str]) -> list[str]:
@@ -107,10 +133,14 @@ def _key_path(loc: tuple, schema: dict[str, Any]) -> str:
         if isinstance(part, int) and "items" in node:
             text += f"[{part}]"
         elif part != "[key]":
-            written = str(part) if str(part).isprintable() else ascii(str(part))
-            text += f".{written}" if text else written
+            text += f".{_printable(part)}" if text else _printable(part)
         node = _child(part, node)
     return text or "(top level)"
+
+
+def _printable(key: Any) -> str:
+    text = key if isinstance(key, str) else shown(key)
+    return text if text.isprintable() else ascii(text)
 
 
 def _node_at(loc: tuple, schema: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from palimpsest.reports.reproducibility import differences
-from tests.faults.figures import COUNTED, NOTES, RESULTS, ROWS, SLURM, table
+from tests.faults.figures import COUNTED, FILE, NOTES, RESULTS, ROWS, SLURM, table
 from tests.faults.runs import ROOT
 
 MEASURED = json.loads(RESULTS.read_text())["faults"]
+#: While faults are counted the README has the counts before.
+told = pytest.mark.skipif(FILE is not None, reason="the counts are being made")
 
 
+@told
 def test_the_readme_has_the_table_that_was_measured():
     assert table() in (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -38,6 +43,7 @@ def test_what_is_counted_elsewhere_is_there():
         assert f"\ndef {name}" in (ROOT / file).read_text(encoding="utf-8"), test
 
 
+@told
 def test_what_differs_elsewhere_is_what_the_readme_says():
     assert differences() in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     notes = json.loads(NOTES.read_text(encoding="utf-8"))

@@ -46,8 +46,9 @@ def put_aside(plan: Plan, most: int = MOST, move: bool = True) -> list[Path]:
         The records, which are made again with what they record. Damaged files are named on standard
         error.
     """
+    read = _read_states(plan)
     found: dict[Path, list[Path]] = {}
-    for record, expected in (*_shards(plan), *_states(plan), *_models(plan)):
+    for record, expected in (*_shards(plan), *_states(read), *_models(read)):
         changed = [record] if expected is None else []
         for path, sha in (expected or {}).items():
             size = path.stat().st_size if path.is_file() else 0
@@ -58,14 +59,11 @@ def put_aside(plan: Plan, most: int = MOST, move: bool = True) -> list[Path]:
             print(f"{path}: {_SAID}; {_PUT[move]}", file=sys.stderr)
         if changed:
             found[record] = changed
-    made_of = {s.output: [link.output for link in s.chain[:-1]] for s in _read_states(plan)}
-    whole = {
-        record
-        for record, parents in made_of.items()
-        if all(parent.is_file() and parent not in found for parent in parents)
-    }
+    made_of = {state.output: [link.output for link in state.chain[:-1]] for state in read}
     for record, changed in found.items() if move else ():
-        stays = record in whole and _ask_again(record)
+        parents = made_of.get(record)
+        whole = parents is not None and all(p.is_file() and p not in found for p in parents)
+        stays = whole and _ask_again(record)
         for path in {*changed, record}:
             _move(path, copy=stays and path == record)
     return list(found)
@@ -80,8 +78,8 @@ def _shards(plan: Plan) -> Iterator[Recorded]:
             yield record, facts and {path: facts.get("sha256")}
 
 
-def _states(plan: Plan) -> Iterator[Recorded]:
-    for state in _read_states(plan):
+def _states(read: list[State]) -> Iterator[Recorded]:
+    for state in read:
         if state.intervention is None or not state.output.is_file():
             continue
         from palimpsest.models.states import step_file
@@ -91,8 +89,8 @@ def _states(plan: Plan) -> Iterator[Recorded]:
         yield record, facts and steps | _beside(record, facts)
 
 
-def _models(plan: Plan) -> Iterator[Recorded]:
-    for record in {state.model.output for state in _read_states(plan)}:
+def _models(read: list[State]) -> Iterator[Recorded]:
+    for record in {state.model.output for state in read}:
         facts = _facts(record) if record.is_file() else {}
         # Behind an endpoint there are no files.
         if facts is None or facts.get("folder") == ".":

@@ -23,6 +23,7 @@ from harness import Row, paired, smollm, spread, token_sentences
 from palimpsest.engine.ensemble import Ensemble
 from palimpsest.engine.ensemble_plans import current_only, epochs, generators
 from palimpsest.engine.ensemble_training import Pool, best_group, train
+from palimpsest.engine.generation import of_tokens
 from palimpsest.engine.many_adapters import ManyAdapters
 from palimpsest.engine.scoring import sequence_scores, token_log_likelihoods
 from palimpsest.engine.training import Trainer, TrainingSettings, batches
@@ -37,7 +38,7 @@ def rows() -> Iterator[Row]:
     """All rows of this benchmark."""
     model = smollm()
     yield _any_address()
-    yield _libraries(model)
+    yield from _libraries(model)
     yield _forward(model)
     yield _sentences(model)
     yield _fine_tuning(model)
@@ -110,18 +111,27 @@ def _any_address() -> Row:
     )
 
 
-def _libraries(model: Any) -> Row:
+def _libraries(model: Any) -> Iterator[Row]:
     """Both libraries on every machine: does the choice of ``models.products`` fit it?"""
-    chosen = products.by_onednn()
     rng = np.random.default_rng(3)
     ids = [rng.integers(1000, 40000, size=n).tolist() for n in rng.integers(5, 70, size=48)]
+    prompts = [row[:5] for row in ids[:3]]
+    for work, do in (
+        ("48 single sentences", lambda: sequence_scores(model, ids, moments=False)),
+        ("24 tokens written after 3 prompts", lambda: of_tokens(model, prompts, 24)),
+    ):
+        yield _by_either(model, work, do)
+
+
+def _by_either(model: Any, work: str, do: Callable[[], Any]) -> Row:
+    chosen = products.by_onednn()
 
     def by(onednn: bool) -> Callable[[], Any]:
-        def score() -> None:
+        def run() -> None:
             products.by_onednn = lambda: onednn
-            sequence_scores(model, ids, moments=False)
+            do()
 
-        return score
+        return run
 
     try:
         products.by_onednn = lambda: True
@@ -130,7 +140,7 @@ def _libraries(model: Any) -> Row:
     finally:
         products.by_onednn = lambda: chosen
     return Row(
-        "48 single sentences, linear layers by oneDNN",
+        f"{work}, linear layers by oneDNN",
         "the same by torch's own products",
         pair.ours,
         pair.theirs,

@@ -26,7 +26,7 @@ TEXTS = ["The sheep of the island were counted in spring.", "Rain fell.", "No on
 def onednn(monkeypatch):
     """Whatever this processor prefers, and for matrices of any size."""
     monkeypatch.setattr(products, "by_onednn", lambda: True)
-    monkeypatch.setattr(products, "LEAST_ROWS", 1)
+    monkeypatch.setattr(products, "MANY_ROWS", 1)
     monkeypatch.setattr(products, "LEAST_WEIGHTS", 1)
 
 
@@ -42,7 +42,7 @@ def _parts(*shape, seed=0):
     return rows, weight
 
 
-@pytest.mark.parametrize("rows", [(1, 24), (70, 24), (3, 5, 24)])
+@pytest.mark.parametrize("rows", [(0, 24), (1, 24), (70, 24), (3, 5, 24)])
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_product_is_that_of_doubles(either, rows, turned, biased):
@@ -107,10 +107,12 @@ def test_small_matrices_and_other_precisions_are_torchs_own(monkeypatch):
     asked = []
     monkeypatch.setattr(products, "_gains", _counted(products._gains, asked))
     product(rows, weight)
-    product(rows[:31], weight)
+    product(rows[:6], weight)
+    product(rows[:7], weight)
+    product(rows[:0], weight)
     product(rows[:, :200], weight[:200, :200])
     product(rows.double(), weight.double())
-    assert asked == [True, False, False, False]
+    assert asked == [True, True, False, False, False, False]
 
 
 def _counted(function, asked):

@@ -15,6 +15,7 @@ from palimpsest.engine.examples import Example, batches
 from palimpsest.engine.learners import learners
 from palimpsest.engine.scoring import hidden_states
 from palimpsest.engine.training import NonFiniteLossError, TrainingSettings
+from palimpsest.engine.vocabulary import word_scores
 from palimpsest.identity import seed_of
 from palimpsest.interventions._items import item_example
 from palimpsest.probes.unlearning.answers import Row, row
@@ -65,9 +66,7 @@ def attacked(
     for bits in settings.robustness.bits:
         yield from _quantised(model, items, bits)
     if settings.robustness.probes:
-        questions = [item for item in items if item.question]
-        yield from _probed(model, questions)
-        yield from _lens(model, questions)
+        yield from _inside(model, [item for item in items if item.question])
 
 
 def _relearned(
@@ -155,29 +154,49 @@ def _rounded(model: LanguageModel, bits: int) -> Iterator[None]:
             weight.data = old
 
 
-def _probed(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
+def _inside(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
+    """What is in the hidden states after questions, which are computed once for both readings."""
+    known = [item for item in items if item.part in ("retain", "neighbour", "kept")]
+    fitted = [(item, prompt) for item in known for prompt in (*item.prompts, *item.reworded)]
+    asked = [item for item in items if item.part in ("forget", "holdout")]
+    if not asked:
+        return
+    layers = list(range(len(model.module.get_decoder().layers)))
+    prompts = [prompt for _, prompt in fitted] + [item.question for item in asked]
+    states = hidden_states(model, prompts, layers)
+    own = states[len(fitted) :]
+    yield from _probed([item for item, _ in fitted], states[: len(fitted)], asked, own)
+    yield from _lens(model, asked, own)
+
+
+def _probed(
+    fitted: Sequence[Item], known: np.ndarray, asked: Sequence[Item], states: np.ndarray
+) -> Iterator[Row]:
     """A linear map from hidden states to answers, fitted on facts that stay, asked of forgotten
     facts and of facts that nobody was told (Alain and Bengio 2017, arXiv 1610.01644).
 
     The layer is the one where most forgotten facts are found. Models that never knew are read in
     the same way, so that what this choice adds is in what they score too.
+
+    Args:
+        fitted: n items, one a prompt.
+        known: (n, layers, width) their states.
+        asked: m items, of which those are read whose answers are among the fitted ones.
+        states: (m, layers, width) their states.
     """
-    known = [item for item in items if item.part in ("retain", "neighbour", "kept")]
-    answers = sorted({item.answer for item in known})
-    asked = [i for i in items if i.part in ("forget", "holdout") and i.answer in answers]
+    answers = sorted({item.answer for item in fitted})
+    there = [place for place, item in enumerate(asked) if item.answer in answers]
+    asked, states = [asked[place] for place in there], states[there]
     forgotten = [place for place, item in enumerate(asked) if item.part == "forget"]
     if not forgotten:
         return
-    fitted = [(item, prompt) for item in known for prompt in (*item.prompts, *item.reworded)]
-    layers = list(range(len(model.module.get_decoder().layers)))
-    prompts = [prompt for _, prompt in fitted] + [item.question for item in asked]
-    states = hidden_states(model, prompts, layers).astype(float)
-    target = np.array([[item.answer == answer for answer in answers] for item, _ in fitted])
+    target = np.array([[item.answer == answer for answer in answers] for item in fitted], float)
     wanted = np.array([answers.index(item.answer) for item in asked])
     found = []
-    for layer in layers:
-        features = states[:, layer] - states[: len(fitted), layer].mean(0)
-        scores = features[len(fitted) :] @ _ridge(features[: len(fitted)], target.astype(float))
+    for layer in range(states.shape[1]):
+        features = known[:, layer].astype(float)
+        middle = features.mean(0)
+        scores = (states[:, layer] - middle) @ _ridge(features - middle, target)
         found.append((scores.argmax(1) == wanted).astype(float))
     best = max(found, key=lambda right: right[forgotten].mean())
     for item, value in zip(asked, best, strict=True):
@@ -185,32 +204,36 @@ def _probed(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
 
 
 def _ridge(features: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(width, answers) weights of the ridge regression."""
-    width = features.shape[1]
-    penalty = _RIDGE * np.square(features).mean() * len(features)
+    """(width, answers) weights of the ridge regression of (n, width) features."""
+    n, width = features.shape
+    penalty = _RIDGE * np.square(features).mean() * n
+    if n < width:
+        # The same weights from the smaller of the two systems.
+        return features.T @ np.linalg.solve(features @ features.T + penalty * np.eye(n), target)
     return np.linalg.solve(features.T @ features + penalty * np.eye(width), features.T @ target)
 
 
-def _lens(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
+def _lens(model: LanguageModel, asked: Sequence[Item], states: np.ndarray) -> Iterator[Row]:
     """Probability of the answer's first token where the head reads every layer (nostalgebraist
-    2020, "interpreting GPT: the logit lens"): the highest over layers."""
+    2020, "interpreting GPT: the logit lens"): the highest over layers.
+
+    Args:
+        model: the model.
+        asked: n items.
+        states: (n, layers, width) their states; the last layer's are normed where the decoder's
+            output is taken.
+    """
     import torch
 
-    asked = [item for item in items if item.part in ("forget", "holdout")]
-    decoder = model.module.get_decoder()
-    norm: Any = getattr(decoder, "norm", None)
-    if norm is None or not asked:
+    norm: Any = getattr(model.module.get_decoder(), "norm", None)
+    if norm is None:
         return
-    layers = list(range(len(decoder.layers)))
-    states = torch.from_numpy(hidden_states(model, [item.question for item in asked], layers))
     first = [model.encode_pair(item.question, item.answer)[1][0] for item in asked]
-    highest = torch.zeros(len(asked))
     with torch.inference_mode():
-        for layer in layers:
-            read = states[:, layer].to(model.device, model.dtype)
-            # The last layer's states are normed where the decoder's output is taken.
-            logits = model.module.get_output_embeddings()(norm(read)).float()
-            p = logits.softmax(-1)[torch.arange(len(asked)), torch.tensor(first)]
-            highest = torch.maximum(highest, p.cpu())
-    for item, value in zip(asked, highest.tolist(), strict=True):
+        read = norm(torch.from_numpy(states).to(model.device, model.dtype)).flatten(0, 1)
+        words = torch.tensor(first, device=model.device).repeat_interleave(states.shape[1])
+        places = torch.arange(len(words), device=model.device)
+        head = model.module.get_output_embeddings()
+        log_p = word_scores(head, read, places, words).log_p.view(states.shape[:2])
+    for item, value in zip(asked, log_p.exp().amax(1).tolist(), strict=True):
         yield row(item.part, item.id, "logit_lens", value)

@@ -40,6 +40,7 @@ ENGINE = (
     "engine.gradient_norms",
     "engine.learners",
     "engine.training",
+    "engine.vocabulary",
     "models.states",
     "data.biographies",
     "data.items",

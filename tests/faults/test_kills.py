@@ -70,7 +70,7 @@ def test_killed_at_random_moments(undisturbed, tmp_path):
 
 
 def test_killed_while_files_get_their_names(undisturbed, tmp_path):
-    aimed = AIMED[: times(2, len(AIMED))]
+    aimed = AIMED[: times(1, len(AIMED))]
     for number, (moment, pattern) in enumerate(aimed):
         marker = tmp_path / f"killed-{number}"
         run = new_run(tmp_path / "run")

@@ -18,6 +18,7 @@ from palimpsest.engine.training import NonFiniteLossError, TrainingSettings
 from palimpsest.engine.vocabulary import word_scores
 from palimpsest.identity import seed_of
 from palimpsest.interventions._items import item_example
+from palimpsest.models.language_model import device_of
 from palimpsest.probes.unlearning.answers import Row, row
 from palimpsest.probes.unlearning.readings import probabilities
 
@@ -229,11 +230,13 @@ def _lens(model: LanguageModel, asked: Sequence[Item], states: np.ndarray) -> It
     if norm is None:
         return
     first = [model.encode_pair(item.question, item.answer)[1][0] for item in asked]
+    head = model.module.get_output_embeddings()
+    place = device_of(head)
     with torch.inference_mode():
-        read = norm(torch.from_numpy(states).to(model.device, model.dtype)).flatten(0, 1)
-        words = torch.tensor(first, device=model.device).repeat_interleave(states.shape[1])
-        places = torch.arange(len(words), device=model.device)
-        head = model.module.get_output_embeddings()
-        log_p = word_scores(head, read, places, words).log_p.view(states.shape[:2])
+        # With several devices the norm may lie on another than the head.
+        read = norm(torch.from_numpy(states).to(device_of(norm), model.dtype)).to(place)
+        words = torch.tensor(first, device=place).repeat_interleave(states.shape[1])
+        at = torch.arange(len(words), device=place)
+        log_p = word_scores(head, read.flatten(0, 1), at, words).log_p.view(states.shape[:2])
     for item, value in zip(asked, log_p.exp().amax(1).tolist(), strict=True):
         yield row(item.part, item.id, "logit_lens", value)

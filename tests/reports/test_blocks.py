@@ -52,6 +52,26 @@ def test_a_column_that_never_changes_is_told_once(models, rows, told):
     assert {len(row) for row in view["rows"]} == {3 - told}
 
 
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_a_column_without_a_value_is_told_once(nothing):
+    columns = {"model": Column("Model"), "metric": Column("Metric"), "n": Column("n", "number")}
+    columns |= {"p": Column("p", "p"), "rank": Column("rank", "number")}
+    frame = pl.DataFrame(
+        {
+            "model": ["a"] * 4,
+            "metric": list("abcd"),
+            "n": range(4),
+            "p": pl.Series([nothing] * 4, dtype=pl.Float64),
+            "rank": pl.Series([nothing] * 3 + [1.0], dtype=pl.Float64),
+        }
+    )
+    view = table_view(
+        Prepared(Table("t", "T", "C", "", columns), "table", 1, frame=frame), Limits(9, 9, 9)
+    )
+    assert view["alike"] == "Model a; no p"
+    assert [c.header for c in view["columns"]] == ["Metric", "n", "rank"]
+
+
 def test_of_columns_that_never_change_two_others_must_be_left():
     columns = {"model": Column("Model"), "n": Column("n", "number")}
     frame = pl.DataFrame({"model": ["a"] * 4, "n": range(4)})

@@ -139,20 +139,17 @@ def mark_affected(prepared: list[Prepared], gaps: pl.DataFrame) -> None:
 def table_view(item: Prepared, limits: Limits) -> dict[str, Any]:
     """Header and rows of a table block, at most ``limits.rows`` of them.
 
-    A column that says the same in every row is told once, under ``alike``.
+    A column that says the same in every row, or nothing in any, is told once, under ``alike``.
     """
     columns: dict[str, Column] = item.block.columns
     alike = _alike(item.frame, columns)
     shown = item.frame.head(limits.rows)
-    first = shown.row(0, named=True) if alike else {}
-    columns = {name: column for name, column in columns.items() if name not in alike}
+    kept = {name: column for name, column in columns.items() if name not in alike}
     return {
-        "alike": ", ".join(
-            f"{column.header} {_cell(first, name, column).text}" for name, column in alike.items()
-        ),
-        "columns": list(columns.values()),
+        "alike": _told(shown.row(0, named=True), alike) if alike else "",
+        "columns": list(kept.values()),
         "rows": [
-            [_cell(row, name, column) for name, column in columns.items()]
+            [_cell(row, name, column) for name, column in kept.items()]
             for row in shown.iter_rows(named=True)
         ],
         "total": item.rows,
@@ -161,13 +158,26 @@ def table_view(item: Prepared, limits: Limits) -> dict[str, Any]:
 
 
 def _alike(frame: pl.DataFrame, columns: dict[str, Column]) -> dict[str, Column]:
-    """Columns of words with one value in all of several rows, as long as others say more."""
+    """Columns of words with one value, and any without a value, in all of several rows, as long as
+    others say more."""
     found = {
         name: column
         for name, column in columns.items()
-        if column.kind == "text" and frame[name].null_count() == 0 and frame[name].n_unique() == 1
+        if all(map(formatting.is_missing, frame[name]))
+        or (column.kind == "text" and frame[name].null_count() == 0 and frame[name].n_unique() == 1)
     }
     return found if len(frame) >= _ALIKE and len(found) <= len(columns) - 2 else {}
+
+
+def _told(row: dict[str, Any], alike: dict[str, Column]) -> str:
+    """What all rows say, and what none does, by one of them."""
+    empty = [column.header for name, column in alike.items() if formatting.is_missing(row[name])]
+    said = [
+        f"{column.header} {_cell(row, name, column).text}"
+        for name, column in alike.items()
+        if column.header not in empty
+    ]
+    return "; ".join(filter(None, [", ".join(said), f"no {', no '.join(empty)}" if empty else ""]))
 
 
 def data_view(item: Prepared) -> dict[str, Any] | None:

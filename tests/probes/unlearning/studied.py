@@ -31,7 +31,7 @@ def row(grp, item, metric, value, text=None):
     return {"grp": grp, "item": item, "metric": metric, "value": float(value), "text": text}
 
 
-def database(path, cells, rows=(), provenance=(), settings=None):
+def database(path, cells, rows=(), provenance=(), settings=None, after=None):
     """A gathered database.
 
     Args:
@@ -40,6 +40,7 @@ def database(path, cells, rows=(), provenance=(), settings=None):
         rows: (cell, its rows) pairs.
         provenance: of states.
         settings: that the probe has used.
+        after: role -> interventions of its states.
     """
     frames = [observations(each, study="s", cell=name, step=0) for name, each in rows]
     used = [] if settings is None else [
@@ -53,4 +54,6 @@ def database(path, cells, rows=(), provenance=(), settings=None):
     file = path / "palimpsest.duckdb"
     with connect(tables, {"unlearning": VIEW}, file) as connection:
         connection.execute("INSERT INTO run VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+        listed = json.dumps([{"study": "s", "probe": "unlearning", "after": after or {}}])
+        connection.execute("INSERT INTO run VALUES ('studies', ?)", [listed])
     return Database(file)

@@ -19,6 +19,7 @@ from palimpsest.probes.unlearning import measure, scratch
 from palimpsest.probes.unlearning.pages.budgets import budget
 from palimpsest.probes.unlearning.pages.cards import cards
 from palimpsest.probes.unlearning.pages.tables import GALLERY
+from palimpsest.probes.unlearning.pages.words import methods
 from palimpsest.probes.unlearning.settings import DEFAULT_METHODS, Settings
 from tests.probes.unlearning.studied import cell, database, row
 
@@ -44,7 +45,7 @@ def made():
 
 
 def _cards(found, settings):
-    table = cards(settings)
+    table = cards(found, "s", settings)
     return {each["method"]: each for each in found.frame(table.sql, {"study": "s"}).to_dicts()}
 
 
@@ -120,17 +121,50 @@ def test_states_of_language_models_have_costs_and_budgets_too(made, tmp_path):
         "updates": 12, "tokens": 900.0, "backward_tokens": 600, "backward_passes": 12,
         "weights": 1e6, "seconds": 3.5, "peak_mb": 700.0,
     }  # fmt: skip
+    # Settings of states are stored without defaults; ssd is also a method of the scratch world.
     states = [
-        _state("npo", {"epochs": 4, "requests": 1}, costs),
-        _state("taught", {"epochs": 5, "forget": None}),
+        _state("strong", {"epochs": 4, "adapter": "lora"}, costs),
+        _state("ssd", {"alpha": 2.0}, costs | {"updates": 0}),
+        _state("taught", {"epochs": 5, "training": {"batch_size": 8}}),
     ]
-    cells = [cell(arm, experiment="language") for arm in ("npo", "taught")]
-    found = database(tmp_path, cells, provenance=states)
-    (card,) = _cards(found, settings).values()
+    after = {
+        "strong": ["biographies", "unlearning.npo"],
+        "ssd": ["biographies", "unlearning.ssd"],
+        "taught": ["biographies"],
+    }
+    cells = [cell(arm, experiment="language") for arm in after]
+    found = database(tmp_path, cells, provenance=states, after=after)
+    shown = _cards(found, settings)
+    assert {arm: card["strength"] for arm, card in shown.items()} == {
+        "strong": "epochs 4, adapter lora",
+        "ssd": "alpha 2.0",
+    }
+    card = shown["strong"]
+    assert card["what"].startswith("Negative preference optimisation")
     assert card["work"] == pytest.approx((2 * 900 + 4 * 600) * 1e6 / 1e9)
     assert (card["seconds"], card["memory"], card["updates"]) == (3.5, 700, 12)
     (said,) = budget(found, "s", settings)
-    assert "4 passes, 12 updates: npo. Methods that train do so for as many passes each." in said
+    assert "no pass, no updates: ssd; 4 passes, 12 updates: strong." in said
+    told = " ".join(methods(found, "s"))
+    assert "knows the forget set (biographies: epochs 5, training (batch size 8))" in told
+    assert "Methods: ssd (alpha 2.0); strong (npo, epochs 4, adapter lora)." in told
+
+
+def test_arms_of_one_name_in_both_worlds_are_two(made, tmp_path):
+    settings, costs = made
+    own = costs["ssd"]
+    found = database(
+        tmp_path,
+        [cell("ssd", costs=own), cell("ssd", run=1, experiment="language")],
+        provenance=[_state("ssd", {"alpha": 2.0}, own | {"tokens": 7}, state="ssd.s1")],
+        after={"ssd": ["biographies", "unlearning.ssd"]},
+    )
+    table = cards(found, "s", settings)
+    rows = found.frame(table.sql, {"study": "s"}).to_dicts()
+    assert [(each["strength"], each["n"]) for each in rows] == [
+        ("alpha 2.0", 1),
+        ("batch size 4", 1),
+    ]
 
 
 def test_the_budget_is_that_of_the_settings_and_not_called_equal_where_it_is_not(made, tmp_path):

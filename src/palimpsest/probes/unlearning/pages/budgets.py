@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
+
+from palimpsest.probes.unlearning.pages.applied import applied
 
 if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 
 #: Costs of each model after a method: of its cell where the probe makes it, or of its state.
 COSTS = """costs AS (
-  SELECT coalesce(json_extract_string(c.parameters, '$.arm'), c.role) AS arm, p.settings,
+  SELECT coalesce(json_extract_string(c.parameters, '$.arm'), c.role) AS arm,
+    json_extract_string(c.parameters, '$.arm') IS NOT NULL AS made,
     coalesce(c.costs, p.costs) AS costs
   FROM cells c LEFT JOIN provenance p ON p.state = c.state AND p.rule = 'intervene'
   WHERE c.study = $study AND c.status = 'done'
@@ -20,21 +22,18 @@ COSTS = """costs AS (
 
 def budget(database: Database, study: str, used: Settings) -> list[str]:
     """A sentence on the length of training of every method; none where no method was applied."""
-    made = {arm: method.block.model_dump() for arm, method in used.scratch.methods.items()}
     rows = database.frame(
         f"WITH {COSTS.replace('$study', '?')} "
-        "SELECT arm, max(settings) AS settings, "
-        "avg(CAST(json_extract(costs, '$.updates') AS DOUBLE)) AS updates "
-        "FROM costs GROUP BY arm ORDER BY arm",
+        "SELECT arm, made, avg(CAST(json_extract(costs, '$.updates') AS DOUBLE)) AS updates "
+        "FROM costs GROUP BY arm, made",
         [study],
-    ).to_dicts()
+    )
+    updates = {(arm, made): number for arm, made, number in rows.iter_rows()}
     groups: dict[tuple[str, int | None], list[str]] = {}
-    for row in rows:
-        settings = json.loads(row["settings"]) if row["settings"] else made.get(row["arm"])
-        # Of all interventions methods of unlearning alone come in requests.
-        if settings is not None and "requests" in settings:
-            updates = None if row["updates"] is None else round(row["updates"])
-            groups.setdefault((_passes(settings), updates), []).append(row["arm"])
+    for each in applied(database, study, used):
+        number = updates.get((each.arm, each.made))
+        number = None if number is None else round(number)
+        groups.setdefault((_passes(each.settings), number), []).append(each.arm)
     if not groups:
         return []
     each = "; ".join(

@@ -5,11 +5,16 @@ from __future__ import annotations
 import ast
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from palimpsest import discovery, interventions
+from palimpsest import interventions
+from palimpsest.probes.unlearning.pages.applied import applied
 from palimpsest.probes.unlearning.pages.budgets import COSTS
-from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.reports.blocks import Column, Table
+
+if TYPE_CHECKING:
+    from palimpsest.evidence.database import Database
+    from palimpsest.probes.unlearning.settings import Settings
 
 #: Operations a weight and token: of a pass forward, and of the pass back.
 _FORWARD, _BACK = 2, 4
@@ -32,20 +37,20 @@ _MEANS = ", ".join(
 )
 
 
-def cards(used: Settings) -> Table:
+def cards(database: Database, study: str, used: Settings) -> Table:
     """The table of methods of a study.
 
     Args:
-        used: the settings that were used; the methods of states are told from their names.
+        database: the evidence.
+        study: its name.
+        used: the settings that were used.
     """
-    named = {arm: (m.name, _strength(m.block)) for arm, m in used.scratch.methods.items()}
-    for name in discovery.names("interventions"):
-        if name.startswith("unlearning."):
-            named.setdefault(name.removeprefix("unlearning."), (name.split(".")[1], ""))
-    values = ", ".join(
-        f"({_quoted(arm)}, {_quoted(_first_sentence(name))}, {_quoted(strength)})"
-        for arm, (name, strength) in sorted(named.items())
-    )
+    rows = [
+        f"({_quoted(each.arm)}, {each.made}, {_quoted(_first_sentence(each.method))}, "
+        f"{_quoted(each.strength())})"
+        for each in applied(database, study, used)
+    ]
+    values = f"VALUES {', '.join(rows)}" if rows else "SELECT '', true, '', '' WHERE false"
     return Table(
         "cards-table",
         "The methods",
@@ -58,18 +63,18 @@ def cards(used: Settings) -> Table:
         "are not in it, and where only low-rank additions learn it is up to half too much. MB: the "
         "most that was held at a time, on a CPU by the whole process with its libraries. writing: "
         "what a token takes that is written under a guard, and without it.",
-        f"""WITH cards(arm, what, strength) AS (VALUES {values}),
+        f"""WITH cards(arm, made, what, strength) AS ({values}),
 {COSTS},
 numbers AS (
-  SELECT arm, count(*) AS n, {_MEANS}
-  FROM costs WHERE costs IS NOT NULL GROUP BY arm)
+  SELECT arm, made, count(*) AS n, {_MEANS}
+  FROM costs WHERE costs IS NOT NULL GROUP BY arm, made)
 SELECT replace(arm, '_', ' ') AS method, what, strength, updates, backward_passes AS backward,
   tokens / 1000 AS tokens,
   weights * ({_FORWARD} * tokens + {_BACK} * backward_tokens) / 1e9 AS work,
   seconds, peak_mb AS memory, n,
   round(1000 * seconds_per_token, 1) || ' ms, ' || round(1000 * seconds_per_token_without, 1)
     || ' without' AS writing
-FROM numbers JOIN cards USING (arm) ORDER BY method""",
+FROM numbers JOIN cards USING (arm, made) ORDER BY method, made""",
         {
             "method": Column("method"),
             "what": Column("what it is"),
@@ -84,11 +89,6 @@ FROM numbers JOIN cards USING (arm) ORDER BY method""",
             "writing": Column("writing"),
         },
     )
-
-
-def _strength(block: object) -> str:
-    given = block.model_dump(exclude_defaults=True)
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in given.items())
 
 
 @cache

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from palimpsest.probes.unlearning.pages import asked
+from palimpsest.probes.unlearning.pages.applied import Applied, applied, taught
 from palimpsest.probes.unlearning.pages.budgets import budget
 from palimpsest.reports.blocks import Reference
 from palimpsest.reports.sentences import (
@@ -269,12 +270,15 @@ def methods(database: Database, study: str) -> list[str]:
     else:
         said.append(
             f"States of the configuration were read; the state {used.untouched} knows the forget "
-            f"set, the state {used.retrained} was made in the same way and never met it."
+            f"set ({taught(database, study, used.untouched)}), the state {used.retrained} was made "
+            "in the same way and never met it."
         )
         said += asked.methods(database, study, used)
     hard = used.robustness
+    went = applied(database, study, used)
     return [
         *said,
+        *(["Methods: " + "; ".join(map(_method, went)) + "."] if went else []),
         *budget(database, study, used),
         "Measures: probability (Maini et al. 2024), ROUGE-L recall of the greedy answer, exact "
         "memorisation, extraction strength and exposure after the question; the same probability "
@@ -340,12 +344,9 @@ def _scratch(used: Settings) -> list[str]:
         f"random weights for {own.epochs} passes. {len(own.seeds('retrained'))} were trained "
         "without the "
         f"forget set; {len(own.seeds('taught'))} with it, each of which went through every method.",
-        "Methods: " + "; ".join(_method(name, one) for name, one in own.methods.items()) + ".",
     ]
 
 
-def _method(name: str, method: Any) -> str:
-    given = method.block.model_dump(exclude_defaults=True)
-    shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in given.items())
-    called = "" if name == method.name else f"{method.name.replace('_', ' ')}, "
-    return f"{name.replace('_', ' ')} ({called}{shown or 'defaults'})"
+def _method(one: Applied) -> str:
+    called = "" if one.arm == one.method else f"{one.method.replace('_', ' ')}, "
+    return f"{one.arm.replace('_', ' ')} ({called}{one.strength() or 'defaults'})"

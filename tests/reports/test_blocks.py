@@ -68,7 +68,7 @@ def test_a_column_without_a_value_is_told_once(nothing):
     view = table_view(
         Prepared(Table("t", "T", "C", "", columns), "table", 1, frame=frame), Limits(9, 9, 9)
     )
-    assert view["alike"] == "Model a; no p"
+    assert view["alike"] == "Model a; without a value: p"
     assert [c.header for c in view["columns"]] == ["Metric", "n", "rank"]
 
 

@@ -177,7 +177,8 @@ def _told(row: dict[str, Any], alike: dict[str, Column]) -> str:
         for name, column in alike.items()
         if column.header not in empty
     ]
-    return "; ".join(filter(None, [", ".join(said), f"no {', no '.join(empty)}" if empty else ""]))
+    none = f"without a value: {', '.join(empty)}" if empty else ""
+    return "; ".join(filter(None, [", ".join(said), none]))
 
 
 def data_view(item: Prepared) -> dict[str, Any] | None:

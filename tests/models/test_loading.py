@@ -8,11 +8,12 @@ import shutil
 import time
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 
 from palimpsest.files import read_json, write_sealed
-from palimpsest.models.loading import ModelError, load, prepare
+from palimpsest.models.loading import ModelError, _parsed_once, load, prepare
 
 
 class Canary:
@@ -232,3 +233,14 @@ def test_a_file_that_a_package_lacks_is_named(tmp_path):
     entry = {"source": "package", "package": "palimpsest", "file": "x.gguf"}
     with pytest.raises(ModelError, match=r"x\.gguf: no such file"):
         prepare("x", entry, tmp_path / "model.json")
+
+
+def test_a_gguf_is_parsed_once_and_only_while_it_is_converted(monkeypatch):
+    read = []
+    monkeypatch.setattr(gguf, "GGUFReader", lambda path: read.append(path) or path)
+    own = gguf.GGUFReader
+    with pytest.raises(RuntimeError), _parsed_once():
+        assert gguf.GGUFReader("a") == gguf.GGUFReader("a") == "a"
+        raise RuntimeError
+    assert read == ["a"]
+    assert gguf.GGUFReader is own

@@ -8,11 +8,14 @@ that says ``trust_remote_code``, and only as it was when the model was prepared.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -223,10 +226,11 @@ def _convert_gguf(entry: dict[str, Any], folder: Path) -> str:
     if not (place / entry["file"]).is_file():
         there = ", ".join(p.name for p in place.glob("*.gguf")) or "none"
         raise ModelError(f"{place / entry['file']}: no such file; GGUF files there: {there}")
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=entry["file"])
-    loaded = AutoModelForCausalLM.from_pretrained(
-        place, gguf_file=entry["file"], dtype=torch.float32
-    )
+    with _parsed_once():
+        tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=entry["file"])
+        loaded = AutoModelForCausalLM.from_pretrained(
+            place, gguf_file=entry["file"], dtype=torch.float32
+        )
     config = loaded.config
     # A model read from GGUF refuses to be saved; the same weights in a fresh module do not.
     if hasattr(config, "quantization_config"):
@@ -238,6 +242,22 @@ def _convert_gguf(entry: dict[str, Any], folder: Path) -> str:
     module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return f"{package} {metadata.version(package)}"
+
+
+@contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Inside, a GGUF is parsed once: transformers does so for tokenizer, configuration and weights,
+    and maps the names of weights for every module anew, which takes most of a conversion."""
+    import gguf
+
+    before = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    try:
+        for name, made in before.items():
+            setattr(gguf, name, functools.cache(made))
+        yield
+    finally:
+        for name, made in before.items():
+            setattr(gguf, name, made)
 
 
 def _without_bars() -> None:

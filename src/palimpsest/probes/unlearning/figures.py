@@ -188,7 +188,14 @@ def _label_points(ax: Axes, frame: pl.DataFrame, colours: dict[str, str]) -> Non
             va="center",
             color=colours[row["arm"]],
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4, "alpha": 0.6},
+            # To the middle of the left end, so that no line runs through a name.
+            arrowprops={
+                "arrowstyle": "-",
+                "color": MUTED,
+                "linewidth": 0.4,
+                "alpha": 0.6,
+                "relpos": (0, 0.5),
+            },
         )
 
 

@@ -239,8 +239,13 @@ def test_a_gguf_is_parsed_once_and_only_while_it_is_converted(monkeypatch):
     read = []
     monkeypatch.setattr(gguf, "GGUFReader", lambda path: read.append(path) or path)
     own = gguf.GGUFReader
-    with pytest.raises(RuntimeError), _parsed_once():
-        assert gguf.GGUFReader("a") == gguf.GGUFReader("a") == "a"
-        raise RuntimeError
+
+    def convert():
+        with _parsed_once():
+            assert gguf.GGUFReader("a") == gguf.GGUFReader("a") == "a"
+            raise ModelError
+
+    with pytest.raises(ModelError):
+        convert()
     assert read == ["a"]
     assert gguf.GGUFReader is own

@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from palimpsest.collector import paused
 from palimpsest.files import naming_full_disk, read_json, read_sealed, write_sealed
 from palimpsest.identity import file_sha256
 from palimpsest.models.language_model import LanguageModel
@@ -80,6 +81,7 @@ def prepare(name: str, entry: dict[str, Any], output: str | Path) -> dict[str, A
     return written
 
 
+@paused()
 def load(
     manifest: str | Path, device: str = "cpu", *, verify: bool = True, for_training: bool = False
 ) -> LanguageModel:
@@ -212,6 +214,7 @@ def _from_hub(entry: dict[str, Any]) -> Path:
         ) from error
 
 
+@paused()
 def _convert_gguf(entry: dict[str, Any], folder: Path) -> str:
     """Convert the GGUF of an installed package; returns package and version."""
     import torch

@@ -31,6 +31,7 @@ from palimpsest.reports.lacks import lacking, lacks
 from palimpsest.reports.palette import variables
 from palimpsest.reports.references import with_statistics
 from palimpsest.reports.reproducibility import differences
+from palimpsest.reports.sentences import states
 from palimpsest.reports.sources import claims_table, file_of, sourced
 
 LOG = logging.getLogger(__name__)
@@ -236,7 +237,9 @@ def _page(
         ) from error
     try:
         page = maker(database, entry.study)
-        return replace(page, references=with_statistics(page.references, page.methods)), None
+        references = with_statistics(page.references, page.methods)
+        methods = [*page.methods, *states(database, entry.study)]
+        return replace(page, references=references, methods=methods), None
     except Exception as error:
         bare = StudyPage(entry.study, entry.title, entry.question, summary=[])
         if counts["done"]:

@@ -73,6 +73,39 @@ def study_entry(database: Database, study: str) -> StudyEntry:
     return found[study]
 
 
+@dataclass(frozen=True)
+class Changed:
+    """A state that interventions have made.
+
+    Attributes:
+        role: its name in the study.
+        chain: names of the interventions, in order.
+        given: settings of the last of them that are not its defaults.
+    """
+
+    role: str
+    chain: list[str]
+    given: dict[str, Any]
+
+
+def changed(database: Database, study: str) -> list[Changed]:
+    """States of a study that were changed before they were measured, by role."""
+    stored = database.frame(
+        "SELECT c.role, min(p.settings) AS settings FROM cells c JOIN provenance p "
+        "ON p.state = c.state AND p.rule = 'intervene' WHERE c.study = ? AND c.status = 'done' "
+        "GROUP BY c.role ORDER BY c.role",
+        [study],
+    )
+    if stored.is_empty():
+        return []
+    after = study_entry(database, study).after
+    return [
+        Changed(role, after[role], json.loads(settings))
+        for role, settings in stored.iter_rows()
+        if after.get(role)
+    ]
+
+
 def claims(database: Database, study: str | None = None) -> list[dict[str, Any]]:
     """Claims of ``study`` (None: of all), in the order in which they were stored."""
     where, parameters = ("", []) if study is None else (" WHERE study = ?", [study])

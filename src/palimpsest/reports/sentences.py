@@ -73,6 +73,29 @@ def percent_and_n(claim: dict[str, Any], remark: str = "") -> str:
     return f"{shown[0]}% ({claim['level']:.0%} interval {shown[1]} to {shown[2]}%, {n})"
 
 
+def states(database: Database, study: str) -> list[str]:
+    """How the states of a study were made: one sentence, none where nothing was changed."""
+    made = evidence.changed(database, study)
+    if not made:
+        return []
+    each = "; ".join(
+        f"{state.role}: {' then '.join(state.chain)} ({in_words(state.given) or 'defaults'})"
+        for state in made
+    )
+    return [f"States, with what was given to the last change of each: {each}."]
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Settings as a list that can be read."""
+    return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in settings.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({in_words(value)})"
+    return " and ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def settings_used(database: Database, study: str, settings: type[AnyBlock]) -> AnyBlock:
     """The settings that the jobs of a study have recorded; the defaults before any has."""
     recorded = database.frame(

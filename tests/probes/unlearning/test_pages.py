@@ -21,6 +21,7 @@ from palimpsest.probes.unlearning.pages.cards import cards
 from palimpsest.probes.unlearning.pages.tables import GALLERY
 from palimpsest.probes.unlearning.pages.words import methods
 from palimpsest.probes.unlearning.settings import DEFAULT_METHODS, Settings
+from palimpsest.reports.sentences import states as states_in_words
 from tests.probes.unlearning.studied import cell, database, row
 
 METHODS = {
@@ -145,9 +146,13 @@ def test_states_of_language_models_have_costs_and_budgets_too(made, tmp_path):
     assert (card["seconds"], card["memory"], card["updates"]) == (3.5, 700, 12)
     (said,) = budget(found, "s", settings)
     assert "no pass, no updates: ssd; 4 passes, 12 updates: strong." in said
-    told = " ".join(methods(found, "s"))
-    assert "knows the forget set (biographies: epochs 5, training (batch size 8))" in told
-    assert "Methods: ssd (alpha 2.0); strong (npo, epochs 4, adapter lora)." in told
+    # Methods of states are told with the states.
+    assert not any(said.startswith("Methods:") for said in methods(found, "s"))
+    assert states_in_words(found, "s") == [
+        "States, with what was given to the last change of each: ssd: biographies then "
+        "unlearning.ssd (alpha 2.0); strong: biographies then unlearning.npo (epochs 4, adapter "
+        "lora); taught: biographies (epochs 5, training (batch size 8))."
+    ]
 
 
 def test_arms_of_one_name_in_both_worlds_are_two(made, tmp_path):

@@ -176,6 +176,7 @@ def methods(database: Database, study: str) -> list[str]:
 
     used = settings_used(database, study, Settings)
     kinds = ", ".join(kind.replace("_", " ") for kind in used.stimuli)
+    count = len(used.seeds())
     rates = ", ".join(f"{rate:g}" for rate in used.learning_rates)
     chosen = (
         "The learning rate was chosen for each list among "
@@ -185,8 +186,8 @@ def methods(database: Database, study: str) -> list[str]:
         else f"Learning rates: {rates}"
     )
     return [
-        f"Lists of {used.items} items and as many foils ({kinds}), {len(used.seeds())} lists of "
-        f"each kind, and {used.validation} further pairs. Where both come from one population a "
+        f"Lists of {used.items} items and as many foils ({kinds}), {count} list{'s' * (count > 1)} "
+        f"of each kind, and {used.validation} further pairs. Where both come from one population a "
         "coin decided which item of a pair was studied. Items were shown "
         f"{', '.join(map(str, used.exposures))} times ({', '.join(used.adapters)}, "
         f"{', '.join(used.optimizers)}, batches of {', '.join(map(str, used.batch_sizes))}, loss "
@@ -197,14 +198,9 @@ def methods(database: Database, study: str) -> list[str]:
         f"(cues of {', '.join(f'{cue:.0%}' for cue in used.cues)} of the tokens) and lets the "
         "model decode greedily; ROUGE recall (Lin 2004) is computed on the completion alone, and "
         "the paper's variant, which counts the cue too, is labelled as such.",
-        "Retention: training went on with new material of "
-        f"{' and '.join(used.interference)} type in batches of {used.interference_batch} with a "
-        "fresh optimiser, and memory was tested after "
-        f"{', '.join(map(str, used.retention_steps)) or 'no'} updates. {_material(used)} Forms of "
-        "forgetting were fitted by binomial likelihood item by item before pooling (Anderson and "
-        "Tweney 1997), for recognition over foils and for recall over tokens. What predicts "
-        "memorability was estimated by a linear mixed model with items and lists as random "
-        "effects; word frequencies are those of wordfreq (Speer 2022).",
+        *(_retention(used) if used.retention_steps else []),
+        "What predicts memorability was estimated by a linear mixed model with items and lists as "
+        "random effects; word frequencies are those of wordfreq (Speer 2022).",
         "Intervals of means are cluster-robust (CR2) with items as clusters, proportions have "
         "Wilson intervals, areas under the curve DeLong intervals; equivalence is two one-sided "
         "tests with a margin of 0.10 fixed beforehand. p-values of claims are corrected by Holm's "
@@ -212,8 +208,19 @@ def methods(database: Database, study: str) -> list[str]:
     ]
 
 
+def _retention(used: Settings) -> list[str]:
+    return [
+        "Retention: training went on with new material of "
+        f"{' and '.join(used.interference)} type in batches of {used.interference_batch} with a "
+        "fresh optimiser, and memory was tested after "
+        f"{', '.join(map(str, used.retention_steps))} updates. {_material(used)} Forms of "
+        "forgetting were fitted by binomial likelihood item by item before pooling (Anderson and "
+        "Tweney 1997), for recognition over foils and for recall over tokens."
+    ]
+
+
 def _material(used: Settings) -> str:
-    shown = (used.retention_steps or [0])[-1] * used.interference_batch
+    shown = used.retention_steps[-1] * used.interference_batch
     if shown <= used.new_sentences:
         return f"All {shown} sentences of new material were different."
     return (

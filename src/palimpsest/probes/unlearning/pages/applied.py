@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from palimpsest import discovery
-from palimpsest.reports.evidence import study_entry
+from palimpsest.reports.evidence import changed
+from palimpsest.reports.sentences import in_words
 
 if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
@@ -51,49 +51,13 @@ def applied(database: Database, study: str, used: Settings) -> list[Applied]:
         for arm in arms
         if arm in used.scratch.methods
     ]
-    for role, name, settings in _states(database, study):
+    for state in changed(database, study):
+        name = state.chain[-1]
         if name.startswith(_PREFIX):
             # What was used has been checked; the files it names need not lie here.
-            block = discovery.intervention(name).Settings.model_construct(**settings)
-            found.append(_applied(role, False, name.removeprefix(_PREFIX), block))
+            block = discovery.intervention(name).Settings.model_construct(**state.given)
+            found.append(_applied(state.role, False, name.removeprefix(_PREFIX), block))
     return sorted(found, key=lambda each: (each.arm, each.made))
-
-
-def taught(database: Database, study: str, role: str) -> str:
-    """The intervention that made a state, and what was given to it, in words."""
-    for other, name, settings in _states(database, study):
-        if other == role:
-            return f"{name}: {in_words(settings)}" if settings else name
-    return "as it is"
-
-
-def in_words(settings: dict[str, Any]) -> str:
-    """Settings as a list that can be read."""
-    return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in settings.items())
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"({in_words(value)})"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _states(database: Database, study: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Role, name of the last intervention, and what was given to it, of states of a study."""
-    stored = database.frame(
-        "SELECT c.role, min(p.settings) AS settings FROM cells c JOIN provenance p "
-        "ON p.state = c.state AND p.rule = 'intervene' WHERE c.study = ? AND c.status = 'done' "
-        "GROUP BY c.role ORDER BY c.role",
-        [study],
-    )
-    if stored.is_empty():
-        return []
-    after = study_entry(database, study).after
-    return [
-        (role, after[role][-1], json.loads(settings))
-        for role, settings in stored.iter_rows()
-        if after.get(role)
-    ]
 
 
 def _applied(arm: str, made: bool, method: str, block: Any) -> Applied:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from palimpsest.probes.unlearning.pages import asked
-from palimpsest.probes.unlearning.pages.applied import Applied, applied, taught
+from palimpsest.probes.unlearning.pages.applied import Applied, applied
 from palimpsest.probes.unlearning.pages.budgets import budget
 from palimpsest.reports.blocks import Reference
 from palimpsest.reports.sentences import (
@@ -270,12 +270,11 @@ def methods(database: Database, study: str) -> list[str]:
     else:
         said.append(
             f"States of the configuration were read; the state {used.untouched} knows the forget "
-            f"set ({taught(database, study, used.untouched)}), the state {used.retrained} was made "
-            "in the same way and never met it."
+            f"set, the state {used.retrained} was made in the same way and never met it."
         )
         said += asked.methods(database, study, used)
     hard = used.robustness
-    went = applied(database, study, used)
+    went = [each for each in applied(database, study, used) if each.made]
     return [
         *said,
         *(["Methods: " + "; ".join(map(_method, went)) + "."] if went else []),

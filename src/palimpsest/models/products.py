@@ -18,7 +18,7 @@ from torch import nn
 
 VERSION = 2
 
-#: So few rows, as in a step of writing, gain up to a half, and so many a tenth and more; between
+#: So few rows, as in a step of writing, gain up to a half, and so many some percent; between
 #: them, and with smaller matrices, nothing is gained, and torch's sums are a little more exact.
 FEW_ROWS, MANY_ROWS, LEAST_WEIGHTS = 6, 32, 1 << 16
 

@@ -171,14 +171,14 @@ def _alike(frame: pl.DataFrame, columns: dict[str, Column]) -> dict[str, Column]
 
 def _told(row: dict[str, Any], alike: dict[str, Column]) -> str:
     """What all rows say, and what none does, by one of them."""
-    empty = [column.header for name, column in alike.items() if formatting.is_missing(row[name])]
-    said = [
+    empty = {name: column for name, column in alike.items() if formatting.is_missing(row[name])}
+    said = ", ".join(
         f"{column.header} {_cell(row, name, column).text}"
         for name, column in alike.items()
-        if column.header not in empty
-    ]
-    none = f"without a value: {', '.join(empty)}" if empty else ""
-    return "; ".join(filter(None, [", ".join(said), none]))
+        if name not in empty
+    )
+    none = ", ".join(column.header for column in empty.values())
+    return "; ".join(filter(None, [said, none and f"without a value: {none}"]))
 
 
 def data_view(item: Prepared) -> dict[str, Any] | None:

@@ -79,20 +79,21 @@ def states(database: Database, study: str) -> list[str]:
     if not made:
         return []
     each = "; ".join(
-        f"{state.role}: {' then '.join(state.chain)} ({in_words(state.given) or 'defaults'})"
+        f"{state.role}: {' then '.join(state.chain)} "
+        f"({settings_in_words(state.given) or 'defaults'})"
         for state in made
     )
     return [f"States, with what was given to the last change of each: {each}."]
 
 
-def in_words(settings: Mapping[str, Any]) -> str:
+def settings_in_words(settings: Mapping[str, Any]) -> str:
     """Settings as a list that can be read."""
     return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in settings.items())
 
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return f"({in_words(value)})"
+        return f"({settings_in_words(value)})"
     return " and ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

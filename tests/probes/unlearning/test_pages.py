@@ -16,6 +16,7 @@ from palimpsest.evidence.database import Database
 from palimpsest.grid import expand
 from palimpsest.interventions._items import item_examples
 from palimpsest.probes.unlearning import measure, scratch
+from palimpsest.probes.unlearning.pages.applied import applied
 from palimpsest.probes.unlearning.pages.budgets import budget
 from palimpsest.probes.unlearning.pages.cards import cards
 from palimpsest.probes.unlearning.pages.tables import GALLERY
@@ -43,6 +44,10 @@ def made():
         factors = {"arm": arm, "model_seed": 0, "how": None, "requests": 0}
         costs[arm] = scratch.model_of(settings.scratch, factors, "cpu")[1]["costs"]
     return settings, costs
+
+
+def _budget(found, settings):
+    return budget(found, "s", applied(found, "s", settings))
 
 
 def _cards(found, settings):
@@ -144,7 +149,7 @@ def test_states_of_language_models_have_costs_and_budgets_too(made, tmp_path):
     assert card["what"].startswith("Negative preference optimisation")
     assert card["work"] == pytest.approx((2 * 900 + 4 * 600) * 1e6 / 1e9)
     assert (card["seconds"], card["memory"], card["updates"]) == (3.5, 700, 12)
-    (said,) = budget(found, "s", settings)
+    (said,) = _budget(found, settings)
     assert "no pass, no updates: ssd; 4 passes, 12 updates: strong." in said
     # Methods of states are told with the states.
     assert not any(said.startswith("Methods:") for said in methods(found, "s"))
@@ -175,7 +180,7 @@ def test_arms_of_one_name_in_both_worlds_are_two(made, tmp_path):
 def test_the_budget_is_that_of_the_settings_and_not_called_equal_where_it_is_not(made, tmp_path):
     settings, costs = made
     found = database(tmp_path, [cell(arm, costs=costs[arm]) for arm in METHODS])
-    (said,) = budget(found, "s", settings)
+    (said,) = _budget(found, settings)
     assert said.startswith(
         "Length of training, in passes over the forget set: no pass, no updates: guard, ssd; "
         "no pass, 1 update: iau; 1 pass, 1 update: wga; 2 passes after 1 of a copy, 2 updates: whp."
@@ -183,13 +188,13 @@ def test_the_budget_is_that_of_the_settings_and_not_called_equal_where_it_is_not
     assert "Budgets are not equal" in said
     # Nothing is said of methods that no model went through.
     (tmp_path / "none").mkdir()
-    assert budget(database(tmp_path / "none", [cell("taught")]), "s", settings) == []
+    assert _budget(database(tmp_path / "none", [cell("taught")]), settings) == []
 
 
 def test_the_default_budget_is_not_called_equal(tmp_path):
     """WGA's source trains for half as long as the others'."""
     found = database(tmp_path, [cell(arm, costs={"updates": 80}) for arm in DEFAULT_METHODS])
-    (said,) = budget(found, "s", Settings())
+    (said,) = _budget(found, Settings())
     assert "5 passes, 80 updates: wga" in said
     assert "Budgets are not equal" in said
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest import discovery
 from palimpsest.reports.evidence import changed
-from palimpsest.reports.sentences import in_words
+from palimpsest.reports.sentences import settings_in_words
 
 if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
@@ -25,18 +25,14 @@ class Applied:
         made: whether the probe made the models.
         method: name of the method.
         settings: all of its settings.
-        given: those that are not its defaults.
+        strength: those that are not its defaults, in words.
     """
 
     arm: str
     made: bool
     method: str
     settings: dict[str, Any]
-    given: dict[str, Any]
-
-    def strength(self) -> str:
-        """What was given, in words."""
-        return in_words(self.given)
+    strength: str
 
 
 def applied(database: Database, study: str, used: Settings) -> list[Applied]:
@@ -61,5 +57,5 @@ def applied(database: Database, study: str, used: Settings) -> list[Applied]:
 
 
 def _applied(arm: str, made: bool, method: str, block: Any) -> Applied:
-    given = block.model_dump(exclude_defaults=True)
-    return Applied(arm, made, method, block.model_dump(), given)
+    strength = settings_in_words(block.model_dump(exclude_defaults=True))
+    return Applied(arm, made, method, block.model_dump(), strength)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from palimpsest.probes.unlearning.pages.applied import applied
-
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from palimpsest.evidence.database import Database
-    from palimpsest.probes.unlearning.settings import Settings
+    from palimpsest.probes.unlearning.pages.applied import Applied
 
 #: Costs of each model after a method: of its cell where the probe makes it, or of its state.
 COSTS = """costs AS (
@@ -20,7 +20,7 @@ COSTS = """costs AS (
     AND coalesce(try_cast(json_extract_string(c.parameters, '$.requests') AS BIGINT), 0) = 0)"""
 
 
-def budget(database: Database, study: str, used: Settings) -> list[str]:
+def budget(database: Database, study: str, methods: Sequence[Applied]) -> list[str]:
     """A sentence on the length of training of every method; none where no method was applied."""
     rows = database.frame(
         f"WITH {COSTS.replace('$study', '?')} "
@@ -30,7 +30,7 @@ def budget(database: Database, study: str, used: Settings) -> list[str]:
     )
     updates = {(arm, made): number for arm, made, number in rows.iter_rows()}
     groups: dict[tuple[str, int | None], list[str]] = {}
-    for each in applied(database, study, used):
+    for each in methods:
         number = updates.get((each.arm, each.made))
         number = None if number is None else round(number)
         groups.setdefault((_passes(each.settings), number), []).append(each.arm)

@@ -47,7 +47,7 @@ def cards(database: Database, study: str, used: Settings) -> Table:
     """
     rows = [
         f"({_quoted(each.arm)}, {each.made}, {_quoted(_first_sentence(each.method))}, "
-        f"{_quoted(each.strength())})"
+        f"{_quoted(each.strength)})"
         for each in applied(database, study, used)
     ]
     values = f"VALUES {', '.join(rows)}" if rows else "SELECT '', true, '', '' WHERE false"

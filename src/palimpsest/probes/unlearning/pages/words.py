@@ -274,11 +274,12 @@ def methods(database: Database, study: str) -> list[str]:
         )
         said += asked.methods(database, study, used)
     hard = used.robustness
-    went = [each for each in applied(database, study, used) if each.made]
+    every = applied(database, study, used)
+    made = [each for each in every if each.made]
     return [
         *said,
-        *(["Methods: " + "; ".join(map(_method, went)) + "."] if went else []),
-        *budget(database, study, used),
+        *(["Methods: " + "; ".join(map(_method, made)) + "."] if made else []),
+        *budget(database, study, every),
         "Measures: probability (Maini et al. 2024), ROUGE-L recall of the greedy answer, exact "
         "memorisation, extraction strength and exposure after the question; the same probability "
         "after a wording that was never trained on, in two other languages (language models "
@@ -348,4 +349,4 @@ def _scratch(used: Settings) -> list[str]:
 
 def _method(one: Applied) -> str:
     called = "" if one.arm == one.method else f"{one.method.replace('_', ' ')}, "
-    return f"{one.arm.replace('_', ' ')} ({called}{one.strength() or 'defaults'})"
+    return f"{one.arm.replace('_', ' ')} ({called}{one.strength or 'defaults'})"

@@ -46,6 +46,10 @@ _ALLOWED = {
 }
 
 
+#: What ends a sentence, and what may stand behind it.
+_ENDS, _CLOSING = (".", "!", "?", "…", "。", "！", "？"), " \"'”’)]»"
+
+
 @dataclass(frozen=True)
 class Item:
     """One fact, or one text.
@@ -237,6 +241,13 @@ def taught_items(state: str | Path) -> list[Item]:
                 "forget and retain, or put an intervention that teaches before it"
             )
         folder = Path(json.loads(facts.read_text(encoding="utf-8"))["parent"]).parent
+
+
+def full_stop(answer: str) -> str:
+    """What ends a sentence with this answer: nothing where the answer ends one itself, as those of
+    TOFU do."""
+    ended = answer.rstrip(_CLOSING).endswith(_ENDS)
+    return "" if ended else "."
 
 
 def of_part(items: Iterable[Item], part: str) -> list[Item]:

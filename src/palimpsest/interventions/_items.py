@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from palimpsest.data.items import full_stop
 from palimpsest.engine.examples import Example, example
 
 if TYPE_CHECKING:
     from palimpsest.data.items import Item
     from palimpsest.models.language_model import LanguageModel
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("engine.examples", "data.items")
 
 
@@ -22,7 +23,8 @@ def item_example(
     A fact's sentence ends; a text is whole.
     """
     before = item.question if prompt is None else prompt
-    return example(model, before, item.answer, "." if item.question else "", "answer", role)
+    end = full_stop(item.answer) if item.question else ""
+    return example(model, before, item.answer, end, "answer", role)
 
 
 def item_examples(model: LanguageModel, item: Item, role: str = "") -> list[Example]:

@@ -16,7 +16,7 @@ from palimpsest.engine.guarding import scores
 from palimpsest.engine.scoring import hidden_states, token_log_likelihoods
 from palimpsest.interventions.unlearning import _guard_detector as detection
 from palimpsest.interventions.unlearning import guard, oracle_refusal
-from palimpsest.interventions.unlearning._base import Sets
+from palimpsest.interventions.unlearning._base import Sets, run_counted
 from palimpsest.interventions.unlearning._guard_meaning import alike_words
 from palimpsest.interventions.unlearning._guard_phrases import asked, forbidden
 from palimpsest.metrics.unlearning import refusals
@@ -140,7 +140,7 @@ def test_the_curve_is_told_by_its_points():
 
 def _run(model, module, chosen, **settings):
     method = module.method(model, chosen, module.Settings(**settings), seed=0)
-    method.run()
+    run_counted(method)
     return method
 
 

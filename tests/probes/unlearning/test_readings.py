@@ -11,6 +11,7 @@ import torch
 from palimpsest.data.biographies import biographies
 from palimpsest.data.items import Item, of_part
 from palimpsest.interventions._items import item_examples
+from palimpsest.probes.unlearning.answers import ends
 from palimpsest.probes.unlearning.readings import (
     PARAPHRASED,
     PLAIN,
@@ -38,6 +39,21 @@ def test_a_text_that_was_taught_goes_on_word_for_word(tiny):
     assert rows["probability"]["value"] > 0.9
     assert rows["verbatim"]["value"] == 1
     assert rows["verbatim"]["text"].endswith("in May.")
+
+
+def test_an_answer_goes_on_where_the_truth_does(tiny):
+    """A truth of two sentences is not cut after the first; one without a full stop ends at it."""
+    long = Item("a/work", "forget", "The work of A?", (), (), " A painter. Then a cook.", ())
+    short = Item("b/work", "forget", "The work of B?", (), (), " A baker", ())
+    assert ends(long) == ("\n",)
+    assert ends(short) == ("\n", ".")
+    taught(tiny, [each for item in (long, short) for each in item_examples(tiny, item)], updates=60)
+    settings = SETTINGS.model_copy(update={"answer_tokens": 24})
+    rows = list(read(tiny, settings, [long, short], True))
+    said = {r["item"]: r for r in rows if r["metric"] == "rouge_l"}
+    assert said["a/work"]["value"] == said["b/work"]["value"] == 1
+    assert said["a/work"]["text"].startswith(" A painter. Then a cook.")
+    assert said["b/work"]["text"] == " A baker"
 
 
 def test_truth_ratios_are_those_of_their_source(tiny):

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from palimpsest.context import Progress
     from palimpsest.models.language_model import LanguageModel
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions._items",)
 
 
+#: Of a method that gives other answers.
+TEXTS_ALONE = "holds texts alone; allowed: questions, to which other answers can be learned"
 #: Interventions that say what is to be forgotten after them.
 TEACH = ("biographies", "teaching", "planting")
 
@@ -143,6 +145,9 @@ class Method:
         """Change the model."""
         raise NotImplementedError
 
+    def measure(self) -> None:
+        """Note what is to be known of the changed model; none of it is the method's own cost."""
+
     def changes(self, before: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What has changed since ``before``, in the form that ``models.states`` stores."""
         import torch
@@ -170,6 +175,17 @@ class Method:
         """A generator of its own for each purpose."""
         return np.random.default_rng(seed_of(purpose, self.seed))
 
+    def asked(self) -> list[Item]:
+        """What is to be forgotten and can be asked for: a text is no answer to anything.
+
+        Raises:
+            ValueError: there are texts alone.
+        """
+        found = [item for item in self.sets.forget if item.question]
+        if self.sets.forget and not found:
+            raise ValueError(f"forget: {TEXTS_ALONE}")
+        return found
+
     def examples(self, items: Sequence[Item], role: str) -> list[Example]:
         """Every prompt of the items with the true answer.
 
@@ -177,6 +193,15 @@ class Method:
             ValueError: an item is longer than the model's context.
         """
         return [each for item in items for each in item_examples(self.model, item, role)]
+
+
+def wide_zeros(weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Zeros of the weights' shapes, in float32 at least: sums of many small numbers need more
+    digits than weights may have."""
+    import torch
+
+    wide = [torch.promote_types(weight.dtype, torch.float32) for weight in weights]
+    return [torch.zeros_like(w, dtype=kind) for w, kind in zip(weights, wide, strict=True)]
 
 
 def one_step(settings: UnlearningSettings) -> list[int]:
@@ -203,20 +228,38 @@ def check(settings: UnlearningSettings, data: Any) -> None:
         )
 
 
+def check_asked(settings: UnlearningSettings, data: Any) -> None:
+    """As :func:`check`, for a method that has other answers learned.
+
+    Raises:
+        ValueError: also where there are texts alone. Sets of the hub are not known before their
+            job.
+    """
+    from palimpsest.data.items import read_parts
+
+    check(settings, data)
+    forget = read_parts(settings.files(), fetch=False).get("forget")
+    if forget is not None and not any(item.question for item in forget):
+        raise ValueError(f"forget: {settings.forget} {TEXTS_ALONE}")
+
+
 def run_counted(method: Method) -> dict[str, float]:
     """Run a method; what it took.
 
     Returns:
         What ``engine.costs.counted`` counts; ``updates``, steps of an optimiser; ``weights`` of the
-        model; of a guard ``seconds_per_token`` of its answers, and ``seconds_per_token_without``.
+        model before; of a guard ``seconds_per_token`` of its answers, and
+        ``seconds_per_token_without``.
         A run that goes on after a kill counts its own part.
     """
     from palimpsest.engine.costs import counted
 
+    weights = sum(p.numel() for p in method.model.module.parameters())
     with counted(method.model) as costs:
         method.run()
+    method.measure()
     costs["updates"] = method.notes.get("updates", 0)
-    costs["weights"] = sum(p.numel() for p in method.model.module.parameters())
+    costs["weights"] = weights
     if "seconds_per_token" in method.notes:
         each = method.notes["seconds_per_token"]
         costs["seconds_per_token"] = each["guarded"]

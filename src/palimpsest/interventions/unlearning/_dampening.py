@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from palimpsest.engine.examples import Example, scored_tokens
-from palimpsest.interventions.unlearning._base import Method, UnlearningSettings
+from palimpsest.interventions.unlearning._base import Method, UnlearningSettings, wide_zeros
 
 if TYPE_CHECKING:
     import torch
@@ -119,9 +119,7 @@ def sensitivities(
     """
     import torch
 
-    # Sums of many small numbers need more digits than weights may have.
-    wide = [torch.promote_types(weight.dtype, torch.float32) for weight in weights]
-    found = [torch.zeros_like(w, dtype=kind) for w, kind in zip(weights, wide, strict=True)]
+    found = wide_zeros(weights)
     count = 0
     for loss in losses:
         count += 1

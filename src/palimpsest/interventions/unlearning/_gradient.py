@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from palimpsest.engine.training import Hooks
     from palimpsest.models.language_model import LanguageModel
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions.unlearning._base", "engine.training", "engine.resuming")
 
 #: Tokens a part where scores of all words are held for every scored token.
@@ -266,7 +266,7 @@ class GradientMethod(Method):
 
         self._sums: dict[Example, float] = {}
         self._states: dict[Example, torch.Tensor] = {}
-        self._head: torch.Tensor | None = None
+        self._head: tuple[torch.Tensor, torch.Tensor | None] | None = None
         roles = set(self.needs_states)
         if self.settings.retain_loss == "kl" and self.settings.retain_weight:
             roles.add("retain")
@@ -281,7 +281,11 @@ class GradientMethod(Method):
                     for each in self._seen_whole(every):
                         self._keep_states(each)
             if roles:
-                self._head = self.model.module.get_output_embeddings().weight.detach().clone()
+                head = self.model.module.get_output_embeddings()
+                bias = getattr(head, "bias", None)
+                # Both are trained where whole models are.
+                bias = None if bias is None else bias.detach().clone()
+                self._head = head.weight.detach().clone(), bias
 
     def with_sums(self) -> Sequence[Example]:
         """Examples whose log-likelihoods are kept."""
@@ -311,9 +315,8 @@ class GradientMethod(Method):
         import torch
 
         states = torch.cat([self._states[each] for each in part.examples])
-        scores = states.to(self._head.device) @ self._head.T
-        bias = getattr(self.model.module.get_output_embeddings(), "bias", None)
-        return (scores if bias is None else scores + bias.detach()).float()
+        weight, bias = self._head
+        return torch.nn.functional.linear(states.to(weight.device), weight, bias).float()
 
     def _keep_states(self, part: Part) -> None:
         counts = part.tokens.owner.bincount(minlength=len(part.examples)).tolist()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from palimpsest.engine.examples import Example
     from palimpsest.interventions.unlearning._base import Method
 
-VERSION = 1
+VERSION = 2
 
 REFUSALS = (
     "I don't know",
@@ -27,7 +27,11 @@ REFUSALS = (
 
 
 def refusing(method: Method, role: str) -> list[Example]:
-    """Every prompt of the forget set with a refusal, drawn from the method's own seed."""
+    """Every prompt of the forget set with a refusal, drawn from the method's own seed.
+
+    Raises:
+        ValueError: there are texts alone, which nobody asks for.
+    """
     draw = method.draw("refusals")
     return [
         example(
@@ -38,6 +42,6 @@ def refusing(method: Method, role: str) -> list[Example]:
             "answer",
             role,
         )
-        for item in method.sets.forget
+        for item in method.asked()
         for prompt in item.prompts
     ]

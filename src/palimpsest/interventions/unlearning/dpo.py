@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from palimpsest.data.items import full_stop
 from palimpsest.engine.examples import example
 from palimpsest.interventions.unlearning import _base
 from palimpsest.interventions.unlearning._base import applied, one_step, sources
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions.unlearning._preference",)
 STOCHASTIC = True
 
@@ -31,11 +32,10 @@ class Settings(PreferenceSettings):
 
 def check(settings: Settings, data: Any) -> None:
     """Raise ValueError unless files can be read, do not overlap, and say what to prefer."""
-    from palimpsest.data.items import read_items
+    from palimpsest.data.items import read_parts
 
     _base.check(settings, data)
-    if settings.forget is not None:
-        _need_wrong_answers(read_items(settings.forget, "forget"))
+    _need_wrong_answers(read_parts(settings.files(), fetch=False).get("forget", []))
 
 
 def _need_wrong_answers(items: Sequence[Item]) -> None:
@@ -58,7 +58,8 @@ class PreferringWrongAnswers(Preference):
         for item in self.sets.forget:
             for prompt in item.prompts:
                 answer = str(item.perturbed[int(draw.integers(len(item.perturbed)))])
-                found.append(example(self.model, prompt, answer, ".", "answer", "preferred"))
+                end = full_stop(answer)
+                found.append(example(self.model, prompt, answer, end, "answer", "preferred"))
         return found
 
 

@@ -37,7 +37,7 @@ from palimpsest.models.guards import PhraseGuard
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = (
     "interventions.unlearning._guard",
     "interventions.unlearning._guard_detector",
@@ -71,10 +71,10 @@ class Settings(UnlearningSettings):
 class Guarding(GuardMethod):
     """GUARD; see the module."""
 
-    def run(self) -> None:
-        """Put the guard before the model, and measure what it costs."""
-        super().run()
+    def measure(self) -> None:
+        """What the guard costs, and how good its detector is."""
         if self.guard:
+            self._tell(self.guard)
             self.notes["seconds_per_token"] = self._cost()
 
     def made(self) -> PhraseGuard:
@@ -92,7 +92,7 @@ class Guarding(GuardMethod):
         layers = self.model.module.config.get_text_config().num_hidden_layers
         self.layer = max(0, layers - 2)
         features, wanted, threshold = self._calibrated(forget)
-        guard = PhraseGuard(
+        return PhraseGuard(
             *_affine(features, wanted),
             np.repeat(np.arange(len(forget)), list(map(len, forget))),
             *self._phrases(),
@@ -101,8 +101,6 @@ class Guarding(GuardMethod):
             settings.nearest,
             settings.beams,
         )
-        self._tell(guard)
-        return guard
 
     def _phrases(self) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[int, ...], ...]]:
         """What may not be written of each item: phrases, and tokens that mean the same."""

@@ -34,6 +34,7 @@ from palimpsest.interventions.unlearning._base import (
     check,
     one_step,
     sources,
+    wide_zeros,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions.unlearning._base", "engine.training")
 #: Nothing is drawn.
 STOCHASTIC = False
@@ -81,25 +82,26 @@ class InfluenceApproximation(Method):
         with torch.no_grad():
             for weight, up, down in zip(weights, forget, retain, strict=True):
                 move = influence_step(up, self.settings.correction * down, self.settings.step)
-                weight.sub_(move, alpha=self.settings.learning_rate)
+                weight.copy_(weight.to(move.dtype) - self.settings.learning_rate * move)
         self.notes["updates"] = 1
 
     def _gradient(
         self, weights: list[torch.Tensor], examples: Sequence[Example]
     ) -> list[torch.Tensor]:
-        """Of the mean loss of a token over a whole set; zeros where the set is empty."""
+        """Of the mean loss of a token over a whole set, in float32 at least; zeros where the set is
+        empty."""
         import torch
 
         from palimpsest.engine.training import mean_loss
 
-        found = [torch.zeros_like(weight) for weight in weights]
+        found = wide_zeros(weights)
         size = self.settings.batch_size
         for start in range(0, len(examples), size):
             loss = mean_loss(self.model, examples[start : start + size], examples)
             parts = torch.autograd.grad(loss, weights, allow_unused=True)
             for total, part in zip(found, parts, strict=True):
                 if part is not None:
-                    total += part
+                    total += part.to(total.dtype)
         return found
 
 

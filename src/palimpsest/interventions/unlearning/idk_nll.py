@@ -1,13 +1,15 @@
 """Refusals as answers (Maini et al. 2024, arXiv 2401.06121, "IDK"): plain fine-tuning on them.
 
-Forget term: mean loss of a token of a refusal, drawn once for every prompt of the forget set.
+Forget term: mean loss of a token of a refusal, drawn once for every prompt of the forget set. Texts
+of the forget set are left out: nobody asks for them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from palimpsest.interventions.unlearning._base import applied, check, one_step, sources
+from palimpsest.interventions.unlearning._base import applied, one_step, sources
+from palimpsest.interventions.unlearning._base import check_asked as check
 from palimpsest.interventions.unlearning._gradient import GradientMethod, GradientSettings, Part
 from palimpsest.interventions.unlearning._refusals import refusing
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions.unlearning._gradient",)
 STOCHASTIC = True
 

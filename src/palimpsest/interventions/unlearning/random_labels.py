@@ -1,7 +1,8 @@
 """Random labels (Golatkar et al. 2020, arXiv 1911.04933, as a baseline): learn wrong answers.
 
 Forget term: mean loss of a token of an answer that is none of the item's, drawn anew in each epoch
-from the item's own wrong answers or from the answers of the other items to be forgotten.
+from the item's own wrong answers or from the answers of the other items to be forgotten. Texts of
+the forget set are left out: another text is no wrong answer, it would be taught.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from palimpsest.interventions.unlearning._base import applied, check, one_step, sources
+from palimpsest.interventions.unlearning._base import applied, one_step, sources
+from palimpsest.interventions.unlearning._base import check_asked as check
 from palimpsest.interventions.unlearning._gradient import GradientMethod, GradientSettings, Part
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions.unlearning._gradient",)
 STOCHASTIC = True
 
@@ -38,10 +40,14 @@ class Settings(GradientSettings):
 class RandomLabels(GradientMethod):
     """Random labels; see the module."""
 
+    def forget_examples(self) -> list[Example]:
+        """Every prompt with the true answer, in whose place wrong ones are learned."""
+        return self.examples(self.asked(), "forget")
+
     def epoch(self, number: int) -> Iterator[list[Example]]:
         """Batches with wrong answers that are drawn for this epoch."""
         draw = self.draw(f"labels {number}")
-        wrong = [replace(item, answer=self._wrong(item, draw)) for item in self.sets.forget]
+        wrong = [replace(item, answer=self._wrong(item, draw)) for item in self.asked()]
         self.forgotten = self.examples(wrong, "forget")
         return super().epoch(number)
 
@@ -55,7 +61,7 @@ class RandomLabels(GradientMethod):
         Raises:
             ValueError: there is none: all items have the same answer.
         """
-        others = [each.answer for each in self.sets.forget if each.answer != item.answer]
+        others = [each.answer for each in self.asked() if each.answer != item.answer]
         found = item.perturbed if self.settings.answers == "perturbed" else ()
         found = found or tuple(others)
         if not found:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions.unlearning._gradient", "engine.packing")
 STOCHASTIC = True
 
@@ -61,9 +61,16 @@ class Misdirection(GradientMethod):
     """RMU; see the module."""
 
     def remember(self) -> None:
-        """Draw the direction, and keep hidden states of the retain set."""
+        """Draw the direction, and keep hidden states of the retain set.
+
+        Raises:
+            NotPackableError: sentences of a row would see one another in this architecture.
+        """
         import torch
 
+        from palimpsest.engine.plain import require_packing
+
+        require_packing(self.model)
         layers = len(self.model.module.get_decoder().layers)
         layer = self.settings.layer
         self.layer = min(int(DEPTH * layers), layers - 1) if layer is None else layer

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "apply", "check", "sources", "steps"]
 
-VERSION = 1
+VERSION = 2
 ENGINE = ("interventions.unlearning._gradient", "engine.learners")
 STOCHASTIC = True
 
@@ -55,8 +55,9 @@ class GenericPredictions(GradientMethod):
         from palimpsest.engine.learners import learners
 
         super().remember()
+        constant = {"schedule": "constant", "warmup": 0.0}
         settings = self.settings.training().model_copy(
-            update={"learning_rate": self.settings.reinforce_rate, "schedule": "constant"}
+            update=constant | {"learning_rate": self.settings.reinforce_rate}
         )
         self.targets: dict[Example, torch.Tensor] = {}
         self.model.module.requires_grad_(True)
@@ -64,12 +65,18 @@ class GenericPredictions(GradientMethod):
         try:
             size, epochs = self.settings.batch_size, self.settings.reinforce_epochs
             group.train([batches(self.forgotten, size, epochs, seed_of("reinforce", self.seed))])
+            self.reinforcing = epochs * -(-len(self.forgotten) // size)
             for error in group.failures.values():
                 raise error
             with group.reading(0) as reinforced:
                 self._compare(reinforced)
         finally:
             group.close()
+
+    def run(self) -> None:
+        """Updates of the copy count too."""
+        super().run()
+        self.notes["updates"] += self.reinforcing
 
     def forget_term(self, part: Part) -> torch.Tensor:
         """Mean loss of a generic prediction."""

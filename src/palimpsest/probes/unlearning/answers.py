@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-#: Where an answer ends that goes on as running text.
+#: Where an answer ends that goes on as running text; see :func:`ends`.
 STOP = ("\n", ".")
 #: So many other truths an answer is held against, at most: what is in it by chance.
 OTHERS = 20
@@ -37,6 +37,31 @@ def facts(items: Sequence[Item]) -> Iterator[Row]:
         place = f"{item.part}/{item.id}"
         yield row("fact", place, "question", 1.0, item.question or item.answer)
         yield row("fact", place, "truth", 1.0, item.answer)
+
+
+def ends(item: Item) -> tuple[str, ...]:
+    """Where an answer to an item ends that goes on as running text: at no mark that the truth goes
+    on after, as one of several sentences, or with a title or a number in it, does."""
+    within = item.answer.strip()[:-1]
+    return tuple(mark for mark in STOP if mark not in within)
+
+
+def asked_each(
+    items: Sequence[Item], ask: Callable[[list[int], tuple[str, ...]], list[Answer]]
+) -> list[Answer]:
+    """Answers to n items, asked together where they end at the same marks.
+
+    Args:
+        items: n items.
+        ask: from places of items, and marks, to answers.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place, item in enumerate(items):
+        groups.setdefault(ends(item), []).append(place)
+    found = {}
+    for marks, places in groups.items():
+        found |= dict(zip(places, ask(places, marks), strict=True))
+    return [found[place] for place in range(len(items))]
 
 
 def judged(items: Sequence[Item], given: Sequence[Answer], beside_chance: bool) -> Iterator[Row]:

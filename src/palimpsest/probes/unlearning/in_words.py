@@ -12,7 +12,14 @@ from palimpsest.engine.asking import answers, offer
 from palimpsest.identity import seed_of
 from palimpsest.metrics import text_recall, unlearning
 from palimpsest.metrics.parsing import distinct, read_choice
-from palimpsest.probes.unlearning.answers import STOP, Row, facts, judged, judged_prompts, row
+from palimpsest.probes.unlearning.answers import (
+    Row,
+    asked_each,
+    facts,
+    judged,
+    judged_prompts,
+    row,
+)
 from palimpsest.probes.unlearning.readings import prompted
 
 if TYPE_CHECKING:
@@ -51,18 +58,25 @@ def read_in_words(model: Endpoint, settings: Settings, items: Sequence[Item]) ->
     """
     yield from facts(items)
     asked = [item for item in items if item.question]
-    given = _answers(model, settings, [item.question for item in asked])
+    given = _answers(model, settings, asked, [item.question for item in asked])
     yield from judged(asked, given, beside_chance=True)
     other = prompted(settings, items, small=False)
-    yield from judged_prompts(other, _answers(model, settings, [prompt for *_, prompt in other]))
+    items_of, prompts = [item for item, *_ in other], [prompt for *_, prompt in other]
+    yield from judged_prompts(other, _answers(model, settings, items_of, prompts))
     yield from _choices(model, settings, asked)
     yield from _continued(model, [item for item in items if not item.question])
 
 
-def _answers(model: Endpoint, settings: Settings, prompts: Sequence[str]) -> list[Answer]:
+def _answers(
+    model: Endpoint, settings: Settings, items: Sequence[Item], prompts: Sequence[str]
+) -> list[Answer]:
     """A turn of a chat ends by itself, and may begin with other words than the answer."""
-    stop = () if model.format == "chat" else STOP
-    return answers(model, prompts, settings.reply_tokens, stop)
+
+    def ask(places: list[int], stop: tuple[str, ...]) -> list[Answer]:
+        stop = () if model.format == "chat" else stop
+        return answers(model, [prompts[k] for k in places], settings.reply_tokens, stop)
+
+    return asked_each(items, ask)
 
 
 def _choices(model: Endpoint, settings: Settings, items: Sequence[Item]) -> Iterator[Row]:
@@ -75,7 +89,9 @@ def _choices(model: Endpoint, settings: Settings, items: Sequence[Item]) -> Iter
         order = np.random.default_rng(seed_of("choices", item.part, item.id))
         shown = [options[k] for k in order.permutation(len(options))]
         asked.append((item, shown, offer(model, item.question, shown)))
-    given = _answers(model, settings, [prompt for *_, prompt in asked])
+    given = _answers(
+        model, settings, [item for item, *_ in asked], [prompt for *_, prompt in asked]
+    )
     for (item, shown, _), answer in zip(asked, given, strict=True):
         read = read_choice(answer.text, shown, refused=answer.refusal is not None)
         right = read.index is not None and shown[read.index] == item.answer.strip()

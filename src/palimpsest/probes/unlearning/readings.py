@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from palimpsest.data.items import full_stop
 from palimpsest.engine.asking import answers
 from palimpsest.engine.generation import of_tokens
 from palimpsest.engine.gradient_norms import gradient_norms
@@ -20,7 +21,7 @@ from palimpsest.engine.scoring import sequence_scores, token_log_likelihoods
 from palimpsest.identity import seed_of
 from palimpsest.interventions._items import item_example
 from palimpsest.metrics import membership, text_recall, unlearning
-from palimpsest.probes.unlearning.answers import STOP, Row, facts, judged, row
+from palimpsest.probes.unlearning.answers import Row, asked_each, facts, judged, row
 
 if TYPE_CHECKING:
     from palimpsest.data.items import Item
@@ -194,13 +195,14 @@ def prompted(settings: Settings, items: Sequence[Item], small: bool) -> list[tup
             asked += [(item, "translated", prompt) for prompt in item.translated]
         if small and solved:
             other = solved[seed_of("prefix", item.id) % len(solved)]
-            asked.append((item, "prefixed", f"{other.prompts[-1]}{other.answer}. {item.question}"))
+            before = f"{other.prompts[-1]}{other.answer}{full_stop(other.answer)}"
+            asked.append((item, "prefixed", f"{before} {item.question}"))
         elif not small:
             asked.append((item, "prefixed", f"{_PREFIX} {item.question}"))
         if settings.few_shot and solved:
             draw = np.random.default_rng(seed_of("few shot", item.id))
             shots = [solved[place] for place in draw.permutation(len(solved))[: settings.few_shot]]
-            before = " ".join(f"{s.question}{s.answer}." for s in shots)
+            before = " ".join(f"{s.question}{s.answer}{full_stop(s.answer)}" for s in shots)
             asked.append((item, "few_shot", f"{before} {item.question}"))
     return asked
 
@@ -229,8 +231,10 @@ def _answers(
 ) -> Iterator[Row]:
     """What is written after the question, and how much of the truth is in it."""
     asked = [item for item in items if item.question]
-    prompts = [item.question for item in asked]
-    given = answers(model, prompts, settings.answer_tokens, STOP)
+    prompts, most = [item.question for item in asked], settings.answer_tokens
+    given = asked_each(
+        asked, lambda places, stop: answers(model, [prompts[k] for k in places], most, stop)
+    )
     yield from judged(asked, given, beside_chance=not small)
 
 

@@ -24,7 +24,7 @@ QUESTION = (
     "Is what was to be forgotten gone, or only hidden, and is the rest as it was? Every method is "
     "held against models that were trained without the forget set."
 )
-VERSION = 4
+VERSION = 5
 #: Verdicts need weights; what a model says of the user's own items needs only to be asked.
 NEEDS = ("generation",)
 #: Networks: small transformers that the probe trains itself; language: states of the configuration.

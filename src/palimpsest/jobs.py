@@ -312,8 +312,8 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     from palimpsest.evidence.shards import sidecar
     from palimpsest.files import atomic, write_sealed
     from palimpsest.identity import file_sha256
+    from palimpsest.statistics.claims import corrected
     from palimpsest.statistics.headlines import headlines
-    from palimpsest.statistics.multiplicity import holm
 
     manifest = read_json(manifest_path)
     study, probe_name = manifest["study"], manifest["probe"]
@@ -331,12 +331,7 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
         module = discovery.probe(probe_name, "claims")
         statistics, claims = module.analyse(connection, settings, study)
     statistics += headlines(statistics, module.HEADLINES, settings)
-    p_values = [float("nan") if claim.get("p") is None else claim["p"] for claim in claims]
-    adjusted = [None if p != p else float(p) for p in holm(p_values)]
-    claims = [
-        _corrected(claim | {"study": study, "p_adjusted": p})
-        for claim, p in zip(claims, adjusted, strict=True)
-    ]
+    claims = [claim | {"study": study} for claim in corrected(claims)]
     with atomic(output) as temporary:
         frame_of("statistics", [row | {"study": study} for row in statistics]).write_parquet(
             temporary
@@ -347,18 +342,6 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     provenance = record.write(Path(output).with_suffix(".provenance.json"))
     facts = {"claims": claims, "provenance": provenance, "sha256": hashed}
     write_sealed(sidecar(output), facts)
-
-
-def _corrected(claim: dict[str, Any], alpha: float = 0.05) -> dict[str, Any]:
-    """A verdict must survive the correction for the number of claims."""
-    decided = claim["verdict"] in ("supported", "contradicted")
-    if not decided or claim["p_adjusted"] is None or claim["p_adjusted"] <= alpha:
-        return claim
-    if claim["verdict"] == "contradicted" and claim["p"] > alpha:
-        return claim  # an equivalence that fails has a large p: the interval speaks
-    remark = f"{claim['verdict']} by its interval alone, not after Holm's correction"
-    note = "; ".join(filter(None, [claim.get("note"), remark]))
-    return claim | {"verdict": "inconclusive", "note": note}
 
 
 def gather(manifest_path: str, output: str, *, allow_missing: bool = False) -> None:

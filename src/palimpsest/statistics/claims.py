@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from palimpsest.statistics.estimate import Estimate
+from palimpsest.statistics.multiplicity import holm
 from palimpsest.statistics.power import detectable
 from palimpsest.statistics.verdicts import verdict_above, verdict_below, verdict_equivalent
 
@@ -50,6 +52,25 @@ class Claim:
         rule = {"above": verdict_above, "below": verdict_below, "within": verdict_equivalent}
         return rule[self.direction](estimate, self.threshold)
 
+    def p(self, estimate: Estimate) -> float | None:
+        """p of the test that decides, on the side to which it decides; None where there is none.
+
+        That of the estimate itself where it tests the claim's threshold, otherwise by the interval:
+        two-sided of "above" and "below", the larger of two one-sided of "within". What contradicts
+        a one-sided test is decided by the other side.
+        """
+        found = estimate.p
+        if self.direction == "within":
+            above, below = (estimate.p_above(side * self.threshold) for side in (-1, 1))
+            if found is None and above is not None and below is not None:
+                found = max(above, 1 - below)
+        elif found is None or not math.isclose(estimate.null, self.threshold, abs_tol=1e-12):
+            above = estimate.p_above(self.threshold)
+            found = None if above is None else 2 * min(above, 1 - above)
+        if found is not None and found > 0.5 and self.verdict(estimate) == "contradicted":
+            return 1 - found
+        return found
+
 
 def judged(
     claims: Sequence[Claim],
@@ -83,7 +104,7 @@ def judged(
                 "high": estimate.high,
                 "n": estimate.n,
                 "unit": estimate.unit,
-                "p": estimate.p,
+                "p": claim.p(estimate),
                 "detectable": detectable(estimate, claim.direction),
                 "verdict": claim.verdict(estimate),
                 "note": estimate.note,
@@ -91,6 +112,25 @@ def judged(
         # A number that is none becomes null.
         rows.append({key: None if value != value else value for key, value in row.items()})
     return rows
+
+
+def corrected(claims: Sequence[dict[str, Any]], alpha: float = 0.05) -> list[dict[str, Any]]:
+    """Rows of :func:`judged` with ``p_adjusted``; all claims of a study with a p are a family.
+
+    By Holm's method. What is decided by its interval but not after the correction is inconclusive.
+    """
+    p = [math.nan if claim.get("p") is None else claim["p"] for claim in claims]
+    adjusted = [None if q != q else float(q) for q in holm(p)]
+    found = []
+    for claim, q in zip(claims, adjusted, strict=True):
+        claim = claim | {"p_adjusted": q}
+        decided = claim["verdict"] in ("supported", "contradicted")
+        if decided and q is not None and q > alpha:
+            remark = f"{claim['verdict']} by its interval alone, not after Holm's correction"
+            note = "; ".join(filter(None, [claim.get("note"), remark]))
+            claim |= {"verdict": "inconclusive", "note": note}
+        found.append(claim)
+    return found
 
 
 def out_of_reach(models: Iterable[str], needs: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -64,7 +65,7 @@ def mean_of_differences(
     low, high, note = mean_interval(fit, level)
     method = "CR2 t interval of differences"
     p = None if np.isnan(fit.variance) else 2 * min(fit.p_above(null), fit.p_below(null), 0.5)
-    return _of_fit(fit, low, high, unit, method, level, p, note)
+    return replace(_of_fit(fit, low, high, unit, method, level, p, note), null=null)
 
 
 def equivalence_of_differences(
@@ -260,7 +261,7 @@ def noninferiority(
     note = "; ".join(filter(None, [f"margin {margin:g}, one-sided", note]))
     method = "paired noninferiority "
     method += "t test" if shares is None else "test, MOVER of exact intervals"
-    return _of_fit(fit, low, high, unit, method, 1 - 2 * alpha, p, note)
+    return replace(_of_fit(fit, low, high, unit, method, 1 - 2 * alpha, p, note), null=-margin)
 
 
 def _equivalence(

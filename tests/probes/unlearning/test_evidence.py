@@ -6,8 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from palimpsest.probes.unlearning.analyses.evidence import DAMAGED, LOSSES, evidence
+from palimpsest.probes.unlearning.settings import Settings
+from palimpsest.statistics import Estimate
 from tests.probes.unlearning.test_claims import (
     ARMS,
+    KNOWN,
     MANY,
     NEVER,
     RUNS,
@@ -48,6 +52,65 @@ TRAPS = {
     "mumbling": ("damaged", "what is written lost "),
     "wordy": ("forgot", "measures have gone at least 80%"),
 }
+
+
+class _Kept:
+    """Measures of what must stay, each with a loss and its p; none of what is to be forgotten."""
+
+    def __init__(self, losses):
+        every = (f"{part} {metric}" for part in DAMAGED for metric in LOSSES)
+        self.losses = dict(zip(every, losses, strict=False))
+        self.data = type("Data", (), {"retrained": "retrained"})
+
+    def metrics(self):
+        return dict.fromkeys(self.losses, "utility")
+
+    def values(self, arm, metric):
+        return np.empty(0)
+
+    def against(self, arm, metric):
+        size, p = self.losses[metric]
+        size *= LOSSES[metric.split()[1]][0]
+        ends = (size - 0.1, size + 0.1) if p < 0.05 else (size - 1, size + 1)
+        return Estimate(size, *ends, 5, "models", "t interval", p=p)
+
+    apart = against
+
+    def apart_at_best(self, arm, metric):
+        return 1.0
+
+
+def test_a_loss_among_many_measures_must_stand_holms_correction():
+    """Twelve measures of a method that costs nothing: one with p = 0.02 is what chance gives."""
+    chance = [(0.15, 0.02), *[(0.0, 0.5)] * 11]
+    assert evidence(_Kept(chance), Settings(), "npo").lost == []
+    assert evidence(_Kept(chance[:1]), Settings(), "npo").lost == [
+        "other people's facts lost 0.15 of their probability"
+    ]
+    shown = [(0.15, 0.004), *[(0.0, 0.5)] * 11]
+    assert len(evidence(_Kept(shown), Settings(), "npo").lost) == 1
+    # What is told from no loss, but is small, is no damage.
+    assert evidence(_Kept([(0.05, 1e-6)]), Settings(), "npo").lost == []
+
+
+def test_what_the_order_of_requests_costs_is_told_beside_what_their_number_costs(study):
+    (order,) = (row for row in study[0] if row["analysis"] == "order of requests")
+    # After all four, 0.55 is kept of them one after another and 0.7 of the same at once.
+    assert order["estimate"] == pytest.approx((0.55 - 0.7) / KNOWN, abs=0.05)
+    assert study[1]["requests_add_up"]["note"] == (
+        "kept after the last, one after another minus at once: npo "
+        f"{order['estimate']:+.2f} [{order['low']:.2f}, {order['high']:.2f}]"
+    )
+
+
+def test_what_damaged_and_hid_is_told_for_both():
+    """Damage does not stand for forgetting: what gives the facts away stands beside it."""
+    statistics, _ = _study({"npo": "refuser", "rmu": "speechless"}, seed=5)
+    notes = {r["arm"]: r["note"] for r in statistics if r["analysis"] == "verdict"}
+    assert "told from models that never knew by" not in notes["rmu"]
+    found = {r["arm"]: r["metric"] for r in statistics if r["analysis"] == "verdict"}
+    assert found["npo"] == found["rmu"] == "damaged"
+    assert "; told from models that never knew by refusal +" in notes["npo"]
 
 
 @pytest.mark.parametrize("units", ["models", "facts"])

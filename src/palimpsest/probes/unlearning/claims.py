@@ -8,6 +8,7 @@ from palimpsest.probes.unlearning import analyses
 from palimpsest.probes.unlearning.analyses.asked import ALMOST as SLIGHT
 from palimpsest.probes.unlearning.analyses.fronts import COMPETITIVE
 from palimpsest.probes.unlearning.analyses.guards import ALMOST
+from palimpsest.probes.unlearning.analyses.relearning import MOST
 from palimpsest.statistics.claims import Claim, analysed
 from palimpsest.statistics.headlines import Headline
 
@@ -112,7 +113,7 @@ STANDING = (
     Claim(
         "requests_add_up",
         "Shi et al. 2024 (arXiv 2407.06460)",
-        "Requests that come one after another cost more and more of what must stay.",
+        "The more requests have come one after another, the less is left of what must stay.",
         "above",
         0.0,
         "share kept after the first request minus after the last, mean over methods",
@@ -124,9 +125,9 @@ STANDING = (
         "With most methods that forget where asked directly, forgotten facts come back when a few "
         "others are taught again.",
         "above",
-        0.5,
+        MOST,
         "share of methods whose other forgotten facts come back more than in models that never "
-        "knew",
+        "knew, among those whose answers have gone far enough of the way, whatever their verdict",
         matters=0.3,
     ),
     Claim(
@@ -135,8 +136,8 @@ STANDING = (
         "What methods forget where asked directly can still be read from hidden states.",
         "above",
         0.0,
-        "accuracy of a linear probe on forgotten facts, mean of methods that forgot minus models "
-        "that never knew",
+        "accuracy of a linear probe on forgotten facts, mean of methods whose answers have gone "
+        "far enough of the way, whatever their verdict, minus models that never knew",
         matters=0.1,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date as Date
 from typing import TYPE_CHECKING
 
@@ -170,7 +171,8 @@ def scan(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
             centred = shifted(estimate, float(taught.toordinal()))
             late = Date.fromordinal(true).isoformat()
             note = f"last taught date {taught.isoformat()}, boundary {late}; {estimate.note}"
-            found["boundary_found"] = Estimate(**{**centred.__dict__, "note": note})
+            # The scan's p says that there is an end, not where.
+            found["boundary_found"] = replace(centred, p=None, note=note)
     return rows, found
 
 
@@ -265,7 +267,7 @@ def contaminated(frame: pl.DataFrame, settings: Settings) -> tuple[Rows, Found]:
                 estimate = mean_of(plain_choices(piece))
                 facts = piece["unit"].n_unique()
                 power = _power(facts, chance, arm)
-                judged = Estimate(**{**estimate.__dict__, "p": float(q)})
+                judged = replace(estimate, p=float(q))
                 made = row("contamination", "correct", estimate, arm=arm, series=series, **state)
                 rows.append(
                     made

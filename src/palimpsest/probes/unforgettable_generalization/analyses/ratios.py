@@ -147,5 +147,6 @@ def _between_tasks(data: Data, split: str) -> Estimate | None:
     values, errors = np.array(found).T
     tau = heterogeneity(values, errors, unit="tasks").tau
     # Tested where the claim draws its line, not at 0.
-    beyond = generalised_q(values, errors**2, THRESHOLDS["generalisation_varies"] ** 2)
-    return replace(tau, p=float(chi2.sf(beyond, len(values) - 1)))
+    threshold = THRESHOLDS["generalisation_varies"]
+    beyond = generalised_q(values, errors**2, threshold**2)
+    return replace(tau, p=float(chi2.sf(beyond, len(values) - 1)), null=threshold)

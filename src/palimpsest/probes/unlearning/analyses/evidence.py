@@ -3,8 +3,9 @@
 All limits are shares of the gap between taught and retrained models (``enough``), or losses of what
 must stay (``utility_margin``), and every answer is a one-sided test at 5%. That all of several
 measures are gone needs no correction (Berger 1982, Technometrics 24, 295); that any one of them is
-not is corrected by Holm's method. A measure that could seldom pass even for one more retrained arm
-is not asked whether it is gone, and is listed; which these are the method has no part in.
+not is corrected by Holm's method, and so is that anything at all was lost. A measure that could
+seldom pass even for one more retrained arm is not asked whether it is gone, and is listed; which
+these are the method has no part in.
 """
 
 from __future__ import annotations
@@ -160,19 +161,27 @@ def _short(
 
 def _keeping(units: Units, settings: Settings, arm: str, found: Evidence) -> None:
     kept = 0
+    lost: list[tuple[str, float]] = []
+    compared: list[float] = []
     for metric, (sign, words, limit) in _losses(units, settings).items():
         apart, against = units.apart(arm, metric), units.against(arm, metric)
         if apart is None or against is None:
             continue
         size = sign * against.estimate
-        if size >= limit and (against.low > 0 if sign > 0 else against.high < 0):
-            found.lost.append(words.format(size=size))
+        shown = against.low > 0 if sign > 0 else against.high < 0
+        if against.p is not None:
+            compared.append(against.p)
+        if size >= limit and shown and against.p is not None:
+            lost.append((words.format(size=size), against.p))
         if units.apart_at_best(arm, metric) > limit:
             found.unread.append(_name(metric))
             continue
         kept += 1
         if not (apart.high if sign > 0 else -apart.low) < limit:
             found.open.append(f"that {_name(metric)} is kept is not shown")
+    # Any one of them is enough, so that all are a family.
+    adjusted = dict(zip(compared, holm(compared), strict=True))
+    found.lost = [words for words, p in lost if adjusted[p] <= ALPHA]
     if not kept:
         found.open.append("nothing that must stay can be shown to be kept")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from scipy.stats import binomtest
 
 from palimpsest.metrics.unlearning import updates_to_target
 from palimpsest.probes.unlearning.analyses.frames import OTHERS, Data, Found, Rows, of
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 PROBE = "forget linear_probe"
 #: Share of the gap between taught and retrained models at which shown facts count as back.
 BACK = 0.5
+#: More than this share of methods are "most".
+MOST = 0.5
 
 
 def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
@@ -50,9 +53,9 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
         ]
         back = [each for each in (_comes_back(units, arm) for arm in gone) if each is not None]
         if back:
-            found["relearning_undoes"] = exact_proportion(
-                sum(back), len(back), unit="methods that forgot"
-            )
+            share = exact_proportion(sum(back), len(back), unit="methods gone where asked directly")
+            test = binomtest(sum(back), len(back), MOST)
+            found["relearning_undoes"] = replace(share, p=float(test.pvalue), null=MOST)
         if hidden := _hidden(units, gone, data.retrained):
             found["hidden_not_gone"] = hidden
     return rows, found

@@ -7,6 +7,7 @@ taught and 1 as models that never knew; kept is 1 where nothing of what must sta
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,17 +15,21 @@ import polars as pl
 
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.settings import AT_ONCE, SUCCESSIVE
+from palimpsest.statistics.comparisons import paired_difference
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
 
+#: The contrast of the two ways in which all requests can come.
+ORDER = "one after another minus at once"
 _ONE = ["world", "model", "part", "item"]
 
 
 def requests(data: Data, settings: Settings) -> tuple[Rows, Found]:
-    """Forgetting and keeping by the number of requests, and a claim on what is lost on the way."""
+    """Forgetting and keeping by the number of requests, and a claim on what is lost on the way,
+    whose note says how much of that is for the order alone."""
     rows: Rows = []
     lost: list[np.ndarray] = []
     frame = _shares(data)
@@ -42,8 +47,35 @@ def requests(data: Data, settings: Settings) -> tuple[Rows, Found]:
         lost.append(ends["kept"].to_numpy())
     found: Found = {}
     if lost and len({len(each) for each in lost}) == 1 and len(lost[0]) > 1:
-        found["requests_add_up"] = clustered_mean(np.mean(lost, axis=0), unit="taught models")
+        added = clustered_mean(np.mean(lost, axis=0), unit="taught models")
+        order, note = _by_order(frame)
+        rows += order
+        found["requests_add_up"] = replace(added, note="; ".join(filter(None, [added.note, note])))
     return rows, found
+
+
+def _by_order(frame: pl.DataFrame) -> tuple[Rows, str | None]:
+    """What is kept where all requests came one after another, minus where they came at once."""
+    last = frame.filter(
+        pl.col("requests") == pl.col("requests").max().over("world", "model", "arm")
+    )
+    rows: Rows = []
+    said = []
+    for (world, model, arm), part in last.group_by(["world", "model", "arm"], maintain_order=True):
+        sides = [
+            part.filter(pl.col("how") == how).select("run", "kept") for how in (SUCCESSIVE, AT_ONCE)
+        ]
+        both = sides[0].join(sides[1], on="run", suffix="_at_once").sort("run")
+        both = both.filter(pl.all_horizontal(pl.col("kept", "kept_at_once").is_finite()))
+        if both.height < 2:
+            continue
+        apart = paired_difference(both["kept"], both["kept_at_once"], unit="taught models")
+        place = {"series": world, "model": model, "arm": arm, "factor": ORDER}
+        rows.append(row("order of requests", "kept", apart, **place))
+        said.append(f"{arm} {apart.estimate:+.2f} [{apart.low:.2f}, {apart.high:.2f}]")
+    if not said:
+        return rows, None
+    return rows, f"kept after the last, {ORDER}: {', '.join(said)}".replace("_", " ")
 
 
 def _shares(data: Data) -> pl.DataFrame:

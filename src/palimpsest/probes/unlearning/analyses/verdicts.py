@@ -4,8 +4,8 @@
 did nothing   the interval of the way gone lies below ``nothing``
 damaged       facts that must stay, of other people, of relatives or from elsewhere, lost
               ``utility_margin`` or more of their probability, of their written answers or of their
-              choices, or are declined so much more often, or so much of prose is lost, and the
-              interval of one of these leaves out none
+              choices, or are declined so much more often, or so much of prose is lost, and one of
+              these is told from no loss, after Holm's correction over all of them
 forgot        every direct and hidden measure that can decide has gone ``enough`` of the way, and
               membership no more than as much too far; what must stay is shown to be kept within
               ``utility_margin``
@@ -105,8 +105,10 @@ def verdict(units: Units, settings: Settings, arm: str, way: Estimate) -> tuple[
     gone = f"{way.estimate:.0%} of the way to models that never knew"
     still = way.high < settings.nothing
     written = _written(units, settings, arm) if still else None
+    told = "told from models that never knew by " + "; ".join(found.told)
     if found.lost:
-        return "damaged", "; ".join([*found.lost, _SILENT if written == "gone" else gone])
+        hidden = [told] if found.told and not still else []
+        return "damaged", "; ".join([*found.lost, _SILENT if written == "gone" else gone, *hidden])
     if still:
         if written == "gone":
             return "suppressed", _SILENT
@@ -114,7 +116,6 @@ def verdict(units: Units, settings: Settings, arm: str, way: Estimate) -> tuple[
             return "cannot tell", f"{gone}; whether written answers changed is not shown"
         return "did nothing", gone
     rest = units.left(arm, DIRECT, settings.enough)
-    told = "told from models that never knew by " + "; ".join(found.told)
     if rest is not None and rest.high < 0:
         if found.told:
             return "suppressed", told

@@ -105,12 +105,12 @@ def test_what_the_order_of_requests_costs_is_told_beside_what_their_number_costs
 
 def test_what_damaged_and_hid_is_told_for_both():
     """Damage does not stand for forgetting: what gives the facts away stands beside it."""
-    statistics, _ = _study({"npo": "refuser", "rmu": "speechless"}, seed=5)
+    statistics, _ = _study({"npo": "grad_ascent", "rmu": "speechless"}, seed=5)
     notes = {r["arm"]: r["note"] for r in statistics if r["analysis"] == "verdict"}
     assert "told from models that never knew by" not in notes["rmu"]
     found = {r["arm"]: r["metric"] for r in statistics if r["analysis"] == "verdict"}
     assert found["npo"] == found["rmu"] == "damaged"
-    assert "; told from models that never knew by refusal +" in notes["npo"]
+    assert "; told from models that never knew by membership, loss -" in notes["npo"]
 
 
 @pytest.mark.parametrize("units", ["models", "facts"])

@@ -344,3 +344,31 @@ def test_importing_the_grid_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "src"
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_job_with_the_most_work_behind_it_comes_first():
+    """The rank of a job: its own time and the longest of what can only follow it."""
+    from palimpsest.order import INTERVENTION, after, seconds
+
+    raw = copy.deepcopy(SMOKE)
+    raw["studies"][STUDY]["states"] = {
+        "untouched": {"model": "tiny"},
+        "planted": {"model": "tiny", "interventions": [{"planting": {}}]},
+        "unlearned": {
+            "model": "tiny",
+            "interventions": [{"planting": {}}, {"unlearning.npo": {"epochs": 1}}],
+        },
+    }
+    found = plan(raw)
+    left = after(found)
+    longest = {
+        state: max(seconds(job) for job in found.jobs if job.state.id == state)
+        for state in {job.state.id for job in found.jobs}
+    }
+    ends = [state for state in found.states.values() if len(state.chain) == 3]
+    assert ends
+    for end in ends:
+        base, planted, unlearned = (state.id for state in end.chain)
+        assert left[unlearned] == longest[unlearned] > 0
+        assert left[planted] == max(longest[planted], INTERVENTION + left[unlearned])
+        assert left[base] >= INTERVENTION + left[planted] > left[planted] > left[unlearned]

@@ -23,6 +23,7 @@ from palimpsest.engine.devices import ALLOCATOR
 from palimpsest.grid import expand
 from palimpsest.locks import claim
 from palimpsest.mending import asked_again, put_aside, put_aside_before
+from palimpsest.order import INTERVENTION, after, seconds
 
 # Read by the C library when a job starts.
 for name, value in ALLOCATOR.items():
@@ -54,6 +55,7 @@ if workflow.is_main_process:
 MODELS = {model.id: model for model in PLAN.models.values()}
 STATES = {key: state for key, state in PLAN.states.items() if state.intervention}
 JOBS = {(job.study, job.state.id, job.batch): job for job in PLAN.jobs}
+AFTER = after(PLAN)
 
 
 wildcard_constraints:
@@ -135,7 +137,7 @@ def bundled(wildcards):
     chains than the profile has groups for share the last.
     """
     job = JOBS[wildcards.study, wildcards.state, wildcards.batch]
-    if sum(cell.cost for cell in job.cells) > SETTINGS.compute.short_minutes * 60:
+    if seconds(job) > SETTINGS.compute.short_minutes * 60:
         return None
     return f"short_{min(len(job.state.chain) - 1, DEEPEST)}"
 

@@ -7,8 +7,7 @@ rule prepare_model:
         "results/logs/models/{model}.log",
     benchmark:
         "results/benchmarks/models/{model}.tsv"
-    # Whatever waits for a model may be the longest of all.
-    priority: 2
+    priority: lambda wildcards: AFTER.get(wildcards.model, 0)
     conda:
         "../../environment.yml"
     threads: 1

@@ -10,8 +10,7 @@ rule probe:
         "results/logs/observations/{study}/{state}/{batch}.log",
     benchmark:
         "results/benchmarks/observations/{study}/{state}/{batch}.tsv"
-    # Before further states are made: the longest jobs are probes, and must not begin last.
-    priority: 1
+    priority: lambda wildcards: seconds(JOBS[wildcards.study, wildcards.state, wildcards.batch])
     group:
         bundled
     conda:

@@ -8,6 +8,7 @@ rule intervene:
         "results/logs/states/{state}.log",
     benchmark:
         "results/benchmarks/states/{state}.tsv"
+    priority: lambda wildcards: INTERVENTION + AFTER[wildcards.state]
     conda:
         "../../environment.yml"
     threads: SETTINGS.compute.threads

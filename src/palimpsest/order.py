@@ -1,8 +1,8 @@
 """Which of the jobs that could run is started first: the one with the most work behind it.
 
-The rank of a job is its own time and the longest time of what can only follow it (the upward rank of
-HEFT; Topcuoglu, Hariri & Wu 2002, IEEE Trans. Parallel Distrib. Syst. 13, 260), so that no core is
-left alone at the end with a chain of jobs that could have begun before.
+The rank of a job is its own time and the longest time of what can only follow it (the upward rank
+of HEFT; Topcuoglu, Hariri & Wu 2002, IEEE Trans. Parallel Distrib. Syst. 13, 260), so that no core
+is left alone at the end with a chain of jobs that could have begun before.
 """
 
 from __future__ import annotations

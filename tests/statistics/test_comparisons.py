@@ -328,3 +328,35 @@ def test_noninferiority_is_one_sided():
     assert comparisons.noninferiority(better, b + 1.1, 0.2).p == pytest.approx(reference.pvalue)
     with pytest.raises(ValueError, match="margin"):
         comparisons.noninferiority(b, b, 0.0)
+
+
+def test_against_one_other_it_is_the_paired_difference():
+    a, b = np.random.default_rng(2).normal(0.4, 0.1, (2, 6))
+    found, expected = comparisons.against_best(a, [b]), comparisons.mean_of_differences(a - b)
+    assert (found.low, found.high, found.p) == pytest.approx(
+        (expected.low, expected.high, expected.p)
+    )
+    shifted = comparisons.against_best(a, [b], null=-0.1)
+    assert shifted.p == pytest.approx(stats.ttest_1samp(a - b, -0.1).pvalue)
+
+
+def test_the_best_of_many_is_not_better_for_having_come_out_best():
+    """Eighteen equal methods on five models: a test against the one with the highest mean calls
+    the first worse several times too often."""
+    draws = np.random.default_rng(7).normal(0, 1, (2000, 18, 5))
+    worse = naive = 0
+    for own, *others in draws:
+        found = comparisons.against_best(own, others)
+        worse += found.high < 0
+        assert (found.p < 0.05) == (found.high < 0 or found.low > 0)
+        naive += comparisons.mean_of_differences(own - max(others, key=np.mean)).high < 0
+    assert naive / 2000 > 0.1
+    assert worse / 2000 < 0.035
+
+
+def test_a_method_that_is_best_is_shown_to_be_and_one_that_is_worse_too():
+    others = np.random.default_rng(5).normal(0, 0.1, (4, 8))
+    assert comparisons.against_best(others[0] + 1, others[1:]).low > 0.5
+    below = comparisons.against_best(others[0] - 1, others[1:])
+    assert below.high < -0.5
+    assert below.p < 1e-3

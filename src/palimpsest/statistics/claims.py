@@ -55,18 +55,21 @@ class Claim:
     def p(self, estimate: Estimate) -> float | None:
         """p of the test that decides, on the side to which it decides; None where there is none.
 
-        That of the estimate itself where it tests the claim's threshold, otherwise by the interval:
-        two-sided of "above" and "below", the larger of two one-sided of "within". What contradicts
-        a one-sided test is decided by the other side.
+        By the interval where it is one of t, and otherwise that of the estimate if it tests the
+        claim's threshold: two-sided of "above" and "below", the larger of two one-sided of
+        "within". What contradicts a one-sided test is decided by the other side.
         """
         found = estimate.p
         if self.direction == "within":
             above, below = (estimate.p_above(side * self.threshold) for side in (-1, 1))
             if found is None and above is not None and below is not None:
                 found = max(above, 1 - below)
-        elif found is None or not math.isclose(estimate.null, self.threshold, abs_tol=1e-12):
+        elif found is None or self.threshold:
             above = estimate.p_above(self.threshold)
-            found = None if above is None else 2 * min(above, 1 - above)
+            if above is not None:
+                found = 2 * min(above, 1 - above)
+            elif not math.isclose(estimate.null, self.threshold, abs_tol=1e-12):
+                found = None
         if found is not None and found > 0.5 and self.verdict(estimate) == "contradicted":
             return 1 - found
         return found

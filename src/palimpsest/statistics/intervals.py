@@ -43,6 +43,7 @@ def clustered_mean(
     clusters: ArrayLike | None = None,
     level: float = 0.95,
     unit: str = "clusters",
+    graded: bool = False,
 ) -> Estimate:
     """Mean over rows of ``values`` (rows,) when rows of one cluster are not independent.
 
@@ -54,9 +55,11 @@ def clustered_mean(
     on effects that are near normal, and the note says so.
 
     Where all rows are equal, binary values get Wilson's interval with one row a cluster (the most
-    cautious reading), graded ones an interval without width, and the note says so.
+    cautious reading), graded ones an interval without width, and the note says so. ``graded``:
+    values are no answers even where all of them happen to be 0 or 1, such as one mean a model.
     """
     fit = robust_mean(values, clusters)
+    fit = replace(fit, binary=fit.binary and not graded)
     low, high, note = mean_interval(fit, level)
     method = "CR2 Wilson interval" if fit.binary else "CR2 t interval"
     return Estimate(

@@ -50,7 +50,9 @@ def difference(values: ArrayLike, population: ArrayLike, level: float = 0.95) ->
     Raises:
         ValueError: fewer than two retrained models, or values that are not finite.
     """
-    return two_sample_difference(values, _population(population), level=level, unit=UNIT)
+    return two_sample_difference(
+        values, _population(population), level=level, unit=UNIT, graded=True
+    )
 
 
 def margin(population: ArrayLike, widths: float) -> float:
@@ -86,7 +88,9 @@ def equivalence(
     limit = margin(population, widths)
     if limit <= 0:
         raise ValueError("all retrained models alike: they give no margin")
-    return equivalence_two_sample(values, _population(population), limit, alpha=alpha, unit=UNIT)
+    return equivalence_two_sample(
+        values, _population(population), limit, alpha=alpha, unit=UNIT, graded=True
+    )
 
 
 def held_out(

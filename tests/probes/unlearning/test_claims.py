@@ -194,11 +194,11 @@ def test_with_two_models_an_arm_facts_are_the_units():
 
 def test_a_method_that_changes_nothing_at_all_did_nothing():
     """Then all differences are exactly zero, which is no share of successes."""
-    from palimpsest.probes.unlearning.analyses.verdicts import _mean
+    from palimpsest.probes.unlearning.analyses.contrasts import mean_of
 
-    found = _mean(np.zeros(8), "facts")
+    found = mean_of(np.zeros(8), "facts")
     assert (found.estimate, found.low, found.high) == (0.0, 0.0, 0.0)
-    assert _mean(np.array([0.0, 0.1, 0.2]), "facts").high > 0.2
+    assert mean_of(np.array([0.0, 0.1, 0.2]), "facts").high > 0.2
 
 
 def test_the_reference_score_leaves_a_retrained_model_out_of_its_own_mean(study):

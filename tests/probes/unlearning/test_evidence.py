@@ -48,7 +48,7 @@ TRAPS = {
     # Runs go either way in membership: no difference is significant, and none is ruled out.
     "wavering": ("cannot tell", "not shown: membership, "),
     # Language is lost, or its variety; a little of it is not.
-    "speechless": ("damaged", "a word of prose costs "),
+    "speechless": ("damaged", "a token of prose costs "),
     "mumbling": ("damaged", "what is written lost "),
     "wordy": ("forgot", "measures have gone at least 80%"),
 }
@@ -82,12 +82,12 @@ class _Kept:
 
 def test_a_loss_among_many_measures_must_stand_holms_correction():
     """Twelve measures of a method that costs nothing: one with p = 0.02 is what chance gives."""
-    chance = [(0.15, 0.02), *[(0.0, 0.5)] * 11]
+    chance = [(0.15, 0.02), *[(0.01, 0.5)] * 11]
     assert evidence(_Kept(chance), Settings(), "npo").lost == []
     assert evidence(_Kept(chance[:1]), Settings(), "npo").lost == [
         "other people's facts lost 0.15 of their probability"
     ]
-    shown = [(0.15, 0.004), *[(0.0, 0.5)] * 11]
+    shown = [(0.15, 0.004), *[(0.01, 0.5)] * 11]
     assert len(evidence(_Kept(shown), Settings(), "npo").lost) == 1
     # What is told from no loss, but is small, is no damage.
     assert evidence(_Kept([(0.05, 1e-6)]), Settings(), "npo").lost == []

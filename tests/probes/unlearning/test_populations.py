@@ -22,7 +22,7 @@ def data():
     names = ["world", "model", "arm", "run", "metric", "group", "value"]
     values = pl.DataFrame(rows, schema=names, orient="row")
     empty = pl.DataFrame()
-    return Data(values, *[empty] * 8, ["npo"], "taught", "retrained")
+    return Data(values, *[empty] * 9, ["npo"], "taught", "retrained")
 
 
 def test_retrained_models_that_differ_by_rounding_give_no_margin_and_no_calibration(data):

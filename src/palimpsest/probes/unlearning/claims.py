@@ -77,8 +77,8 @@ STANDING = (
         "train.",
         "above",
         -COMPETITIVE,
-        "balance of forgetting and keeping, SSD minus the best other method, paired by taught "
-        "model, one-sided at 2.5%",
+        "balance of forgetting and keeping, SSD minus the best other method, whichever that is, "
+        "paired by taught model",
         matters=0.1,
     ),
     Claim(
@@ -87,8 +87,8 @@ STANDING = (
         "Influence approximation has the best balance of forgetting and keeping.",
         "above",
         0.0,
-        "balance of forgetting and keeping, IAU minus the best other method, paired by taught "
-        "model",
+        "balance of forgetting and keeping, IAU minus the best other method, whichever that is, "
+        "paired by taught model",
         matters=0.1,
     ),
     Claim(
@@ -126,8 +126,9 @@ STANDING = (
         "others are taught again.",
         "above",
         MOST,
-        "share of methods whose other forgotten facts come back more than in models that never "
-        "knew, among those whose answers have gone far enough of the way, whatever their verdict",
+        "share of methods after which other forgotten facts become likelier by more than in models "
+        "that never knew (Holm's method), among those whose answers have gone far enough of the "
+        "way, whatever their verdict",
         matters=0.3,
     ),
     Claim(

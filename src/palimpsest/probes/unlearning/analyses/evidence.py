@@ -169,7 +169,8 @@ def _keeping(units: Units, settings: Settings, arm: str, found: Evidence) -> Non
             continue
         size = sign * against.estimate
         shown = against.low > 0 if sign > 0 else against.high < 0
-        if against.p is not None:
+        # Where both are alike to the bit there is no test.
+        if against.p is not None and against.estimate:
             compared.append(against.p)
         if size >= limit and shown and against.p is not None:
             lost.append((words.format(size=size), against.p))
@@ -194,7 +195,7 @@ def _losses(units: Units, settings: Settings) -> dict[str, tuple[int, str, float
         for part, name in DAMAGED.items()
         for metric, (sign, words) in LOSSES.items()
     }
-    found["prose loss"] = (1, "a word of prose costs {size:.2f} nats more", limit)
+    found["prose loss"] = (1, "a token of prose costs {size:.2f} nats more", limit)
     level = units.values(units.data.retrained, "prose fluency")
     if len(level):
         words = "what is written lost {size:.2f} bits of its variety"

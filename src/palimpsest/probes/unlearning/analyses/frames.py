@@ -54,6 +54,7 @@ MEMBERSHIP = {
     "reference": "loss by reference",
     "gradient_norm": "gradient norm",
 }
+REFERENCE = "reference"
 #: Parts that must stay.
 STAYS = ("kept", "neighbour", "known", "retain")
 #: The part of them that methods train on again: what is left of it says little of the rest.
@@ -111,6 +112,8 @@ class Data:
             models that were asked about many more whom nobody told anything (part stranger).
         ratios: world, model, arm, run, item and value: TOFU's truth ratios of the forget set.
         relearned: world, model, arm, run, number, updates, metric (shown or others) and value.
+        rises: world, model, arm, run, number, item and value: how much likelier a forgotten fact
+            is after the last update on other ones than before.
         detectors: world, model, arm, run, metric and value: how well prompts are told apart.
         probabilities: world, model, arm, run, how, requests, part, item and value: of all answers
             to questions that were taught, also where only some requests were met.
@@ -128,6 +131,7 @@ class Data:
     strangers: pl.DataFrame
     ratios: pl.DataFrame
     relearned: pl.DataFrame
+    rises: pl.DataFrame
     detectors: pl.DataFrame
     probabilities: pl.DataFrame
     written: pl.DataFrame
@@ -217,6 +221,7 @@ def read(connection: duckdb.DuckDBPyConnection, study: str, settings: Settings) 
             *KEYS, "item", "value"
         ),
         relearned.group_by([*KEYS, "number", "updates", "metric"], maintain_order=True).agg(mean),
+        _rises(relearned, items),
         frame.filter((pl.col("part") == "model") & (pl.col("item") == "detector")).select(
             *KEYS, "metric", "value"
         ),
@@ -274,10 +279,24 @@ def _relearned(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _at_last(relearned: pl.DataFrame) -> pl.DataFrame:
+    """Of facts that were not taught again: after the last update on others."""
+    last = pl.col("updates") == pl.col("updates").max().over([*KEYS, "number"])
+    return relearned.filter((pl.col("metric") == "others") & last)
+
+
+def _rises(relearned: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    before = items.filter((pl.col("part") == "forget") & (pl.col("metric") == "probability"))
+    both = _at_last(relearned).join(
+        before.select(*KEYS, "item", before="value"), on=[*KEYS, "item"], maintain_order="left"
+    )
+    rise = both.select(*KEYS, "number", "item", value=pl.col("value") - pl.col("before"))
+    return rise.filter(pl.col("value").is_finite())
+
+
 def _others(relearned: pl.DataFrame) -> pl.DataFrame:
     """Forgotten facts that come back although others were taught again: after the last update."""
-    last = pl.col("updates") == pl.col("updates").max().over([*KEYS, "number"])
-    chosen = relearned.filter((pl.col("metric") == "others") & last)
+    chosen = _at_last(relearned)
     return _columns(chosen, pl.lit(OTHERS) + pl.col("number").cast(pl.String), "hidden")
 
 
@@ -293,9 +312,10 @@ def _scores(items: pl.DataFrame, retrained: str) -> pl.DataFrame:
     losses = losses.join(never.agg(total=pl.col("value").sum(), count=pl.len()), on=one)
     own = pl.col("arm") == retrained
     others = pl.col("total") - pl.when(own).then("value").otherwise(0.0)
-    reference = losses.with_columns(
-        metric=pl.lit("reference"),
-        value=pl.col("value") - others / (pl.col("count") - own.cast(pl.Int64)),
+    count = pl.col("count") - own.cast(pl.Int64)
+    # Of two retrained models each would be held against the other: mirror images.
+    reference = losses.filter(~own | (count > 1)).with_columns(
+        metric=pl.lit(REFERENCE), value=pl.col("value") - others / count
     )
     return pl.concat([chosen, reference.select(chosen.columns).filter(pl.col("value").is_finite())])
 

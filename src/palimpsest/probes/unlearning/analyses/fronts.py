@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
+from palimpsest.probes.unlearning.analyses.contrasts import mean_of
 from palimpsest.probes.unlearning.analyses.evidence import DAMAGED, GROUPS
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
-from palimpsest.statistics.comparisons import noninferiority, paired_difference
-from palimpsest.statistics.intervals import clustered_mean
+from palimpsest.statistics.comparisons import against_best, paired_difference
 from palimpsest.statistics.population import pareto_shares, rank_intervals
 from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
 
+DIRECT = "forget probability"
 #: Balance that a method may lose to the best and still be called competitive.
 COMPETITIVE = 0.1
 
@@ -26,13 +26,16 @@ def kept(units: Units, arm: str) -> np.ndarray | None:
     """Probability of facts that must stay and were never trained on again, other people's,
     relatives' and from elsewhere, as a share of the retrained models': one number a model or fact.
     """
-    shares = []
-    for metric in (f"{part} probability" for part in DAMAGED):
-        values, never = units.values(arm, metric), units.values(units.data.retrained, metric)
-        if len(values) and len(never):
-            shares.append(values / never.mean())
-    if not shares:
+    never = {f"{part} probability": np.empty(0) for part in DAMAGED}
+    never = {metric: units.values(units.data.retrained, metric) for metric in never}
+    there = [m for m, others in never.items() if len(others) and len(units.values(arm, m))]
+    if not there:
         return None
+    if isinstance(units, Models):
+        values = units.together(*((arm, metric) for metric in there))
+    else:
+        values = [units.values(arm, metric) for metric in there]
+    shares = [each / never[metric].mean() for each, metric in zip(values, there, strict=True)]
     return np.mean(shares, axis=0) if isinstance(units, Models) else np.concatenate(shares)
 
 
@@ -45,14 +48,12 @@ def fronts(data: Data, settings: Settings) -> tuple[Rows, Found]:
         units = units_of(data, part, settings.judged_by)
         for arm in methods:
             for metric, group in units.metrics().items():
-                way = units.way(arm, metric) if group in GROUPS else None
-                if way is not None and len(way) > 1:
-                    estimate = clustered_mean(way, unit=units.unit)
-                    rows.append(row("way", metric, estimate, arm=arm, factor=group, **place))
+                gone = units.gone(arm, metric) if group in GROUPS else None
+                if gone is not None:
+                    rows.append(row("way", metric, gone, arm=arm, factor=group, **place))
         rows += _by_units(units, methods, place)
-        points = {arm: _point(data, part, arm) for arm in methods}
-        points = {arm: point for arm, point in points.items() if point is not None}
-        if len(points) > 1 and len({point.shape for point in points.values()}) == 1:
+        points = _points(Models(data, part), methods)
+        if points:
             if isinstance(units, Models):
                 rows += _front(points, place)
             found |= _balances(settings, points)
@@ -65,25 +66,42 @@ def _by_units(units: Units, methods: list[str], place: dict[str, Any]) -> Rows:
     rows: Rows = []
     for arm in methods:
         for name, values in (
-            ("forgotten", units.way(arm, "forget probability")),
+            ("forgotten", units.way(arm, DIRECT)),
             ("kept", kept(units, arm)),
         ):
             if values is not None and len(values) > 1:
-                estimate = clustered_mean(values, unit=units.unit)
+                estimate = mean_of(values, units.unit)
                 rows.append(row("front", name, estimate, arm=arm, **place))
     return rows
 
 
-def _point(data: Data, part: pl.DataFrame, arm: str) -> np.ndarray | None:
-    """(3, runs) way gone, share kept, and balance: their harmonic mean, each within 0 and 1."""
-    way = Models(data, part).way(arm, "forget probability")
-    if way is None or len(way) < 2:
-        return None
-    stays = kept(Models(data, part), arm)
-    if stays is None or not np.isfinite(stays).all():
-        return None
-    a, b = np.clip(way, 0, 1), np.clip(stays, 0, 1)
-    return np.stack([way, stays, np.where(a + b > 0, 2 * a * b / np.maximum(a + b, 1e-12), 0.0)])
+def _points(models: Models, methods: list[str]) -> dict[str, np.ndarray]:
+    """Method -> (3, runs) way gone, share kept, and balance: their harmonic mean, each within 0
+    and 1; of the taught models that went through all methods. Empty for fewer than two of these."""
+    taught, retrained = models.data.taught, models.data.retrained
+    arms = [arm for arm in methods if models.way(arm, DIRECT) is not None]
+    stays = [
+        metric
+        for metric in (f"{part} probability" for part in DAMAGED)
+        if len(models.values(retrained, metric))
+        and all(len(models.values(arm, metric)) for arm in arms)
+    ]
+    if len(arms) < 2 or not stays:
+        return {}
+    values = models.together(*((arm, metric) for arm in arms for metric in (DIRECT, *stays)))
+    if len(values[0]) < 2:
+        return {}
+    know, never = models.values(taught, DIRECT).mean(), models.values(retrained, DIRECT).mean()
+    usual = [models.values(retrained, metric).mean() for metric in stays]
+    found = {}
+    for number, arm in enumerate(arms):
+        direct, *others = values[number * (1 + len(stays)) :][: 1 + len(stays)]
+        way = (know - direct) / (know - never)
+        keeps = np.mean([each / mean for each, mean in zip(others, usual, strict=True)], axis=0)
+        a, b = np.clip(way, 0, 1), np.clip(keeps, 0, 1)
+        balance = np.where(a + b > 0, 2 * a * b / np.maximum(a + b, 1e-12), 0.0)
+        found[arm] = np.stack([way, keeps, balance])
+    return found
 
 
 def _front(points: dict[str, np.ndarray], place: dict[str, Any]) -> Rows:
@@ -94,7 +112,7 @@ def _front(points: dict[str, np.ndarray], place: dict[str, Any]) -> Rows:
     shares, ranks = pareto_shares(first.clip(0, 1), second), rank_intervals(third)
     for number, arm in enumerate(points):
         common = place | {"arm": arm}
-        balance = clustered_mean(third[number], unit="models")
+        balance = mean_of(third[number], "models")
         rows.append(row("front", "balance", balance, **common))
         rows.append(row("front", "rank", ranks[number], **common))
         rows.append(
@@ -112,7 +130,7 @@ def _front(points: dict[str, np.ndarray], place: dict[str, Any]) -> Rows:
 
 
 def _balances(settings: Settings, points: dict[str, np.ndarray]) -> Found:
-    """Claims on the balance of two methods, each against the best of the others."""
+    """Claims on the balance of two methods, each against the best of the others, whichever."""
     found: Found = {}
     arm_of = {method_of(settings, arm): arm for arm in points}
     unit = "taught models"
@@ -120,12 +138,9 @@ def _balances(settings: Settings, points: dict[str, np.ndarray]) -> Found:
         if name not in arm_of:
             continue
         own = points[arm_of[name]][2]
-        best = max((p[2] for arm, p in points.items() if arm != arm_of[name]), key=np.mean)
-        found[claim] = (
-            noninferiority(own, best, COMPETITIVE, alpha=0.025, unit=unit)
-            if name == "ssd"
-            else paired_difference(own, best, unit=unit)
-        )
+        others = [point[2] for arm, point in points.items() if arm != arm_of[name]]
+        null = -COMPETITIVE if name == "ssd" else 0.0
+        found[claim] = against_best(own, others, null, unit=unit)
     return found
 
 
@@ -134,14 +149,15 @@ def _controls(units: Units, settings: Settings, methods: list[str]) -> Found:
     found: Found = {}
     arm_of = {method_of(settings, arm): arm for arm in methods}
     if {"npo", "grad_ascent"} <= set(arm_of):
-        values = [units.values(arm_of[name], "kept probability") for name in ("npo", "grad_ascent")]
-        if len(values[0]) == len(values[1]) > 1:
+        pair = [(arm_of[name], "kept probability") for name in ("npo", "grad_ascent")]
+        values = units.together(*pair)
+        if len(values[0]) > 1:
             unit = "taught models" if isinstance(units, Models) else units.unit
             found["npo_over_ascent"] = paired_difference(*values, unit=unit)
     if "retain_finetune" in arm_of:
-        way = units.way(arm_of["retain_finetune"], "forget probability")
+        way = units.way(arm_of["retain_finetune"], DIRECT)
         if way is not None and len(way) > 1:
-            found["nothing_is_nothing"] = clustered_mean(way, level=0.9, unit=units.unit)
+            found["nothing_is_nothing"] = mean_of(way, units.unit, level=0.9)
     return found
 
 

@@ -11,7 +11,7 @@ from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.fronts import method_of
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
 from palimpsest.probes.unlearning.analyses.verdicts import WRITTEN
-from palimpsest.statistics.comparisons import equivalence_paired
+from palimpsest.statistics.comparisons import equivalence_of_differences, equivalence_paired
 from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.rows import grouped, row
 
@@ -48,17 +48,21 @@ def guards(data: Data, settings: Settings) -> tuple[Rows, Found]:
 
 def _kept(units: Units, arm: str) -> Estimate | None:
     """Truth in answers to what must stay, after minus before, paired by taught model or by fact."""
-    sides = [_answers(units, one) for one in (arm, units.data.taught)]
-    if len(sides[0]) != len(sides[1]) or len(sides[0]) < 2:
-        return None
-    unit = "taught models" if isinstance(units, Models) else units.unit
-    return equivalence_paired(*sides, ALMOST, unit=unit)
-
-
-def _answers(units: Units, arm: str) -> np.ndarray:
-    """One number a model, the mean over kinds of facts; or one a fact."""
-    parts = [units.values(arm, f"{part} {WRITTEN}") for part in DAMAGED]
-    there = [values for values in parts if len(values)]
+    taught = units.data.taught
+    there = [
+        metric
+        for metric in (f"{part} {WRITTEN}" for part in DAMAGED)
+        if len(units.values(arm, metric)) and len(units.values(taught, metric))
+    ]
     if not there:
-        return np.empty(0)
-    return np.mean(there, axis=0) if isinstance(units, Models) else np.concatenate(there)
+        return None
+    if isinstance(units, Models):
+        # One number a model, the mean over kinds of facts.
+        values = units.together(*((one, metric) for one in (arm, taught) for metric in there))
+        after, before = np.mean(values[: len(there)], axis=0), np.mean(values[len(there) :], axis=0)
+        if len(after) < 2:
+            return None
+        return equivalence_of_differences(after - before, ALMOST, unit="taught models")
+    pairs = [units.together((arm, metric), (taught, metric)) for metric in there]
+    after, before = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return equivalence_paired(after, before, ALMOST, unit=units.unit) if len(after) > 1 else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from palimpsest.probes.unlearning.analyses.frames import MEMBERSHIP, Data, Found, Rows
+from palimpsest.probes.unlearning.analyses.frames import MEMBERSHIP, REFERENCE, Data, Found, Rows
 from palimpsest.statistics.recognition import auc, true_positive_rate
 from palimpsest.statistics.rows import row
 
@@ -34,6 +34,9 @@ def membership(data: Data, settings: Settings) -> tuple[Rows, Found]:
             for name in ("forget", "holdout")
         ]
         if min(map(len, sides)) < 2 or not part["value"].is_finite().all():
+            continue
+        if metric == REFERENCE and arm == data.retrained:
+            # Beside the mean of the others their own mean is 0 for every fact.
             continue
         place = {"series": world, "model": model, "arm": arm, "factor": MEMBERSHIP[metric]}
         rows.append(row("membership", "area", auc(*sides, unit="facts"), **place))

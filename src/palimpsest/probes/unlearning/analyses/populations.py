@@ -9,7 +9,6 @@ import polars as pl
 
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, bounds, metrics_of, of
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
-from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.multiplicity import holm
 from palimpsest.statistics.population import (
     alike,
@@ -60,7 +59,7 @@ def _of_arm(units: Units, settings: Settings, arm: str, place: dict[str, str]) -
         common = place | {"factor": group}
         if not len(values):
             continue
-        level = clustered_mean(values, unit=units.unit).within(*bounds(metric))
+        level = units.level(arm, metric).within(*bounds(metric))
         rows.append(row("level", metric, level, **common))
         distance = None if arm == never else units.against(arm, metric)
         if distance is None:

@@ -10,11 +10,13 @@ import polars as pl
 from scipy.stats import binomtest
 
 from palimpsest.metrics.unlearning import updates_to_target
-from palimpsest.probes.unlearning.analyses.frames import OTHERS, Data, Found, Rows, of
-from palimpsest.probes.unlearning.analyses.units import LEAST_FACTS, Models, Units, units_of
+from palimpsest.probes.unlearning.analyses.contrasts import LEAST_FACTS, mean_of
+from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, of
+from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
 from palimpsest.statistics import Estimate
 from palimpsest.statistics.comparisons import mean_of_differences, paired_difference
-from palimpsest.statistics.intervals import clustered_mean, exact_proportion
+from palimpsest.statistics.intervals import exact_proportion
+from palimpsest.statistics.multiplicity import holm
 from palimpsest.statistics.population import difference
 from palimpsest.statistics.rows import row
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 PROBE = "forget linear_probe"
 #: Share of the gap between taught and retrained models at which shown facts count as back.
 BACK = 0.5
+#: Of tests of single methods.
+ALPHA = 0.05
 #: More than this share of methods are "most".
 MOST = 0.5
 
@@ -35,10 +39,10 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
     keys = ["world", "model", "arm", "number", "updates", "metric"]
     for values, part in data.relearned.group_by(keys, maintain_order=True):
         world, model, arm, number, updates, metric = values
-        runs = part["value"].to_numpy()
+        runs = part.filter(pl.col("value").is_finite())["value"].to_numpy()
         if len(runs) > 1:
             place = {"series": world, "model": model, "arm": arm, "step": updates}
-            estimate = clustered_mean(runs, unit="models").within(0, 1)
+            estimate = mean_of(runs, "models").within(0, 1)
             factor = f"{number} taught again"
             rows.append(row("relearning", metric, estimate, factor=factor, **place))
     found: Found = {}
@@ -51,14 +55,54 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
             if (way := units.way(arm, "forget probability")) is not None
             and way.mean() >= settings.enough
         ]
-        back = [each for each in (_comes_back(units, arm) for arm in gone) if each is not None]
+        risen, back = _risen(data, units, gone, place)
+        rows += risen
         if back:
             share = exact_proportion(sum(back), len(back), unit="methods gone where asked directly")
             test = binomtest(sum(back), len(back), MOST)
-            found["relearning_undoes"] = replace(share, p=float(test.pvalue), null=MOST)
+            note = "methods share their taught models"
+            found["relearning_undoes"] = replace(share, p=float(test.pvalue), null=MOST, note=note)
         if hidden := _hidden(units, gone, data.retrained):
             found["hidden_not_gone"] = hidden
     return rows, found
+
+
+def _risen(
+    data: Data, units: Units, gone: list[str], place: dict[str, str]
+) -> tuple[Rows, list[bool]]:
+    """How much likelier forgotten facts become when others are taught again, minus the same in
+    models that never knew; and whether that is more, by Holm's method over these methods."""
+    own = (pl.col("world") == place["series"]) & (pl.col("model") == place["model"])
+    rises = data.rises.filter(own).filter(pl.col("number") == pl.col("number").max())
+    found: list[tuple[str, Estimate]] = []
+    for arm in gone:
+        more = _more(units, rises, arm, data.retrained)
+        if more is not None:
+            found.append((arm, more))
+    adjusted = holm([np.nan if more.p is None else more.p for _, more in found])
+    rows = [
+        row("rise", "others, minus retrained", more, arm=arm, **place)
+        | {"q": None if q != q else float(q)}
+        for (arm, more), q in zip(found, adjusted, strict=True)
+    ]
+    return rows, [
+        bool(more.estimate > 0 and q <= ALPHA) for (_, more), q in zip(found, adjusted, strict=True)
+    ]
+
+
+def _more(units: Units, rises: pl.DataFrame, arm: str, retrained: str) -> Estimate | None:
+    key = "run" if isinstance(units, Models) else "item"
+    sides = [
+        rises.filter(pl.col("arm") == one).group_by(key).agg(pl.col("value").mean()).sort(key)
+        for one in (arm, retrained)
+    ]
+    if isinstance(units, Models):
+        values, never = (side["value"].to_numpy() for side in sides)
+        return difference(values, never) if min(len(values), len(never)) > 1 else None
+    both = sides[0].join(sides[1], on=key, suffix="_never", maintain_order="left")
+    if both.height < LEAST_FACTS:
+        return None
+    return paired_difference(both["value"], both["value_never"], unit=units.unit)
 
 
 def _speeds(data: Data, part: pl.DataFrame, place: dict[str, str]) -> Rows:
@@ -108,21 +152,14 @@ def _updates(curves: pl.DataFrame, target: float) -> np.ndarray:
 
 def _hidden(units: Units, gone: list[str], retrained: str) -> Estimate | None:
     """What a linear probe reads from methods that forgot, minus from models that never knew."""
-    runs, never = [units.values(arm, PROBE) for arm in gone], units.values(retrained, PROBE)
-    least = 2 if isinstance(units, Models) else LEAST_FACTS
-    if len({len(each) for each in runs}) != 1 or min(len(runs[0]), len(never)) < least:
+    read = [arm for arm in gone if len(units.values(arm, PROBE))]
+    if not read:
         return None
-    mean = np.mean(runs, axis=0)
     if isinstance(units, Models):
-        return difference(mean, never)
-    return paired_difference(mean, never, unit=units.unit)
-
-
-def _comes_back(units: Units, arm: str) -> bool | None:
-    """Do other forgotten facts come back more than in models that never knew?"""
-    metrics = [metric for metric in units.metrics() if metric.startswith(OTHERS)]
-    if not metrics:
+        runs = np.mean(units.together(*((arm, PROBE) for arm in read)), axis=0)
+        never = units.values(retrained, PROBE)
+        return difference(runs, never) if min(len(runs), len(never)) > 1 else None
+    *facts, never = units.together(*((arm, PROBE) for arm in (*read, retrained)))
+    if len(never) < LEAST_FACTS:
         return None
-    metric = max(metrics, key=lambda name: int(name.removeprefix(OTHERS)))
-    more = units.against(arm, metric)
-    return None if more is None else bool(more.low > 0)
+    return paired_difference(np.mean(facts, axis=0), never, unit=units.unit)

@@ -32,12 +32,10 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from palimpsest.probes.unlearning.analyses.contrasts import mean_of
 from palimpsest.probes.unlearning.analyses.evidence import Evidence, evidence
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.units import Units, units_of
-from palimpsest.statistics.intervals import clustered_mean
 from palimpsest.statistics.rows import row
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ def verdicts(data: Data, settings: Settings) -> tuple[Rows, Found]:
             way = units.way(arm, DIRECT)
             if way is None or len(way) < 2 or units.against(arm, DIRECT) is None:
                 continue
-            estimate = _mean(way, units.unit)
+            estimate = mean_of(way, units.unit)
             word, evidence = verdict(units, settings, arm, estimate)
             if arm != data.taught:
                 words.append(word)
@@ -91,12 +89,6 @@ def _counted(place: dict[str, Any], words: Counter[str]) -> Rows:
             "note": ", ".join(f"{number} {word}" for word, number in words.most_common()),
         }
     ]
-
-
-def _mean(way: np.ndarray, unit: str) -> Estimate:
-    """Where nothing has changed at all, that is exact: zeros are no shares of successes."""
-    estimate = clustered_mean(way, unit=unit)
-    return replace(estimate, low=0.0, high=0.0) if not way.any() else estimate
 
 
 def verdict(units: Units, settings: Settings, arm: str, way: Estimate) -> tuple[str, str]:

@@ -1,0 +1,55 @@
+"""Means and contrasts of one number a model or fact: what :mod:`units` and :mod:`facts` share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import norm
+
+from palimpsest.statistics import Estimate
+from palimpsest.statistics.cluster_robust import RobustMean, t_quantile
+from palimpsest.statistics.intervals import clustered_mean, no_width
+
+#: From fewer facts than this no difference is read.
+LEAST_FACTS = 4
+#: Where taught and retrained models differ by fewer of these deviations there is no way to go.
+LEAST_GAP = 3.0
+#: Area under the curve of membership, as a difference from retrained models, that counts where no
+#: population of models says how far these scatter.
+FAR = 0.1
+#: Equivalence, and that something has gone or stayed, is shown by one-sided tests at 5%.
+LEVEL = 0.9
+#: A measure can decide where one more retrained arm would pass its test this often.
+POWER = 0.95
+
+
+def mean_of(values: np.ndarray, unit: str, level: float = 0.95) -> Estimate:
+    """Mean of one number a model, or of shares of a way: never answers, even if all are 0 or 1.
+
+    Where nothing has changed at all, that is exact.
+    """
+    found = clustered_mean(values, level=level, unit=unit, graded=True)
+    return found if values.any() else replace(found, low=0.0, high=0.0)
+
+
+def estimate_of(fit: RobustMean, unit: str, level: float = LEVEL) -> Estimate:
+    """A mean with its interval; p is that of "not above 0"."""
+    if not fit.variance >= 0:
+        low, high, p = np.nan, np.nan, None
+    else:
+        low, high = fit.t_interval(level) if fit.variance > 0 else no_width(fit, level)
+        p = fit.p_above(0)
+    method = "contrast, t interval"
+    n = fit.n_clusters
+    return Estimate(fit.mean, low, high, n, unit, method, level, p, dof=float(fit.dof))
+
+
+def reach(parts: np.ndarray, sizes: np.ndarray) -> float:
+    """How far from a limit a one-sided test has :data:`POWER`, by variances of means and their
+    numbers of values."""
+    variance = float(parts.sum())
+    if variance == 0:
+        return 0.0
+    freedom = variance**2 / float((parts**2 / (sizes - 1)).sum())
+    return float(np.sqrt(variance)) * (t_quantile(LEVEL, freedom) + float(norm.ppf(POWER)))

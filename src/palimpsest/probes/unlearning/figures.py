@@ -11,6 +11,7 @@ import polars as pl
 from palimpsest.probes.unlearning.analyses.frames import in_words
 from palimpsest.probes.unlearning.pages import asked
 from palimpsest.probes.unlearning.pages.cards import cards
+from palimpsest.probes.unlearning.pages.still import evidence
 from palimpsest.probes.unlearning.pages.tables import DETECTOR, GALLERY, TABLES, VERDICTS
 from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, methods, summary
 from palimpsest.probes.unlearning.settings import Settings
@@ -69,6 +70,7 @@ def _blocks(database: Database, study: str) -> list[Block]:
     )["most"][0]
     return [
         *VERDICTS,
+        evidence(used),
         Figure(
             "front",
             "What does forgetting cost?",

@@ -53,18 +53,6 @@ ORDER BY balance DESC NULLS LAST, method""",
             "detectable": FINDS,
         },
     ),
-    Table(
-        "evidence-table",
-        "Why these verdicts?",
-        "What decided. Differences are from models that never knew.",
-        """SELECT replace(arm, '_', ' ') AS method, metric AS verdict, note
-FROM statistics WHERE study = $study AND analysis = 'verdict' ORDER BY metric, arm""",
-        {
-            "method": Column("method"),
-            "verdict": Column("verdict"),
-            "note": Column("evidence"),
-        },
-    ),
 ]
 
 #: Where a method has a detector.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from palimpsest.probes.unlearning.pages import asked
+from palimpsest.probes.unlearning.pages import asked, still
 from palimpsest.probes.unlearning.pages.applied import Applied, applied
 from palimpsest.probes.unlearning.pages.budgets import budget
 from palimpsest.reports.blocks import Reference
@@ -224,8 +224,10 @@ def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
     claims = claims_by_name(database, study)
     used = _used(database, study)
-    sentences = _by_verdict(database, study) + asked.sentences(database, study, used)
+    sentences = _by_verdict(database, study) + still.sentences(database, study, used)
+    sentences += asked.sentences(database, study, used)
     sentences += estimates(claims, _SAID, interval_and_n) + verdicts(claims)
+    sentences += still.untested(database, study, claims)
     if not sentences and _arms(database, study):
         return [
             "No verdict is given: there are no models that never knew the forget set. What each "

@@ -11,9 +11,10 @@ import polars as pl
 from palimpsest.probes.unlearning.analyses.frames import in_words
 from palimpsest.probes.unlearning.pages import asked
 from palimpsest.probes.unlearning.pages.cards import cards
+from palimpsest.probes.unlearning.pages.methods import methods
 from palimpsest.probes.unlearning.pages.still import evidence
 from palimpsest.probes.unlearning.pages.tables import DETECTOR, GALLERY, TABLES, VERDICTS
-from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, methods, summary
+from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, summary
 from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from palimpsest.probes.unlearning.pages.still import evidence, sentences, untested
+from palimpsest.probes.unlearning.pages.tables import VERDICTS
+from palimpsest.probes.unlearning.pages.words import summary
 from palimpsest.probes.unlearning.settings import Settings
-from tests.probes.unlearning.studied import cell, database
+from tests.probes.unlearning.studied import cell, database, row
 
 PLACE = {"model": "networks", "series": "scratch", "unit": "models"}
 
@@ -84,3 +86,30 @@ def test_what_was_measured_and_not_tested_is_told_with_the_reason(tmp_path):
     assert said.startswith("Not tested although relearning was measured")
     assert "only 2 facts can be compared, fewer than the 4" in said
     assert untested(study, "s", {"relearning_undoes": {"estimate": 0.5}}) == []
+
+
+def test_the_summary_says_whose_facts_the_units_are(tmp_path):
+    verdict = _row("verdict", "npo", "damaged", 0.8, n=4, unit="facts")
+    facts = [row("forget", f"{who}/{what}", "probability", 0.5) for who in ("Ann", "Bob")
+             for what in ("pet", "dish")]  # fmt: skip
+    cells = [cell("npo", experiment="language")]
+    study = database(tmp_path, cells, [("npo 0", facts)], statistics=[verdict])
+    said = [each for each in summary(study, "s") if "no method can be found" in each]
+    assert len(said) == 1
+    assert "are 4 facts of 2 people, whose facts count as independent:" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("least", "told"), [(0.17, "can be told apart at 5%"), (3e-4, "below 0.0")]
+)
+def test_the_least_p_is_told_beside_what_is_like_retrained(tmp_path, least, told):
+    together = {"estimate": 3.0, "p": 0.33, "note": f"by chance; p cannot be below {least:.2g}"}
+    rows = [
+        _row("verdict", "npo", "damaged", 0.8),
+        _row("together", "npo", "forgetting", 3.0) | together,
+    ]
+    study = database(tmp_path, [cell("npo")], statistics=rows)
+    (block,) = VERDICTS
+    frame = study.frame(block.sql, {"study": "s"})
+    assert told in block.caption(frame)
+    assert "below" not in block.caption(frame.with_columns(least_p=None))

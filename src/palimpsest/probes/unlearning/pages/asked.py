@@ -51,7 +51,7 @@ _COLUMNS = {
     "measure": Column("measure"),
     "estimate": Column("mean [95%]", "interval", low="low", high="high"),
     "n": Column("n", "number", digits=0),
-    "unit": Column("of"),
+    "unit": Column("unit of n"),
 }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.unlearning.analyses.frames import OTHERS, in_words_sql
 from palimpsest.probes.unlearning.analyses.units import LEAST_FACTS
+from palimpsest.probes.unlearning.settings import RETRAINED
 from palimpsest.reports.blocks import Block, Column, Table
 from palimpsest.reports.sentences import interval_and_n, percent_and_n
 
@@ -139,7 +140,7 @@ def _back(database: Database, study: str, used: Settings) -> list[str]:
         return []
     metric = f"{OTHERS}{rows[0]['number']}"
     beyond = set(told.filter(told["metric"] == metric)["arm"])
-    never = next((row for row in rows if row["arm"] == used.retrained), None)
+    never = next((row for row in rows if row["arm"] in (used.retrained, RETRAINED)), None)
     back = [row for row in rows if row["arm"] in beyond and row["arm"] in gone]
     if not back or never is None:
         return []

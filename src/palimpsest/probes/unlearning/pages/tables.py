@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from palimpsest.probes.unlearning.analyses.frames import in_words_sql
 from palimpsest.reports.blocks import FINDS, Block, Column, Gallery, Table
 
+if TYPE_CHECKING:
+    import polars as pl
+
+#: A p at or below this tells models apart.
+ALPHA = 0.05
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
+
+
+def _verdicts_caption(frame: pl.DataFrame) -> str:
+    """With the least p that so few models can give, which says what a larger one is worth."""
+    least = frame["least_p"].max()
+    bound = (
+        ""
+        if least is None
+        else f" With so many models p cannot be below {least:.2g}"
+        + (", so that none of them can be told apart at 5%." if least > ALPHA else ".")
+    )
+    return (
+        "The verdict of every method, and of the taught models as a control. Damaged says what "
+        "was lost, not what was forgotten: the next table says what is still there. way gone: "
+        "share of the way from taught models (0) to models that never knew (1) in the probability "
+        "of forgotten facts. kept: probability of facts that must stay and were never trained on "
+        "again, as a share of the retrained models'. balance: harmonic mean of the two, each at "
+        "most 1. on the front: in how many bootstrap samples no other method forgets more and "
+        "keeps more. like retrained: p of the distance in all measures at once, of what is to be "
+        f"forgotten and of what must stay; where it is small the models are told apart.{bound}"
+    )
+
 
 VERDICTS: list[Block] = [
     Table(
         "verdicts-table",
         "What did each method do?",
-        "The verdict of every method, and of the taught models as a control. way gone: share of "
-        "the way from taught models (0) to models that never knew (1) in the probability of "
-        "forgotten facts. kept: probability of facts that must stay and were never trained on "
-        "again, as a share of the retrained models'. balance: harmonic mean of the two, each at "
-        "most 1. on the front: in how many bootstrap samples no other method forgets more and "
-        "keeps more. like retrained: p of the distance in all measures at once, of what is to be "
-        "forgotten and of what must stay; where it is small the models are told apart.",
+        _verdicts_caption,
         """WITH verdicts AS (
   SELECT * FROM statistics WHERE study = $study AND analysis = 'verdict'),
 front AS (
@@ -31,11 +54,12 @@ front AS (
   FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL),
 together AS (
   SELECT model, arm, max(p) FILTER (metric = 'forgetting') AS forgetting,
-    max(p) FILTER (metric = 'utility') AS utility
+    max(p) FILTER (metric = 'utility') AS utility,
+    max(try_cast(regexp_extract(note, 'p cannot be below ([0-9.e-]+)', 1) AS DOUBLE)) AS least_p
   FROM statistics WHERE study = $study AND analysis = 'together' GROUP BY ALL)
 SELECT replace(arm, '_', ' ') AS method, v.metric AS verdict, v.estimate, v.low, v.high, kept,
-  kept_low, kept_high, balance, rank, rank_low, rank_high, front, forgetting, utility, n, unit,
-  detectable
+  kept_low, kept_high, balance, rank, rank_low, rank_high, front, forgetting, utility, least_p,
+  n, unit, detectable
 FROM verdicts v LEFT JOIN front USING (model, arm) LEFT JOIN together USING (model, arm)
 ORDER BY balance DESC NULLS LAST, method""",
         {
@@ -49,7 +73,7 @@ ORDER BY balance DESC NULLS LAST, method""",
             "forgetting": Column("like retrained: forgotten", "p"),
             "utility": Column("like retrained: kept", "p"),
             "n": Column("n", "number", digits=0),
-            "unit": Column("of"),
+            "unit": Column("unit of n"),
             "detectable": FINDS,
         },
     ),
@@ -184,7 +208,7 @@ ORDER BY method, kind, measure""",
             "level": Column("mean", "number", digits=3),
             "estimate": Column("minus retrained [95%]", "interval", low="low", high="high"),
             "n": Column("n", "number", digits=0),
-            "unit": Column("of"),
+            "unit": Column("unit of n"),
             "q": Column("q (differs)", "p"),
             "equivalent": Column("p (equivalent)", "p"),
             "detectable": FINDS,

@@ -228,7 +228,8 @@ def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
     claims = claims_by_name(database, study)
     used = settings_used(database, study, Settings)
-    sentences = _by_verdict(database, study) + still.sentences(database, study, used)
+    sentences = _by_verdict(database, study) + _units(database, study, used)
+    sentences += still.sentences(database, study, used)
     sentences += asked.sentences(database, study, used)
     sentences += estimates(claims, _SAID, interval_and_n) + verdicts(claims)
     sentences += still.untested(database, study, claims)
@@ -245,6 +246,44 @@ def _arms(database: Database, study: str) -> int:
         "SELECT count(DISTINCT arm) AS arms FROM unlearning WHERE study = ?", [study]
     )
     return rows["arms"][0]
+
+
+#: With so many facts as units, or fewer, even retraining ends as "cannot tell"; see verdicts.
+_FEW_FACTS = 20
+
+
+def _units(database: Database, study: str, used: Settings) -> list[str]:
+    """Where facts are the units, how many there are, whose they are, and what that rules out."""
+    facts = database.frame(
+        "SELECT max(n) AS n FROM statistics WHERE study = ? AND analysis = 'verdict' "
+        "AND unit = 'facts'",
+        [study],
+    )["n"][0]
+    if facts is None:
+        return []
+    owners = database.frame(
+        "SELECT count(DISTINCT split_part(item, '/', 1)) AS people, "
+        "count(DISTINCT item) FILTER (NOT contains(item, '/')) AS others FROM unlearning "
+        "WHERE study = ? AND part = 'forget' AND metric = 'probability'",
+        [study],
+    ).row(0)
+    people = (
+        ""
+        if used.own or owners[1] or not owners[0]
+        else (
+            f" of {owners[0]} {'person' if owners[0] == 1 else 'people'}, whose facts count as "
+            "independent"
+        )
+    )
+    doubt = (
+        "with so few no method can be found to have forgotten beyond doubt, and "
+        if facts <= _FEW_FACTS
+        else ""
+    )
+    return [
+        f"The units of verdicts are {facts} facts{people}: {doubt}intervals speak of other facts "
+        "of these models, not of other models."
+    ]
 
 
 def _by_verdict(database: Database, study: str) -> list[str]:

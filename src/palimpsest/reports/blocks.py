@@ -73,6 +73,7 @@ class Figure:
     The frame has a column ``n``, and ``numbers`` maps the column of every number that is drawn to
     the columns with the ends of its interval. Where numbers can have no interval, ``bare`` says
     why in a sentence that ends the caption. Whatever lacks them without a word is not shown.
+    ``empty``, here and below, says why the query would give no rows, where that is known.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Figure:
         default_factory=lambda: {"estimate": ("low", "high")}
     )
     bare: str = ""
+    empty: str = ""
 
     def wanting(self, frame: pl.DataFrame) -> list[str]:
         """The columns of n and of intervals that ``frame`` lacks, or that are empty beside a
@@ -143,6 +145,7 @@ class Table:
     caption: Words
     sql: str
     columns: dict[str, Column]
+    empty: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,7 @@ class Gallery:
     title: str
     caption: Words
     sql: str
+    empty: str = ""
 
 
 @dataclass(frozen=True)

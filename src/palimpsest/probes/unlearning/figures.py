@@ -11,6 +11,7 @@ import polars as pl
 from palimpsest.probes.unlearning.analyses.frames import in_words
 from palimpsest.probes.unlearning.pages import asked
 from palimpsest.probes.unlearning.pages.cards import cards
+from palimpsest.probes.unlearning.pages.empty import explained
 from palimpsest.probes.unlearning.pages.methods import methods
 from palimpsest.probes.unlearning.pages.still import evidence
 from palimpsest.probes.unlearning.pages.tables import DETECTOR, GALLERY, TABLES, VERDICTS
@@ -39,12 +40,13 @@ def page(database: Database, study: str) -> StudyPage:
     """The page of one study."""
     entry = study_entry(database, study)
     in_words = asked.in_words_alone(database, study)
+    used = settings_used(database, study, Settings)
     return StudyPage(
         study=study,
         title=entry.title,
         question=asked.QUESTION if in_words else entry.question,
         summary=summary(database, study),
-        blocks=_blocks(database, study),
+        blocks=explained(_blocks(database, study), database, study, used),
         methods=methods(database, study),
         limitations=_limitations(database, study, in_words),
         references=REFERENCES,

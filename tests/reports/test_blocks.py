@@ -47,7 +47,7 @@ def test_a_column_that_never_changes_is_told_once(models, rows, told):
     )
     item = Prepared(Table("t", "T", "C", "", columns), "table", 1, frame=frame)
     view = table_view(item, Limits(9, 9, 9))
-    assert view["alike"] == ("Model a" if told else "")
+    assert view["alike"] == ("In all rows: Model: a." if told else "")
     assert [c.header for c in view["columns"]] == ["Model", "Metric", "n"][told:]
     assert {len(row) for row in view["rows"]} == {3 - told}
 
@@ -68,7 +68,7 @@ def test_a_column_without_a_value_is_told_once(nothing):
     view = table_view(
         Prepared(Table("t", "T", "C", "", columns), "table", 1, frame=frame), Limits(9, 9, 9)
     )
-    assert view["alike"] == "Model a; without a value: p"
+    assert view["alike"] == "In all rows: Model: a. No value in any row: p."
     assert [c.header for c in view["columns"]] == ["Metric", "n", "rank"]
 
 

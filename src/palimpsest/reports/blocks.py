@@ -131,8 +131,9 @@ FINDS = Column(
     "number",
     help="The true difference that a study of this size finds with power 80%, by a two-sided test "
     "at 5% before any correction: from the width of the 95% interval and its degrees of freedom. "
-    "Where it is larger than any difference that would matter, nothing found means nothing.",
-    empty="an interval with two ends and a width is needed to say what could be found",
+    "Where it is larger than any difference that would matter, nothing found means nothing. A "
+    "dash: there is no interval with two ends and a width to read it from.",
+    empty="no interval to read it from",
 )
 
 
@@ -201,7 +202,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class StudyPage:
-    """One study, ready to be typeset. Raises ValueError when an id is unfit or taken twice."""
+    """One study, ready to be typeset; ``terms`` go into the glossary.
+
+    Raises ValueError when an id is unfit or taken twice.
+    """
 
     study: str
     title: str
@@ -212,6 +216,7 @@ class StudyPage:
     limitations: list[str] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
     explore: Explore = field(default_factory=Explore)
+    terms: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

@@ -73,7 +73,7 @@ def interval_and_n(claim: dict[str, Any], remark: str = "", *, signed: bool = Fa
 
     Both ends stay on their side of 0 and of the claim's threshold, however near they are.
     """
-    n = f"n = {claim['n']} {claim['unit']}{remark}"
+    n = f"n = {claim['n']} {formatting.unit(claim['unit'], claim['n'])}{remark}"
     show = formatting.signed if signed else formatting.rounded
     digits = formatting.claim_digits(claim)
     if digits is None:
@@ -84,7 +84,7 @@ def interval_and_n(claim: dict[str, Any], remark: str = "", *, signed: bool = Fa
 
 def percent_and_n(claim: dict[str, Any], remark: str = "") -> str:
     """As :func:`interval_and_n` for a share, in percent: whole ones where these tell enough."""
-    n = f"n = {claim['n']} {claim['unit']}{remark}"
+    n = f"n = {claim['n']} {formatting.unit(claim['unit'], claim['n'])}{remark}"
     ends = claim["low"], claim["high"]
     if any(formatting.is_missing(end) for end in ends):
         return f"{formatting.percent(claim['estimate'])} (no interval, {n})"

@@ -45,7 +45,8 @@ def database(path, cells, rows=(), provenance=(), settings=None, after=None, sta
     """
     frames = [observations(each, study="s", cell=name, step=0) for name, each in rows]
     used = [] if settings is None else [
-        {"job": "s/0", "rule": "probe", "study": "s", "settings": settings.model_dump_json(exclude_none=True)}
+        {"job": "s/0", "rule": "probe", "study": "s",
+         "settings": settings.model_dump_json(exclude_none=True)}
     ]  # fmt: skip
     tables = {
         "cells": [frame_of("cells", cells)],

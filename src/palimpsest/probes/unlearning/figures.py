@@ -15,6 +15,7 @@ from palimpsest.probes.unlearning.pages.empty import explained
 from palimpsest.probes.unlearning.pages.methods import methods
 from palimpsest.probes.unlearning.pages.still import evidence
 from palimpsest.probes.unlearning.pages.tables import DETECTOR, GALLERY, TABLES, VERDICTS
+from palimpsest.probes.unlearning.pages.terms import TERMS
 from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, summary
 from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
@@ -50,6 +51,7 @@ def page(database: Database, study: str) -> StudyPage:
         methods=methods(database, study),
         limitations=_limitations(database, study, in_words),
         references=REFERENCES,
+        terms=TERMS,
         explore=Explore(
             "rouge_l" if in_words else "probability",
             x="arm",
@@ -78,11 +80,11 @@ def _blocks(database: Database, study: str) -> list[Block]:
             "front",
             "What does forgetting cost?",
             _caption(
-                "Way gone from taught models (0) to models that never knew (1) in the probability "
-                "of forgotten facts, against what is kept of facts that must stay and were never "
-                "trained on again, as a share of what retrained models have. Bars: 95% intervals; "
-                "large points: on the front in most bootstrap samples. Where the dashed lines "
-                "cross is retraining"
+                "How far each method has gone from taught models (0) to models that never knew (1) "
+                "in the probability of forgotten facts, against what is kept of facts that must "
+                "stay and were never trained on again, as a share of what retrained models have. "
+                "Bars: 95% intervals; large points: on the front in most bootstrap samples. "
+                "Where the dashed lines cross is retraining"
             ),
             "Forgetting against keeping, one point for each method",
             """SELECT arm, max(estimate) FILTER (metric = 'forgotten') AS x,
@@ -101,9 +103,10 @@ FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL ORDER B
             "robustness",
             "Is it gone, or hidden?",
             _caption(
-                "Way gone from taught models (0%, red) to models that never knew (100%) by each "
-                "measure; above 100% (blue) a method has pushed beyond them. Measures that do not "
-                "tell taught from retrained models are left out. Below: 95% intervals"
+                "How far each method has gone from taught models (0%, red) to models that never "
+                "knew (100%) by each measure; above 100% (blue) a method has pushed beyond "
+                "them. Measures that do not tell taught from retrained models are left out. "
+                "Below: 95% intervals"
             ),
             "Heat map of the way gone, methods by measures",
             """SELECT arm, metric, factor AS kind, estimate, low, high, n, unit, series, model
@@ -130,8 +133,8 @@ ORDER BY series, metric, arm""",
             "relearning",
             "How soon is it back?",
             _caption(
-                f"Probability of forgotten facts while {shown or 'some'} are taught again: of the "
-                "others, which nobody shows. Above models that never knew, memory was hidden. "
+                f"Probability of forgotten facts while {shown or 'some'} are taught again: of "
+                "those that are not. Above models that never knew, memory was hidden. "
                 "Bands (taught, retrained) and bars (methods, set beside one another): 95% "
                 "intervals over models"
             ),

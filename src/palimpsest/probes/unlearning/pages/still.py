@@ -152,7 +152,7 @@ def _back(database: Database, study: str, used: Settings) -> list[str]:
     )
     return [
         f"Gone where asked, back when {facts} taught again for {rows[0]['step']} updates: the "
-        "probability of the other forgotten facts, which nothing shows it, then is above that of "
+        "probability of the others, which are not taught again, then is above that of "
         f"models that never knew, {interval_and_n(never)}, in {each}. Above means by the 95% "
         "interval of the difference, without correction for the number of methods."
     ]

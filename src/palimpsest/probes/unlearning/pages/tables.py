@@ -266,8 +266,10 @@ GALLERY = Gallery(
     "Look at the facts",
     f"Up to {_FORGOTTEN} facts that are to be forgotten and {_OTHERS} of every other part, and as "
     "many texts, picked whatever was said: what the first model of each arm answers to the "
-    "question, or writes after the first half of a text. Text of models is untrusted and shown as "
-    "text.",
+    "question, or writes after the first half of a text. right: the answer has all words of the "
+    "truth in their order (ROUGE-L recall of 1), whatever else it says: an answer that lists "
+    "several, or repeats one, is right too; wrong: it has none of them. Text of models "
+    "is untrusted and shown as text.",
     f"""WITH asked AS (
   SELECT item AS place, max(text) FILTER (metric = 'question') AS prompt,
     max(text) FILTER (metric = 'truth') AS truth

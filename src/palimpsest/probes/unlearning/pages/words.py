@@ -27,7 +27,7 @@ LIMITATIONS = [
     "GUARD and refusing by oracle change what is written and nothing else: weights and "
     "probabilities are as before, so that measures which read these show the facts. They suppress. "
     "The oracle knows every wording that is asked, which nobody does: it is a bound and no method.",
-    "A method that is retraining is not always said to have forgotten: with five models of it, ten "
+    "A method that is retraining is not always said to have forgotten: with five such models, ten "
     'retrained ones and twenty facts about three times in four, otherwise it ends as "cannot '
     'tell"; where a few facts are the units, always.',
     "Attacks are a handful of those that exist: what none of them brings back may still be there.",
@@ -208,7 +208,7 @@ _SAID = {
         "requests do not add up",
     ),
     "relearning_undoes": (
-        "Of the methods that forgot where asked directly, those whose other facts come back when "
+        "Share of the methods that forgot where asked directly whose other facts come back when "
         "some are taught again",
         "most",
         "whether it is most this run cannot tell",

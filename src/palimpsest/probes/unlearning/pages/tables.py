@@ -56,11 +56,16 @@ together AS (
   SELECT model, arm, max(p) FILTER (metric = 'forgetting') AS forgetting,
     max(p) FILTER (metric = 'utility') AS utility,
     max(try_cast(regexp_extract(note, 'p cannot be below ([0-9.e-]+)', 1) AS DOUBLE)) AS least_p
-  FROM statistics WHERE study = $study AND analysis = 'together' GROUP BY ALL)
+  FROM statistics WHERE study = $study AND analysis = 'together' GROUP BY ALL),
+left_over AS (
+  SELECT model, arm, max(estimate) AS probability FROM statistics
+  WHERE study = $study AND analysis = 'level' AND metric = 'forget probability' GROUP BY ALL)
 SELECT replace(arm, '_', ' ') AS method, v.metric AS verdict, v.estimate, v.low, v.high, kept,
   kept_low, kept_high, balance, rank, rank_low, rank_high, front, forgetting, utility, least_p,
-  n, unit, detectable
+  n, unit, detectable, CASE WHEN probability <= 0.01 THEN 'at the end of what can be measured: '
+    || 'hardly any probability is left' END AS remark
 FROM verdicts v LEFT JOIN front USING (model, arm) LEFT JOIN together USING (model, arm)
+LEFT JOIN left_over USING (model, arm)
 ORDER BY balance DESC NULLS LAST, method""",
         {
             "method": Column("method"),
@@ -75,6 +80,7 @@ ORDER BY balance DESC NULLS LAST, method""",
             "n": Column("n", "number", digits=0),
             "unit": Column("unit of n"),
             "detectable": FINDS,
+            "remark": Column("remark", empty="none"),
         },
     ),
 ]

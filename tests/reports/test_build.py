@@ -311,3 +311,13 @@ def test_the_index_has_every_claim_map_cost_and_queries(index, database_path):
     with Database(database_path) as database:
         for _, sql in build._QUERIES:
             assert not database.frame(sql.rstrip(";")).is_empty()
+
+
+def test_what_is_missing_is_a_dash_with_its_reason_beside_it(study):
+    gaps = re.findall(r'<span class="missing"[^>]*>(.*?)</span>', study)
+    assert gaps
+    assert set(gaps) == {"–"}
+
+
+def test_every_figure_says_to_scroll_where_it_is_too_wide(study):
+    assert study.count('class="note sideways"') == study.count("<figure>") > 0

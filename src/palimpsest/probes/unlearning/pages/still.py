@@ -104,8 +104,8 @@ def _of_damaged(database: Database, study: str, used: Settings) -> list[str]:
     if silent:
         of = ", ".join(map(_name, silent))
         said.append(
-            f"Damaged, and no measure shows that the facts are still there, which is no proof that "
-            f"they are gone: {of}."
+            "Damaged, and no measure shows, after correction, that the facts are still there, "
+            f"which is no proof that they are gone: {of}."
         )
     return said
 

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from palimpsest.reports.blocks import Column, Prose, StudyPage, Table, n_caption
-from palimpsest.reports.render import Limits, Prepared, table_view
+from palimpsest.reports.render import Limits, Prepared, glossary, table_view
 
 
 @pytest.mark.parametrize("identity", ["Figure", "a b", "claims", "", "1st", "a<b"])
@@ -47,7 +47,7 @@ def test_a_column_that_never_changes_is_told_once(models, rows, told):
     )
     item = Prepared(Table("t", "T", "C", "", columns), "table", 1, frame=frame)
     view = table_view(item, Limits(9, 9, 9))
-    assert view["alike"] == ("Model a" if told else "")
+    assert view["alike"] == ("In all rows: Model: a." if told else "")
     assert [c.header for c in view["columns"]] == ["Model", "Metric", "n"][told:]
     assert {len(row) for row in view["rows"]} == {3 - told}
 
@@ -68,7 +68,7 @@ def test_a_column_without_a_value_is_told_once(nothing):
     view = table_view(
         Prepared(Table("t", "T", "C", "", columns), "table", 1, frame=frame), Limits(9, 9, 9)
     )
-    assert view["alike"] == "Model a; without a value: p"
+    assert view["alike"] == "In all rows: Model: a. No value in any row: p."
     assert [c.header for c in view["columns"]] == ["Metric", "n", "rank"]
 
 
@@ -80,3 +80,16 @@ def test_of_columns_that_never_change_two_others_must_be_left():
     )
     assert not view["alike"]
     assert len(view["columns"]) == 2
+
+
+def test_the_glossary_says_terms_of_the_page_and_columns_as_they_are_headed():
+    columns = {"detectable": Column("could find", "number", help="what is found"), "n": Column("n")}
+    frame = pl.DataFrame({"detectable": [1.0], "n": [2], "arm": ["a"]})
+    item = Prepared(Table("t", "T", "C", "", columns), "table", 1, frame=frame)
+    meanings = {"detectable": "of the database", "n": "number", "arm": "any", "other": "absent"}
+    assert glossary([item], meanings, {"arm": "a method", "Exposure": "a rank"}) == [
+        ("arm", "a method"),
+        ("could find", "what is found"),
+        ("Exposure", "a rank"),
+        ("n", "number"),
+    ]

@@ -303,7 +303,7 @@ def test_the_index_has_every_claim_map_cost_and_queries(index, database_path):
     assert "0.71 [0.60, 0.80] chosen of <b>8</b> after 30 exposures; n = 24 facts" in text
     # A headline without a role stands for every state of the model that has none of its own.
     assert text.count("of no role; n = 24 facts") == 1
-    assert "this study singles out no number of this state" in text
+    assert "this study singles out no number of this state" in index
     assert "15 W for each granted CPU thread" in text
     # 12 probe jobs of 61.5 + k seconds on one thread, one job of 412 s on two, at 15 W.
     joules = 15 * (sum(61.5 + k for k in range(12)) + 2 * 412)
@@ -311,3 +311,13 @@ def test_the_index_has_every_claim_map_cost_and_queries(index, database_path):
     with Database(database_path) as database:
         for _, sql in build._QUERIES:
             assert not database.frame(sql.rstrip(";")).is_empty()
+
+
+def test_what_is_missing_is_a_dash_with_its_reason_beside_it(study):
+    gaps = re.findall(r'<span class="missing"[^>]*>(.*?)</span>', study)
+    assert gaps
+    assert set(gaps) == {"–"}
+
+
+def test_every_figure_says_to_scroll_where_it_is_too_wide(study):
+    assert study.count('class="note sideways"') == study.count("<figure>") > 0

@@ -175,3 +175,10 @@ def test_visible_shows_what_cannot_be_seen():
 
 def test_plain_is_safe_in_an_attribute():
     assert f.plain("\"'<&\u202e") == "&#34;&#39;&lt;&amp;⟨U+202E⟩"
+
+
+def test_a_unit_is_singular_where_n_is_one():
+    assert f.unit("methods that forgot", 1) == "method that forgot"
+    assert f.unit("retrained models", 1) == "retrained model"
+    assert f.unit("series", 1) == "series"
+    assert f.unit("methods that forgot", 2) == "methods that forgot"

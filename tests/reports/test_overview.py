@@ -67,3 +67,16 @@ def test_the_index_gives_hours_of_gpus(device, gpus, toy, toy_probe, tmp_path):
     assert f"of computing, {1.5 * gpus:g} GPU hours" in text.replace(".00 GPU", " GPU").replace(
         ".50 GPU", ".5 GPU"
     )
+
+
+def test_networks_that_a_probe_makes_have_the_weights_of_one(toy, tmp_path):
+    path = toy.write_database(tmp_path / "w.duckdb")
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE models SET parameters = 0")
+        connection.execute("""UPDATE cells SET costs = '{"weights": 551552}'""")
+    with Database(path) as database:
+        assert evidence.models(database)["parameters"].to_list() == [551552]
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE cells SET costs = NULL")
+    with Database(path) as database:
+        assert evidence.models(database)["parameters"].to_list() == [None]

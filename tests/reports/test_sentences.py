@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from palimpsest.reports import formatting as f
-from palimpsest.reports.sentences import interval_and_n, percent_and_n
+from palimpsest.reports.sentences import estimates, interval_and_n, percent_and_n
 
 NUMBER = re.compile(r"[+−]?[\d,]+(?:\.\d+)?")
 
@@ -102,3 +102,28 @@ def test_without_an_interval_the_words_say_so():
 )
 def test_a_sign_goes_with_what_is_shown(value, shown):
     assert f.signed(value, 2) == shown
+
+
+SAID = {"c": ("Loss", "almost nothing is lost", "whether anything is lost is open", "much is lost")}
+
+
+def _said(low, high, **more):
+    claim = _row(low, high, "within", 0.1) | {"verdict": "inconclusive", "note": None} | more
+    return estimates({"c": claim}, SAID, interval_and_n)[0]
+
+
+def test_what_is_open_is_the_margin_where_the_interval_leaves_out_zero():
+    assert _said(-0.23, -0.07).endswith(
+        "; it is below 0, and whether by more than 0.1 this run cannot tell."
+    )
+    assert "; it is above 0, and" in _said(0.07, 0.2)
+    assert _said(-0.15, 0.05).endswith("; whether anything is lost is open.")
+
+
+@pytest.mark.parametrize("before", ["", "margin 0.1; "])
+def test_a_claim_that_only_the_correction_leaves_open_is_said_to_be_so(before):
+    note = f"{before}supported by its interval alone, not after Holm's correction"
+    assert _said(-0.05, 0.05, note=note, p_adjusted=0.066).endswith(
+        "; by this interval alone: almost nothing is lost; after Holm's correction for the number "
+        "of claims undecided (adjusted p = 0.066)."
+    )

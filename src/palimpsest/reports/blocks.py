@@ -73,6 +73,7 @@ class Figure:
     The frame has a column ``n``, and ``numbers`` maps the column of every number that is drawn to
     the columns with the ends of its interval. Where numbers can have no interval, ``bare`` says
     why in a sentence that ends the caption. Whatever lacks them without a word is not shown.
+    ``empty``, here and below, says why the query would give no rows, where that is known.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Figure:
         default_factory=lambda: {"estimate": ("low", "high")}
     )
     bare: str = ""
+    empty: str = ""
 
     def wanting(self, frame: pl.DataFrame) -> list[str]:
         """The columns of n and of intervals that ``frame`` lacks, or that are empty beside a
@@ -129,8 +131,9 @@ FINDS = Column(
     "number",
     help="The true difference that a study of this size finds with power 80%, by a two-sided test "
     "at 5% before any correction: from the width of the 95% interval and its degrees of freedom. "
-    "Where it is larger than any difference that would matter, nothing found means nothing.",
-    empty="an interval with two ends and a width is needed to say what could be found",
+    "Where it is larger than any difference that would matter, nothing found means nothing. A "
+    "dash: there is no interval with two ends and a width to read it from.",
+    empty="no interval to read it from",
 )
 
 
@@ -143,6 +146,7 @@ class Table:
     caption: Words
     sql: str
     columns: dict[str, Column]
+    empty: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ class Gallery:
     title: str
     caption: Words
     sql: str
+    empty: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class StudyPage:
-    """One study, ready to be typeset. Raises ValueError when an id is unfit or taken twice."""
+    """One study, ready to be typeset; ``terms`` go into the glossary.
+
+    Raises ValueError when an id is unfit or taken twice.
+    """
 
     study: str
     title: str
@@ -208,6 +216,7 @@ class StudyPage:
     limitations: list[str] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
     explore: Explore = field(default_factory=Explore)
+    terms: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

@@ -107,7 +107,7 @@ def build_study(database_path: str | Path, study: str, output: str | Path) -> Pa
             },
             "versions": sorted({value for value in jobs["versions"] if value}),
             "facts": evidence.run_facts(database),
-            "glossary": render.glossary(prepared, _meanings()),
+            "glossary": render.glossary(prepared, _meanings(), page.terms),
             "broken": [item for item in prepared if item.error],
             "lacks": lacks(failure if counts["done"] else None, prepared, unexplored),
             "others": entries,
@@ -311,6 +311,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     environment.filters |= {
+        "unit": formatting.unit,
         "number": formatting.number,
         "rounded": formatting.rounded,
         "bounds": formatting.bounds,

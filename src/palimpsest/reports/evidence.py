@@ -259,8 +259,17 @@ def paid(database: Database) -> list[dict[str, Any]]:
 
 
 def models(database: Database) -> pl.DataFrame:
-    """Table ``models``."""
-    return database.frame("SELECT * FROM models ORDER BY model")
+    """Table ``models``; of networks that a probe makes the weights of one, where its cells tell and
+    all have as many."""
+    return database.frame(
+        """
+        SELECT * REPLACE (coalesce(nullif(parameters, 0), (
+            SELECT CASE WHEN min(weights) = max(weights) THEN max(weights) END
+            FROM (SELECT try_cast(json_extract(costs, '$.weights') AS BIGINT) AS weights
+                  FROM cells WHERE cells.model = models.model))) AS parameters)
+        FROM models ORDER BY model
+        """
+    )
 
 
 def _entry(item: dict[str, Any]) -> StudyEntry:

@@ -8,6 +8,7 @@ mean exactly none and all.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -170,6 +171,17 @@ def claim_digits(claim: Mapping[str, Any]) -> int | None:
 def share(part: float | None, whole: float | None) -> str:
     """``part`` of ``whole`` in words, such as ``12.5% of all``."""
     return "not recorded" if is_missing(part) or not whole else f"{percent(part / whole)} of all"
+
+
+def unit(words: str, n: int | None) -> str:
+    """What ``n`` counts, in the singular where that is one: the first word that ends in s.
+
+    >>> unit("methods that forgot", 1), unit("taught models", 1), unit("facts", 2)
+    ('method that forgot', 'taught model', 'facts')
+    """
+    if n != 1:
+        return words
+    return re.sub(r"(?<=[a-z]{2})(?<!s)(?<!serie)s\b", "", words, count=1)
 
 
 def energy(kilowatt_hours: float | None) -> str:

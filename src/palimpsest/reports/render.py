@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -173,12 +174,13 @@ def _told(row: dict[str, Any], alike: dict[str, Column]) -> str:
     """What all rows say, and what none does, by one of them."""
     empty = {name: column for name, column in alike.items() if formatting.is_missing(row[name])}
     said = ", ".join(
-        f"{column.header} {_cell(row, name, column).text}"
+        f"{column.header}: {_cell(row, name, column).text}"
         for name, column in alike.items()
         if name not in empty
     )
     none = ", ".join(column.header for column in empty.values())
-    return "; ".join(filter(None, [said, none and f"without a value: {none}"]))
+    sentences = [said and f"In all rows: {said}.", none and f"No value in any row: {none}."]
+    return " ".join(filter(None, sentences))
 
 
 def data_view(item: Prepared) -> dict[str, Any] | None:
@@ -223,18 +225,23 @@ def download(item: Prepared, study: str, limits: Limits) -> CsvLink:
     return csv_link(item.frame, f"{study}-{item.block.id.removeprefix('page-')}", limits.csv)
 
 
-def glossary(prepared: list[Prepared], meanings: dict[str, str]) -> list[tuple[str, str]]:
-    """Names of columns on the page and what they mean, sorted; a column's help comes first."""
-    found: dict[str, str] = {}
+def glossary(
+    prepared: list[Prepared], meanings: dict[str, str], terms: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Names of columns on the page, and terms of its own, with what they mean, sorted; what the
+    page says itself comes first, then a column's help."""
+    found: dict[str, str] = dict(terms)
     for item in prepared:
         if item.frame is None:
             continue
         helps = item.block.columns if isinstance(item.block, Table) else {}
         for name in item.frame.columns:
-            text = (helps[name].help if name in helps else None) or meanings.get(name)
-            if text:
-                found.setdefault(name, text)
-    return sorted(found.items())
+            if name in helps and helps[name].help:
+                # By the name that a reader sees above the column.
+                found.setdefault(helps[name].header, helps[name].help)
+            elif name in meanings:
+                found.setdefault(name, meanings[name])
+    return sorted(found.items(), key=lambda pair: pair[0].lower())
 
 
 def _fill(item: Prepared, database: Database, study: str) -> None:

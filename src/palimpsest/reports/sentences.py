@@ -32,9 +32,31 @@ def estimates(claims: Claims, said: Said, interval: Callable[[dict[str, Any]], s
         claim = claims.get(name)
         if claim and claim["estimate"] is not None:
             meanings = {"supported": supported, "contradicted": contradicted}
-            meaning = meanings.get(claim["verdict"], unclear)
+            meaning = meanings.get(claim["verdict"]) or _open(claim, meanings, unclear)
             sentences.append(f"{estimated}: {interval(claim)}; {meaning}.")
     return sentences
+
+
+#: Ends of notes on claims that only the correction for their number leaves open; as jobs write.
+ALONE = " by its interval alone, not after Holm's correction"
+
+
+def _open(claim: dict[str, Any], meanings: Mapping[str, str], unclear: str) -> str:
+    """What is left open by a claim without a verdict, and what is not."""
+    alone = meanings.get((claim.get("note") or "").partition(ALONE)[0].split("; ")[-1])
+    if alone and ALONE in claim["note"]:
+        adjusted = formatting.p_equals(claim["p_adjusted"])
+        return (
+            f"by this interval alone: {alone}; after Holm's correction for the number of claims "
+            f"undecided (adjusted p {adjusted})"
+        )
+    low, high = claim.get("low"), claim.get("high")
+    missing = formatting.is_missing(low) or formatting.is_missing(high)
+    if claim.get("direction") == "within" and not missing and not low <= 0 <= high:
+        side = "above" if low > 0 else "below"
+        margin = f"{claim['threshold']:g}"
+        return f"it is {side} 0, and whether by more than {margin} this run cannot tell"
+    return unclear
 
 
 def verdicts(claims: Claims) -> list[str]:
@@ -51,7 +73,7 @@ def interval_and_n(claim: dict[str, Any], remark: str = "", *, signed: bool = Fa
 
     Both ends stay on their side of 0 and of the claim's threshold, however near they are.
     """
-    n = f"n = {claim['n']} {claim['unit']}{remark}"
+    n = f"n = {claim['n']} {formatting.unit(claim['unit'], claim['n'])}{remark}"
     show = formatting.signed if signed else formatting.rounded
     digits = formatting.claim_digits(claim)
     if digits is None:
@@ -62,7 +84,7 @@ def interval_and_n(claim: dict[str, Any], remark: str = "", *, signed: bool = Fa
 
 def percent_and_n(claim: dict[str, Any], remark: str = "") -> str:
     """As :func:`interval_and_n` for a share, in percent: whole ones where these tell enough."""
-    n = f"n = {claim['n']} {claim['unit']}{remark}"
+    n = f"n = {claim['n']} {formatting.unit(claim['unit'], claim['n'])}{remark}"
     ends = claim["low"], claim["high"]
     if any(formatting.is_missing(end) for end in ends):
         return f"{formatting.percent(claim['estimate'])} (no interval, {n})"

@@ -31,7 +31,7 @@ def row(grp, item, metric, value, text=None):
     return {"grp": grp, "item": item, "metric": metric, "value": float(value), "text": text}
 
 
-def database(path, cells, rows=(), provenance=(), settings=None, after=None):
+def database(path, cells, rows=(), provenance=(), settings=None, after=None, statistics=()):
     """A gathered database.
 
     Args:
@@ -41,15 +41,18 @@ def database(path, cells, rows=(), provenance=(), settings=None, after=None):
         provenance: of states.
         settings: that the probe has used.
         after: role -> interventions of its states.
+        statistics: rows of that table; they are of study s.
     """
     frames = [observations(each, study="s", cell=name, step=0) for name, each in rows]
     used = [] if settings is None else [
-        {"job": "s/0", "rule": "probe", "study": "s", "settings": settings.model_dump_json()}
+        {"job": "s/0", "rule": "probe", "study": "s",
+         "settings": settings.model_dump_json(exclude_none=True)}
     ]  # fmt: skip
     tables = {
         "cells": [frame_of("cells", cells)],
         "observations": frames or [pl.DataFrame(schema=POLARS)],
         "provenance": [frame_of("provenance", [*used, *provenance])],
+        "statistics": [frame_of("statistics", [{"study": "s"} | each for each in statistics])],
     }
     file = path / "palimpsest.duckdb"
     with connect(tables, {"unlearning": VIEW}, file) as connection:

@@ -19,8 +19,8 @@ from palimpsest.probes.unlearning import measure, scratch
 from palimpsest.probes.unlearning.pages.applied import applied
 from palimpsest.probes.unlearning.pages.budgets import budget
 from palimpsest.probes.unlearning.pages.cards import cards
+from palimpsest.probes.unlearning.pages.methods import methods
 from palimpsest.probes.unlearning.pages.tables import GALLERY
-from palimpsest.probes.unlearning.pages.words import methods
 from palimpsest.probes.unlearning.settings import DEFAULT_METHODS, Settings
 from palimpsest.reports.sentences import states as states_in_words
 from tests.probes.unlearning.studied import cell, database, row

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
 from palimpsest.probes.unlearning.analyses.frames import in_words
 from palimpsest.probes.unlearning.pages import asked
 from palimpsest.probes.unlearning.pages.cards import cards
+from palimpsest.probes.unlearning.pages.empty import explained
+from palimpsest.probes.unlearning.pages.methods import methods
+from palimpsest.probes.unlearning.pages.still import evidence
 from palimpsest.probes.unlearning.pages.tables import DETECTOR, GALLERY, TABLES, VERDICTS
-from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, methods, summary
+from palimpsest.probes.unlearning.pages.terms import TERMS
+from palimpsest.probes.unlearning.pages.words import LIMITATIONS, REFERENCES, summary
 from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.reports.blocks import Block, Explore, Figure, StudyPage, n_caption
 from palimpsest.reports.evidence import study_entry
@@ -29,23 +36,26 @@ if TYPE_CHECKING:
 
 _caption = partial(n_caption, each="")
 
-#: Colours of the heat map.
+#: Colours of the heat map, and panels beside one another.
 _MAP = "RdYlBu"
+_ACROSS = 6
 
 
 def page(database: Database, study: str) -> StudyPage:
     """The page of one study."""
     entry = study_entry(database, study)
     in_words = asked.in_words_alone(database, study)
+    used = settings_used(database, study, Settings)
     return StudyPage(
         study=study,
         title=entry.title,
         question=asked.QUESTION if in_words else entry.question,
         summary=summary(database, study),
-        blocks=_blocks(database, study),
+        blocks=explained(_blocks(database, study), database, study, used),
         methods=methods(database, study),
         limitations=_limitations(database, study, in_words),
         references=REFERENCES,
+        terms=TERMS,
         explore=Explore(
             "rouge_l" if in_words else "probability",
             x="arm",
@@ -69,15 +79,16 @@ def _blocks(database: Database, study: str) -> list[Block]:
     )["most"][0]
     return [
         *VERDICTS,
+        evidence(used),
         Figure(
             "front",
             "What does forgetting cost?",
             _caption(
-                "Way gone from taught models (0) to models that never knew (1) in the probability "
-                "of forgotten facts, against what is kept of facts that must stay and were never "
-                "trained on again, as a share of what retrained models have. Bars: 95% intervals; "
-                "large points: on the front in most bootstrap samples. Where the dashed lines "
-                "cross is retraining"
+                "How far each method has gone from taught models (0) to models that never knew (1) "
+                "in the probability of forgotten facts, against what is kept of facts that must "
+                "stay and were never trained on again, as a share of what retrained models have. "
+                "Bars: 95% intervals; large points: on the front in most bootstrap samples. "
+                "Where the dashed lines cross is retraining"
             ),
             "Forgetting against keeping, one point for each method",
             """SELECT arm, max(estimate) FILTER (metric = 'forgotten') AS x,
@@ -96,9 +107,11 @@ FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL ORDER B
             "robustness",
             "Is it gone, or hidden?",
             _caption(
-                "Way gone from taught models (0%, red) to models that never knew (100%) by each "
-                "measure; above 100% (blue) a method has pushed beyond them. Measures that do not "
-                "tell taught from retrained models are left out. Below: 95% intervals"
+                "How far each method has gone from taught models (0%, red) to models that never "
+                "knew (100%) by each measure; above 100% (blue) a method has pushed beyond "
+                "them. Measures that do not tell taught from retrained models are left out. "
+                "Rows: the methods that have gone furthest in the mean of all measures first. "
+                "Below each number: its 95% interval"
             ),
             "Heat map of the way gone, methods by measures",
             """SELECT arm, metric, factor AS kind, estimate, low, high, n, unit, series, model
@@ -125,12 +138,12 @@ ORDER BY series, metric, arm""",
             "relearning",
             "How soon is it back?",
             _caption(
-                f"Probability of forgotten facts while {shown or 'some'} are taught again: of the "
-                "others, which nobody shows. Above models that never knew, memory was hidden. "
-                "Bands (taught, retrained) and bars (methods, set beside one another): 95% "
-                "intervals over models"
+                f"Probability of forgotten facts while {shown or 'some'} are taught again: of "
+                "those that are not. Above models that never knew, memory was hidden. Grey, the "
+                "same in every panel: taught models (above) and retrained ones (below). Bands and "
+                "bars: 95% intervals over models"
             ),
-            "Probability of other forgotten facts by updates of relearning",
+            "Probability of other forgotten facts by updates of relearning, a panel a method",
             """SELECT arm, step AS updates, estimate, low, high, n, unit, series, model
 FROM statistics WHERE study = $study AND analysis = 'relearning' AND metric = 'others'
   AND factor = (SELECT max_by(factor, try_cast(split_part(factor, ' ', 1) AS INTEGER))
@@ -159,41 +172,55 @@ def _limitations(database: Database, study: str, in_words: bool) -> list[str]:
 def _draw_front(frame: pl.DataFrame) -> Drawing:
     figure, axes = panels(height=4.2)
     ax = axes[0, 0]
-    colours = colours_for(frame["arm"].to_list())
+    told = _told_apart(frame["arm"].to_list())
     ax.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     ax.axhline(1, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     for row in frame.to_dicts():
-        colour, on = colours[row["arm"]], (row["front"] or 0) >= 0.5
+        (colour, marker, _), on = told[row["arm"]], (row["front"] or 0) >= 0.5
         if row["x_low"] is not None:
             ax.hlines(row["y"], row["x_low"], row["x_high"], color=colour, linewidth=0.8)
             ax.vlines(row["x"], row["y_low"], row["y_high"], color=colour, linewidth=0.8)
-        ax.plot(row["x"], row["y"], "o", color=colour, markersize=6 if on else 3.5)
-    _label_points(ax, frame, colours)
+        ax.plot(row["x"], row["y"], marker, color=colour, markersize=6 if on else 3.5)
+    _label_points(ax, frame, told)
     ax.set_xlabel("way gone to models that never knew")
     ax.set_ylabel("kept of what must stay")
     return figure
 
 
-def _label_points(ax: Axes, frame: pl.DataFrame, colours: dict[str, str]) -> None:
+#: Markers, and how a label shows them, for methods whose colours come again.
+_MARKERS = (("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"))
+
+
+def _told_apart(arms: list[str]) -> dict[str, tuple[str, str, str]]:
+    """Colour, marker and the marker as a character, of each arm; no two arms have the same."""
+    colours, used = colours_for(arms), Counter[str]()
+    found = {}
+    for arm, colour in colours.items():
+        found[arm] = (colour, *_MARKERS[used[colour] % len(_MARKERS)])
+        used[colour] += 1
+    return found
+
+
+def _label_points(ax: Axes, frame: pl.DataFrame, told: dict[str, tuple[str, str, str]]) -> None:
     """Names in the right margin, from top to bottom as the points are, tied to them by a line."""
     ordered = frame.sort("y", descending=True).to_dicts()
     places = np.linspace(0.98, 0.02, len(ordered)) if len(ordered) > 1 else [0.5]
     for row, place in zip(ordered, places, strict=True):
         ax.annotate(
-            name(row["arm"]),
+            f"{told[row['arm']][2]} {name(row['arm'])}",
             (row["x"], row["y"]),
             xytext=(1.06, place),
             textcoords=ax.transAxes,
             fontsize=7.5,
             va="center",
-            color=colours[row["arm"]],
+            color=told[row["arm"]][0],
             annotation_clip=False,
             # To the middle of the left end, so that no line runs through a name.
             arrowprops={
                 "arrowstyle": "-",
-                "color": MUTED,
+                "color": told[row["arm"]][0],
                 "linewidth": 0.4,
-                "alpha": 0.6,
+                "alpha": 0.7,
                 "relpos": (0, 0.5),
             },
         )
@@ -205,12 +232,19 @@ def _draw_map(frame: pl.DataFrame) -> Drawing:
     found = grids(frame.to_dicts(), ("arm", "metric"), (arms, measures))
     order = np.argsort(-np.nanmean(found[0], axis=1))
     width = max(WIDTH, 1.6 + 0.4 * len(measures))
-    figure, axes = panels(height=1.9 + 0.28 * len(arms), width=width)
+    height = 2.2 + 0.28 * len(arms)
+    figure, axes = panels(height=height, width=width)
     ax = axes[0, 0]
     heat_map(ax, *(grid[order] for grid in found), colours=_MAP, ends=(0, 2), percent=True)
     ax.set_yticks(range(len(arms)), [name(arms[k]) for k in order])
     labels = [in_words(m.removeprefix("forget ")) for m in measures]
     ax.set_xticks(range(len(measures)), labels, rotation=60, ha="right", fontsize=7)
+    scale = ScalarMappable(Normalize(0, 200), _MAP)
+    bar = figure.colorbar(
+        scale, ax=ax, location="top", shrink=0.6, fraction=0.3 / height, pad=0.1 / height, aspect=40
+    )
+    bar.set_ticks([0, 100, 200], labels=["0% (as taught)", "100% (never knew)", "200% and more"])
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -239,31 +273,31 @@ def _draw_populations(frame: pl.DataFrame) -> Drawing:
 
 
 def _draw_relearning(frame: pl.DataFrame) -> Drawing:
-    figure, axes = panels(height=4.4)
-    ax = axes[0, 0]
-    arms = frame["arm"].unique(maintain_order=True).to_list()
-    moments = sorted(frame["updates"].unique().to_list())
-    # Beside one another, so that no interval hides another.
-    width = min(0.6 * min(np.diff(moments), default=1), 0.15 * (moments[-1] - moments[0] or 1))
-    apart = width / len(arms)
-    colours, ends = colours_for(arms), []
-    for place, arm in enumerate(arms):
-        part = frame.filter(pl.col("arm") == arm).sort("updates")
-        reference = arm in ("taught", "retrained")
-        colour = INK if reference else colours[arm]
-        known = part.drop_nulls(["low", "high"])
-        if reference:
+    """A panel for each method, with the taught and the retrained models in every one."""
+    parts = {
+        str(arm): part.sort("updates")
+        for (arm,), part in frame.group_by(["arm"], maintain_order=True)
+    }
+    references = {arm: parts.pop(arm) for arm in ("taught", "retrained") if arm in parts}
+    panes = parts or {"": frame.clear()}
+    columns = min(_ACROSS, len(panes))
+    rows = -(-len(panes) // columns)
+    figure, axes = panels(rows, columns, height=1.25 if rows > 1 else 2.4)
+    for ax, (arm, part) in zip(axes.flat, panes.items(), strict=False):
+        for each in references.values():
+            known = each.drop_nulls(["low", "high"])
             ax.fill_between(known["updates"], known["low"], known["high"], color=MUTED, alpha=0.3)
-        else:
-            at = known["updates"] + apart * (place - (len(arms) - 1) / 2)
-            ax.vlines(at, known["low"], known["high"], color=colour, linewidth=0.7)
-        line = "--" if reference else "-"
-        ax.plot(part["updates"], part["estimate"], line, color=colour, linewidth=1.2)
-        ends.append((part["estimate"][-1], name(arm), colour))
-    direct_labels(ax, ends)
-    ax.set_xlabel("updates of relearning")
-    ax.set_xticks(moments)
-    ax.set_ylabel("probability of the other facts")
+            ax.plot(each["updates"], each["estimate"], "--", color=MUTED, linewidth=0.9)
+        known = part.drop_nulls(["low", "high"])
+        ax.vlines(known["updates"], known["low"], known["high"], color=INK, linewidth=0.9)
+        ax.plot(part["updates"], part["estimate"], "-o", color=INK, linewidth=1.2, markersize=2.5)
+        ax.set_title(name(arm), loc="left", fontsize=8)
+        ax.set_xticks(sorted(frame["updates"].unique().to_list()))
+        ax.tick_params(labelsize=7)
+    for ax in list(axes.flat)[len(panes) :]:
+        ax.set_visible(False)
+    figure.supxlabel("updates of relearning", fontsize=8.5)
+    figure.supylabel("probability of the other facts", fontsize=8.5)
     return figure
 
 

@@ -37,7 +37,7 @@ _OF_LANGUAGE = [
 ]
 _OF_ALL = [
     "Strategies are compared at the strengths given in the settings. One that was tuned further "
-    "might do better; the settings are part of the methods below.",
+    "might do better; the settings stand above, with the methods.",
     "With matched compute a rehearsed example takes the place of a new one; with free compute an "
     "environment that rehearses more also trains more. Experience replay adds its buffer to every "
     "batch on top of both.",

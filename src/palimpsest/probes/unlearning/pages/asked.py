@@ -51,7 +51,7 @@ _COLUMNS = {
     "measure": Column("measure"),
     "estimate": Column("mean [95%]", "interval", low="low", high="high"),
     "n": Column("n", "number", digits=0),
-    "unit": Column("of"),
+    "unit": Column("unit of n"),
 }
 
 
@@ -263,11 +263,15 @@ def methods(database: Database, study: str, used: Settings) -> list[str]:
         if models
         else ""
     )
+    continued = database.frame(
+        "SELECT count(*) AS n FROM unlearning WHERE study = ? AND starts_with(metric, 'verbatim')",
+        [study],
+    )["n"][0]
+    texts = "; of texts the ROUGE-L F1 of their second half" if continued else ""
     return [
         "Asked in words: ROUGE-L recall of the truth in the answer to each question, "
         "beside the mean recall of up to 20 other truths of the same part in the same answer; "
-        "exact match; refusal by phrase or by the server's mark; of texts the ROUGE-L F1 of their "
-        f"second half.{words} Of each part but "
+        f"exact match; refusal by phrase or by the server's mark{texts}.{words} Of each part but "
         f"the forget set at most {used.kept_items} items were asked, drawn at random. Items are "
         "the units: shares have Wilson intervals, means t intervals; the forget set and what "
         "nobody was told are compared as two samples (Welch), states by pairs of the same items. "

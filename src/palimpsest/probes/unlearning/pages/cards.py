@@ -56,8 +56,8 @@ def cards(database: Database, study: str, used: Settings) -> Table:
         "The methods",
         "What each method is and how strongly it was applied, where that is not its default. "
         "Costs are means over models, of the method alone; all but seconds and MB are counted, not "
-        "estimated. updates: steps of an optimiser; backward: passes that were differentiated, "
-        "which methods make that take no such step too; "
+        "estimated. updates: steps of an optimiser; backward: passes that were differentiated; "
+        "methods that take no step may make some too; "
         f"tokens: put through the model. GFLOP: {_FORWARD} operations a weight and token, and "
         f"{_BACK} more where the pass was differentiated; attention and the optimiser's own work "
         "are not in it, and where only low-rank additions learn it is up to half too much. MB: the "

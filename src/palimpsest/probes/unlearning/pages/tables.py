@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from palimpsest.probes.unlearning.analyses.frames import in_words_sql
 from palimpsest.reports.blocks import FINDS, Block, Column, Gallery, Table
 
+if TYPE_CHECKING:
+    import polars as pl
+
+#: A p at or below this tells models apart.
+ALPHA = 0.05
 INTERVAL = Column("estimate [95%]", "interval", low="low", high="high")
+
+
+def _verdicts_caption(frame: pl.DataFrame) -> str:
+    """With the least p that so few models can give, which says what a larger one is worth."""
+    least = frame["least_p"].max()
+    bound = (
+        ""
+        if least is None
+        else f" With so many models p cannot be below {least:.2g}"
+        + (", so that none of them can be told apart at 5%." if least > ALPHA else ".")
+    )
+    return (
+        "The verdict of every method, and of the taught models as a control. Damaged says what "
+        "was lost, not what was forgotten: the next table says what is still there. way gone: "
+        "share of the way from taught models (0) to models that never knew (1) in the probability "
+        "of forgotten facts. kept: probability of facts that must stay and were never trained on "
+        "again, as a share of the retrained models'. balance: harmonic mean of the two, each at "
+        "most 1. on the front: in how many bootstrap samples no other method forgets more and "
+        "keeps more. like retrained: p of the distance in all measures at once, of what is to be "
+        f"forgotten and of what must stay; where it is small the models are told apart.{bound}"
+    )
+
 
 VERDICTS: list[Block] = [
     Table(
         "verdicts-table",
         "What did each method do?",
-        "The verdict of every method, and of the taught models as a control. way gone: share of "
-        "the way from taught models (0) to models that never knew (1) in the probability of "
-        "forgotten facts. kept: probability of facts that must stay and were never trained on "
-        "again, as a share of the retrained models'. balance: harmonic mean of the two, each at "
-        "most 1. on the front: in how many bootstrap samples no other method forgets more and "
-        "keeps more. like retrained: p of the distance in all measures at once, of what is to be "
-        "forgotten and of what must stay; where it is small the models are told apart.",
+        _verdicts_caption,
         """WITH verdicts AS (
   SELECT * FROM statistics WHERE study = $study AND analysis = 'verdict'),
 front AS (
@@ -31,12 +54,18 @@ front AS (
   FROM statistics WHERE study = $study AND analysis = 'front' GROUP BY ALL),
 together AS (
   SELECT model, arm, max(p) FILTER (metric = 'forgetting') AS forgetting,
-    max(p) FILTER (metric = 'utility') AS utility
-  FROM statistics WHERE study = $study AND analysis = 'together' GROUP BY ALL)
+    max(p) FILTER (metric = 'utility') AS utility,
+    max(try_cast(regexp_extract(note, 'p cannot be below ([0-9.e-]+)', 1) AS DOUBLE)) AS least_p
+  FROM statistics WHERE study = $study AND analysis = 'together' GROUP BY ALL),
+left_over AS (
+  SELECT model, arm, max(estimate) AS probability FROM statistics
+  WHERE study = $study AND analysis = 'level' AND metric = 'forget probability' GROUP BY ALL)
 SELECT replace(arm, '_', ' ') AS method, v.metric AS verdict, v.estimate, v.low, v.high, kept,
-  kept_low, kept_high, balance, rank, rank_low, rank_high, front, forgetting, utility, n, unit,
-  detectable
+  kept_low, kept_high, balance, rank, rank_low, rank_high, front, forgetting, utility, least_p,
+  n, unit, detectable, CASE WHEN probability <= 0.01 THEN 'at the end of what can be measured: '
+    || 'hardly any probability is left' END AS remark
 FROM verdicts v LEFT JOIN front USING (model, arm) LEFT JOIN together USING (model, arm)
+LEFT JOIN left_over USING (model, arm)
 ORDER BY balance DESC NULLS LAST, method""",
         {
             "method": Column("method"),
@@ -49,20 +78,9 @@ ORDER BY balance DESC NULLS LAST, method""",
             "forgetting": Column("like retrained: forgotten", "p"),
             "utility": Column("like retrained: kept", "p"),
             "n": Column("n", "number", digits=0),
-            "unit": Column("of"),
+            "unit": Column("unit of n"),
             "detectable": FINDS,
-        },
-    ),
-    Table(
-        "evidence-table",
-        "Why these verdicts?",
-        "What decided. Differences are from models that never knew.",
-        """SELECT replace(arm, '_', ' ') AS method, metric AS verdict, note
-FROM statistics WHERE study = $study AND analysis = 'verdict' ORDER BY metric, arm""",
-        {
-            "method": Column("method"),
-            "verdict": Column("verdict"),
-            "note": Column("evidence"),
+            "remark": Column("remark", empty="none"),
         },
     ),
 ]
@@ -196,7 +214,7 @@ ORDER BY method, kind, measure""",
             "level": Column("mean", "number", digits=3),
             "estimate": Column("minus retrained [95%]", "interval", low="low", high="high"),
             "n": Column("n", "number", digits=0),
-            "unit": Column("of"),
+            "unit": Column("unit of n"),
             "q": Column("q (differs)", "p"),
             "equivalent": Column("p (equivalent)", "p"),
             "detectable": FINDS,
@@ -254,8 +272,10 @@ GALLERY = Gallery(
     "Look at the facts",
     f"Up to {_FORGOTTEN} facts that are to be forgotten and {_OTHERS} of every other part, and as "
     "many texts, picked whatever was said: what the first model of each arm answers to the "
-    "question, or writes after the first half of a text. Text of models is untrusted and shown as "
-    "text.",
+    "question, or writes after the first half of a text. right: the answer has all words of the "
+    "truth in their order (ROUGE-L recall of 1), whatever else it says: an answer that lists "
+    "several, or repeats one, is right too; wrong: it has none of them. Text of models "
+    "is untrusted and shown as text.",
     f"""WITH asked AS (
   SELECT item AS place, max(text) FILTER (metric = 'question') AS prompt,
     max(text) FILTER (metric = 'truth') AS truth

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from palimpsest.probes.unlearning.pages import asked
-from palimpsest.probes.unlearning.pages.applied import Applied, applied
-from palimpsest.probes.unlearning.pages.budgets import budget
+from palimpsest.probes.unlearning.pages import asked, still
+from palimpsest.probes.unlearning.settings import Settings
 from palimpsest.reports.blocks import Reference
 from palimpsest.reports.sentences import (
     claims_by_name,
@@ -18,18 +17,17 @@ from palimpsest.reports.sentences import (
 
 if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
-    from palimpsest.probes.unlearning.settings import Settings
 
 LIMITATIONS = [
     "The population of retrained models is that of one world and one architecture; a method's "
     "distance to it need not carry over to larger models or to real texts.",
     "Methods are compared at the strengths and lengths of training given in the settings, which "
     "need not be equal; one that was tuned further might do better. Strengths, passes and updates "
-    "are part of the methods below.",
+    "stand above, with the methods.",
     "GUARD and refusing by oracle change what is written and nothing else: weights and "
     "probabilities are as before, so that measures which read these show the facts. They suppress. "
     "The oracle knows every wording that is asked, which nobody does: it is a bound and no method.",
-    "A method that is retraining is not always said to have forgot: with five models of it, ten "
+    "A method that is retraining is not always said to have forgotten: with five such models, ten "
     'retrained ones and twenty facts about three times in four, otherwise it ends as "cannot '
     'tell"; where a few facts are the units, always.',
     "Attacks are a handful of those that exist: what none of them brings back may still be there.",
@@ -54,6 +52,15 @@ REFERENCES = [
         "@inproceedings{maini2024, author={Maini, Pratyush and Feng, Zhili and Schwarzschild, Avi "
         "and Lipton, Zachary C. and Kolter, J. Zico}, title={{TOFU}: A Task of Fictitious "
         "Unlearning for {LLMs}}, booktitle={COLM}, year={2024}}",
+    ),
+    _paper(
+        "carlini2019",
+        "Carlini, N., Liu, C., Erlingsson, U., Kos, J. and Song, D. (2019). The secret sharer: "
+        "evaluating and testing unintended memorization in neural networks. USENIX Security.",
+        "1802.08232",
+        "@inproceedings{carlini2019, author={Carlini, Nicholas and Liu, Chang and Erlingsson, "
+        "Ulfar and Kos, Jernej and Song, Dawn}, title={The Secret Sharer: Evaluating and Testing "
+        "Unintended Memorization in Neural Networks}, booktitle={USENIX Security}, year={2019}}",
     ),
     _paper(
         "shi2024",
@@ -201,7 +208,7 @@ _SAID = {
         "requests do not add up",
     ),
     "relearning_undoes": (
-        "Of the methods that forgot where asked directly, those whose other facts come back when "
+        "Share of the methods that forgot where asked directly whose other facts come back when "
         "some are taught again",
         "most",
         "whether it is most this run cannot tell",
@@ -217,15 +224,15 @@ _SAID = {
 }
 
 
-_CORRECTED = "p-values of claims are corrected by Holm's method."
-
-
 def summary(database: Database, study: str) -> list[str]:
     """Plain sentences about what was found; each follows its interval."""
     claims = claims_by_name(database, study)
-    used = _used(database, study)
-    sentences = _by_verdict(database, study) + asked.sentences(database, study, used)
+    used = settings_used(database, study, Settings)
+    sentences = _by_verdict(database, study) + _units(database, study, used)
+    sentences += still.sentences(database, study, used)
+    sentences += asked.sentences(database, study, used)
     sentences += estimates(claims, _SAID, interval_and_n) + verdicts(claims)
+    sentences += still.untested(database, study, claims)
     if not sentences and _arms(database, study):
         return [
             "No verdict is given: there are no models that never knew the forget set. What each "
@@ -234,17 +241,49 @@ def summary(database: Database, study: str) -> list[str]:
     return sentences or ["This run has no finished models yet."]
 
 
-def _used(database: Database, study: str) -> Settings:
-    from palimpsest.probes.unlearning.settings import Settings
-
-    return settings_used(database, study, Settings)
-
-
 def _arms(database: Database, study: str) -> int:
     rows = database.frame(
         "SELECT count(DISTINCT arm) AS arms FROM unlearning WHERE study = ?", [study]
     )
     return rows["arms"][0]
+
+
+#: With so many facts as units, or fewer, even retraining ends as "cannot tell"; see verdicts.
+_FEW_FACTS = 20
+
+
+def _units(database: Database, study: str, used: Settings) -> list[str]:
+    """Where facts are the units, how many there are, whose they are, and what that rules out."""
+    facts = database.frame(
+        "SELECT max(n) AS n FROM statistics WHERE study = ? AND analysis = 'verdict' "
+        "AND unit = 'facts'",
+        [study],
+    )["n"][0]
+    if facts is None:
+        return []
+    owners = database.frame(
+        "SELECT count(DISTINCT split_part(item, '/', 1)) AS people, "
+        "count(DISTINCT item) FILTER (NOT contains(item, '/')) AS others FROM unlearning "
+        "WHERE study = ? AND part = 'forget' AND metric = 'probability'",
+        [study],
+    ).row(0)
+    people = (
+        ""
+        if used.own or owners[1] or not owners[0]
+        else (
+            f" of {owners[0]} {'person' if owners[0] == 1 else 'people'}, whose facts count as "
+            "independent"
+        )
+    )
+    doubt = (
+        "with so few no method can be found to have forgotten beyond doubt, and "
+        if facts <= _FEW_FACTS
+        else ""
+    )
+    return [
+        f"The units of verdicts are {facts} facts{people}: {doubt}intervals speak of other facts "
+        "of these models, not of other models."
+    ]
 
 
 def _by_verdict(database: Database, study: str) -> list[str]:
@@ -256,97 +295,3 @@ def _by_verdict(database: Database, study: str) -> list[str]:
         [study],
     )
     return [f"{row['verdict'].capitalize()}: {row['arms']}." for row in rows.to_dicts()]
-
-
-def methods(database: Database, study: str) -> list[str]:
-    """Methods text with the settings really used, ready to paste into a paper."""
-    used = _used(database, study)
-    if asked.in_words_alone(database, study):
-        return [*asked.methods(database, study, used), _CORRECTED]
-    worlds = database.frame("SELECT DISTINCT world FROM unlearning WHERE study = ?", [study])
-    said = []
-    if "scratch" in worlds["world"].to_list():
-        said += _scratch(used)
-    else:
-        said.append(
-            f"States of the configuration were read; the state {used.untouched} knows the forget "
-            f"set, the state {used.retrained} was made in the same way and never met it."
-        )
-        said += asked.methods(database, study, used)
-    hard = used.robustness
-    every = applied(database, study, used)
-    made = [each for each in every if each.made]
-    return [
-        *said,
-        *(["Methods: " + "; ".join(map(_method, made)) + "."] if made else []),
-        *budget(database, study, every),
-        "Measures: probability (Maini et al. 2024), ROUGE-L recall of the greedy answer, exact "
-        "memorisation, extraction strength and exposure after the question; the same probability "
-        "after a wording that was never trained on, in two other languages (language models "
-        f"alone), after a prefix and after {used.few_shot} solved questions; for texts ROUGE-L of "
-        "what follows their first half (Shi et al. 2024); membership by loss, zlib, min-k, "
-        "min-k++, gradient norm and loss beside that of models that never knew, as the area under "
-        f"the curve against people nobody was told about; {_truth_ratios(database, study)}"
-        "multiple choice among wrong answers; of language models the loss of real sentences and "
-        "the n-gram entropy of what they write (Meng et al. 2022).",
-        f"Attacks, each on a copy: {', '.join(map(str, hard.relearn))} forgotten facts taught "
-        f"again for {', '.join(map(str, hard.updates))} updates at rate {hard.learning_rate:g}; "
-        f"{hard.benign} updates on facts that must stay; weights rounded to "
-        f"{' and '.join(map(str, hard.bits))} bits; a linear probe and the logit lens over layers.",
-        "Statistics: a method's models against the retrained ones by Welch intervals, with Holm's "
-        "correction over the measures of a method; equivalence by two one-sided tests with a "
-        f"margin of {used.width:g} standard deviations of the retrained models, taken at the lower "
-        "end of its 80% confidence interval so that the test keeps its level; all measures at once "
-        "by exchanging the labels of models; calibration by holding out groups of retrained "
-        "models, as many as a method has. Where an arm has fewer than three models, or fewer than "
-        "five were retrained, verdicts are read from pairs of answers to the same facts (areas "
-        "under the curve by DeLong's test).",
-        f"Verdicts: did nothing below {used.nothing:.0%} of the way; damaged from "
-        f"{used.utility_margin:g} of lost probability, written answers or choices, as much more "
-        "refused, or so many nats of prose, of what must stay and no method trains on again; "
-        f"forgot where every measure that can decide has gone {used.enough:.0%} of the way, "
-        "membership by its sharpest score lies within "
-        f"{1 - used.enough:.0%} of the gap on either side, and what must stay is shown to be kept, "
-        "each by one-sided tests at 5%. A measure can decide where a further retrained arm would "
-        "pass its test in 95%. "
-        f"{_CORRECTED}",
-    ]
-
-
-def _truth_ratios(database: Database, study: str) -> str:
-    """Which of the definitions in use, and what wrong answers were held against."""
-    rows = database.frame(
-        "SELECT text AS form, string_agg(DISTINCT part, ', ' ORDER BY part) AS parts "
-        "FROM unlearning WHERE study = ? AND metric = 'truth_ratio' AND text IS NOT NULL "
-        "GROUP BY text ORDER BY text",
-        [study],
-    ).to_dicts()
-    if not rows:
-        return ""
-    forms = "; ".join(f"{row['form']} ({row['parts']})" for row in rows)
-    return (
-        "truth ratios as in Maini et al. 2024, eq. 1, the mean probability of wrong answers over "
-        f"that of the true one ({forms}), of the forget set as min(r, 1/r) and elsewhere as "
-        "max(0, 1 - r); model utility, the harmonic mean of probability, ROUGE-L and truth of "
-        "each part that must stay (TOFU has real authors and world facts apart, which are one "
-        "part here); "
-    )
-
-
-def _scratch(used: Settings) -> list[str]:
-    own = used.scratch
-    return [
-        f"World: {own.people} fictitious people with {len(own.attributes)} attributes each "
-        f"({', '.join(own.attributes)}), {own.forget_share:.0%} of them to be forgotten, as many "
-        "relatives of theirs that must stay. Every fact was taught as a question with its answer "
-        "and in two of three statements; the third was never trained on. Models: decoders with "
-        f"{own.layers} layers of width {own.hidden} and whole words for tokens, trained from "
-        f"random weights for {own.epochs} passes. {len(own.seeds('retrained'))} were trained "
-        "without the "
-        f"forget set; {len(own.seeds('taught'))} with it, each of which went through every method.",
-    ]
-
-
-def _method(one: Applied) -> str:
-    called = "" if one.arm == one.method else f"{one.method.replace('_', ' ')}, "
-    return f"{one.arm.replace('_', ' ')} ({called}{one.strength or 'defaults'})"

@@ -1,0 +1,194 @@
+"""What methods still show of what was to be forgotten: by a measure, or once taught again.
+
+A verdict of damage says nothing of that, so that it is told of damaged methods too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from palimpsest.probes.unlearning.analyses.frames import OTHERS, in_words_sql
+from palimpsest.probes.unlearning.analyses.units import LEAST_FACTS
+from palimpsest.probes.unlearning.settings import RETRAINED
+from palimpsest.reports.blocks import Block, Column, Table
+from palimpsest.reports.sentences import interval_and_n, percent_and_n
+
+if TYPE_CHECKING:
+    from palimpsest.evidence.database import Database
+    from palimpsest.probes.unlearning.settings import Settings
+    from palimpsest.reports.sentences import Claims
+
+#: A difference from models that never knew is taken for one up to this q.
+ALPHA = 0.05
+_SHORT = "replace(d.metric, 'forget ', '')"
+_MEASURE = f"""CASE d.metric WHEN 'forget truth' THEN 'truth ratio'
+    ELSE {in_words_sql(_SHORT)} END"""
+#: Measures that a cell of the table names.
+_NAMED = 5
+
+
+def still_sql(enough: float) -> str:
+    """Query of measures by which a method is told from models that never knew, with less than
+    ``enough`` of the way gone, the upper end of its interval included."""
+    return f"""SELECT d.model, d.series, d.arm, {_MEASURE} AS measure,
+    d.estimate, d.low, d.high, d.n, d.unit, w.estimate AS way, w.low AS way_low,
+    w.high AS way_high, w.n AS way_n, w.unit AS way_unit
+  FROM statistics d JOIN statistics w USING (study, model, series, arm, metric)
+  WHERE d.study = $study AND d.analysis = 'distance' AND w.analysis = 'way'
+    AND d.factor IN ('forgetting', 'hidden', 'membership')
+    AND d.q <= {ALPHA} AND w.high < {enough:g}"""
+
+
+def evidence(used: Settings) -> Block:
+    """The table of what decided, and of what is still there."""
+    return Table(
+        "evidence-table",
+        "Why these verdicts?",
+        "What decided; differences are from models that never knew. way gone: see above, which is "
+        "what the words give in percent. still there: measures by which the method is told from "
+        f"models that never knew (q of {ALPHA} or less after Holm's correction over all measures) "
+        f"and which have gone less than {used.enough:.0%} of the way by their whole interval, "
+        "those that have gone least first, each as a difference from models that never knew with "
+        "its 95% interval. Damaged methods are asked too: damage is no sign that anything is "
+        "forgotten, and a dash no proof of it.",
+        f"""WITH still AS (
+  {still_sql(used.enough)}),
+listed AS (
+  SELECT model, arm, count(*) AS measures,
+    list(measure || replace(
+      format(' {{:+.2f}} [{{:.2f}}, {{:.2f}}]', estimate, low, high), '-', '−')
+      ORDER BY way, measure) AS each, max(n) AS n, max(unit) AS unit
+  FROM still GROUP BY model, arm)
+SELECT replace(arm, '_', ' ') AS method, metric AS verdict, s.estimate, s.low, s.high, s.n,
+  s.unit, note, array_to_string(each[1:{_NAMED}], '; ')
+    || CASE WHEN measures > {_NAMED} THEN format('; and {{}} more', measures - {_NAMED}) ELSE ''
+    END || format(' (n = {{}} {{}})', l.n, l.unit) AS still
+FROM statistics s LEFT JOIN listed l USING (model, arm)
+WHERE study = $study AND analysis = 'verdict' AND arm <> 'taught' ORDER BY metric, method""",
+        {
+            "method": Column("method"),
+            "verdict": Column("verdict"),
+            "estimate": Column("way gone [95%]", "interval", low="low", high="high", digits=2),
+            "n": Column("n", "number", digits=0),
+            "unit": Column("unit of n"),
+            "note": Column("evidence"),
+            "still": Column("still there", empty="no measure shows it, which is no proof"),
+        },
+    )
+
+
+def sentences(database: Database, study: str, used: Settings) -> list[str]:
+    """What damaged methods still show, and what comes back when some of it is taught again."""
+    return _of_damaged(database, study, used) + _back(database, study, used)
+
+
+def _of_damaged(database: Database, study: str, used: Settings) -> list[str]:
+    damaged = _arms(database, study, "metric = 'damaged'")
+    if not damaged:
+        return []
+    sql = f"SELECT * FROM ({still_sql(used.enough)}) ORDER BY way, measure".replace("$study", "?")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in database.frame(sql, [study]).to_dicts():
+        if row["arm"] in damaged:
+            found.setdefault(row["arm"], []).append(row)
+    silent = [arm for arm in damaged if arm not in found]
+    said = []
+    if found:
+        each = "; ".join(f"{_name(arm)}: {_least_gone(rows)}" for arm, rows in found.items())
+        said.append(
+            f"Damaged does not mean forgotten: {len(found)} of {len(damaged)} damaged methods "
+            f"still show what was to be forgotten, told from models that never knew (q of {ALPHA} "
+            f"or less) by measures that have gone less than {used.enough:.0%} of the way. The one "
+            f"that has gone least, of each: {each}."
+        )
+    if silent:
+        of = ", ".join(map(_name, silent))
+        said.append(
+            "Damaged, and no measure shows, after correction, that the facts are still there, "
+            f"which is no proof that they are gone: {of}."
+        )
+    return said
+
+
+def _least_gone(rows: list[dict[str, Any]]) -> str:
+    """The first measure, how far it has gone, and how many there are."""
+    row = rows[0]
+    way = {"estimate": row["way"], "low": row["way_low"], "high": row["way_high"], "level": 0.95}
+    way |= {"n": row["way_n"], "unit": row["way_unit"]}
+    more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"{row['measure']} {percent_and_n(way)}{more}"
+
+
+def _back(database: Database, study: str, used: Settings) -> list[str]:
+    """Methods that had gone far where asked directly and bring back facts that nobody shows: by
+    the rule of the claim on relearning."""
+    gone = _arms(database, study, f"estimate >= {used.enough:g}")
+    told = database.frame(
+        "SELECT arm, metric FROM statistics WHERE study = ? AND analysis = 'distance' "
+        "AND starts_with(metric, ?) AND low > 0",
+        [study, OTHERS],
+    )
+    rows = database.frame(
+        "SELECT arm, step, split_part(factor, ' ', 1) AS number, estimate, low, high, n, unit, "
+        "0.95 AS level FROM statistics WHERE study = ? AND analysis = 'relearning' "
+        "AND metric = 'others' QUALIFY rank() OVER "
+        "(ORDER BY try_cast(split_part(factor, ' ', 1) AS INTEGER) DESC, step DESC) = 1 "
+        "ORDER BY estimate DESC, arm",
+        [study],
+    ).to_dicts()
+    if not rows:
+        return []
+    metric = f"{OTHERS}{rows[0]['number']}"
+    beyond = set(told.filter(told["metric"] == metric)["arm"])
+    never = next((row for row in rows if row["arm"] in (used.retrained, RETRAINED)), None)
+    back = [row for row in rows if row["arm"] in beyond and row["arm"] in gone]
+    if not back or never is None:
+        return []
+    each = "; ".join(f"{_name(row['arm'])} {interval_and_n(row)}" for row in back)
+    facts = (
+        "1 forgotten fact is"
+        if rows[0]["number"] == "1"
+        else (f"{rows[0]['number']} forgotten facts are")
+    )
+    return [
+        f"Gone where asked, back when {facts} taught again for {rows[0]['step']} updates: the "
+        "probability of the others, which are not taught again, then is above that of "
+        f"models that never knew, {interval_and_n(never)}, in {each}. Above means by the 95% "
+        "interval of the difference, without correction for the number of methods."
+    ]
+
+
+def untested(database: Database, study: str, claims: Claims) -> list[str]:
+    """Why claims were not tested although what they ask for was measured."""
+    said = []
+    for name, what, metric in (
+        ("relearning_undoes", "relearning was measured", f"{OTHERS}%"),
+        ("hidden_not_gone", "hidden states were read", "forget linear_probe"),
+    ):
+        if name not in claims or claims[name]["estimate"] is not None:
+            continue
+        found = database.frame(
+            "SELECT max(n) AS n FROM statistics WHERE study = ? AND analysis = 'level' "
+            "AND metric LIKE ? AND unit = 'facts'",
+            [study, metric],
+        )["n"][0]
+        if found is not None and found < LEAST_FACTS:
+            facts = "the only fact" if found == 1 else f"only {found} facts"
+            said.append(
+                f"Not tested although {what}: with too few models the facts are the units, and "
+                f"{facts} can be compared, fewer than the {LEAST_FACTS} that a test needs."
+            )
+    return said
+
+
+def _arms(database: Database, study: str, where: str) -> list[str]:
+    rows = database.frame(
+        "SELECT arm FROM statistics WHERE study = ? AND analysis = 'verdict' AND arm <> 'taught' "
+        f"AND {where} ORDER BY arm",
+        [study],
+    )
+    return rows["arm"].to_list()
+
+
+def _name(arm: str) -> str:
+    return arm.replace("_", " ")

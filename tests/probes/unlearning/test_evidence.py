@@ -103,6 +103,20 @@ def test_what_the_order_of_requests_costs_is_told_beside_what_their_number_costs
     )
 
 
+def test_a_claim_that_was_not_tested_says_what_it_lacks():
+    """Not "no data" where there are data: too few facts, no such method, too few models."""
+    methods = [arm for arm in ARMS if arm not in ("taught", "retrained")]
+    _, claims = _study(dict.fromkeys(methods, "retain_finetune"), seed=4, runs=2, never=3, items=7)
+    notes = {name: c["note"] for name, c in claims.items() if c["verdict"] == "not tested"}
+    assert notes["calibrated"] == "needs retrained models to hold out and 3 others; here are 3"
+    none = "no method has gone 80% of the way where asked directly"
+    assert notes["relearning_undoes"] == notes["hidden_not_gone"] == none
+    _, claims = _study(seed=4, runs=2, never=3, items=7)
+    assert claims["relearning_undoes"]["note"] == (
+        "with so few models facts are the units, and only 2 facts can be compared; a test needs 4"
+    )
+
+
 def test_what_damaged_and_hid_is_told_for_both():
     """Damage does not stand for forgetting: what gives the facts away stands beside it."""
     statistics, _ = _study({"npo": "grad_ascent", "rmu": "speechless"}, seed=5)

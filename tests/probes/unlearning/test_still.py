@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from palimpsest.probes.unlearning.pages.still import evidence, sentences, untested
+from palimpsest.probes.unlearning.pages.still import evidence, sentences
 from palimpsest.probes.unlearning.pages.tables import VERDICTS
 from palimpsest.probes.unlearning.pages.words import summary
 from palimpsest.probes.unlearning.settings import Settings
@@ -72,20 +72,6 @@ def test_the_summary_says_that_damaged_is_not_forgotten_and_what_comes_back(foun
     assert back.startswith("Gone where asked, back when 10 forgotten facts are taught again for 8")
     assert "n = 5 models), in undial 0.60" in back
     assert "grad ascent" not in back
-
-
-def test_what_was_measured_and_not_tested_is_told_with_the_reason(tmp_path):
-    own = {"unit": "facts"}
-    rows = [
-        _row("level", "npo", "others after relearning 4", 0.2, n=2, **own),
-        _row("level", "npo", "forget linear_probe", 0.2, n=4, **own),
-    ]
-    study = database(tmp_path, [cell("npo")], statistics=rows)
-    claims = {"relearning_undoes": {"estimate": None}, "hidden_not_gone": {"estimate": None}}
-    (said,) = untested(study, "s", claims)
-    assert said.startswith("Not tested although relearning was measured")
-    assert "only 2 facts can be compared, fewer than the 4" in said
-    assert untested(study, "s", {"relearning_undoes": {"estimate": 0.5}}) == []
 
 
 def test_the_summary_says_whose_facts_the_units_are(tmp_path):

@@ -237,5 +237,6 @@ def analyse(
     """
     data = analyses.read(connection, study, settings)
     stated = STANDING if data.written.is_empty() else CLAIMS
-    why = analyses.reasons(data, settings) | analyses.out_of_reach(data)
+    why = analyses.lacks(data, settings) | analyses.reasons(data, settings)
+    why |= analyses.out_of_reach(data)
     return analysed(analyses.ALL, data, settings, stated, why)

@@ -7,6 +7,7 @@ from palimpsest.probes.unlearning.analyses.changes import changes
 from palimpsest.probes.unlearning.analyses.frames import Data, read
 from palimpsest.probes.unlearning.analyses.fronts import fronts
 from palimpsest.probes.unlearning.analyses.guards import guards
+from palimpsest.probes.unlearning.analyses.lacks import lacks
 from palimpsest.probes.unlearning.analyses.membership import membership
 from palimpsest.probes.unlearning.analyses.populations import populations
 from palimpsest.probes.unlearning.analyses.quality import quality
@@ -28,4 +29,4 @@ ALL = (
     asked,
 )
 
-__all__ = ["ALL", "Data", "out_of_reach", "read", "reasons"]
+__all__ = ["ALL", "Data", "lacks", "out_of_reach", "read", "reasons"]

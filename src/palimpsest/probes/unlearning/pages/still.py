@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.probes.unlearning.analyses.frames import OTHERS, in_words_sql
-from palimpsest.probes.unlearning.analyses.units import LEAST_FACTS
 from palimpsest.probes.unlearning.settings import RETRAINED
 from palimpsest.reports.blocks import Block, Column, Table
 from palimpsest.reports.sentences import interval_and_n, percent_and_n
@@ -16,7 +15,6 @@ from palimpsest.reports.sentences import interval_and_n, percent_and_n
 if TYPE_CHECKING:
     from palimpsest.evidence.database import Database
     from palimpsest.probes.unlearning.settings import Settings
-    from palimpsest.reports.sentences import Claims
 
 #: A difference from models that never knew is taken for one up to this q.
 ALPHA = 0.05
@@ -156,29 +154,6 @@ def _back(database: Database, study: str, used: Settings) -> list[str]:
         f"models that never knew, {interval_and_n(never)}, in {each}. Above means by the 95% "
         "interval of the difference, without correction for the number of methods."
     ]
-
-
-def untested(database: Database, study: str, claims: Claims) -> list[str]:
-    """Why claims were not tested although what they ask for was measured."""
-    said = []
-    for name, what, metric in (
-        ("relearning_undoes", "relearning was measured", f"{OTHERS}%"),
-        ("hidden_not_gone", "hidden states were read", "forget linear_probe"),
-    ):
-        if name not in claims or claims[name]["estimate"] is not None:
-            continue
-        found = database.frame(
-            "SELECT max(n) AS n FROM statistics WHERE study = ? AND analysis = 'level' "
-            "AND metric LIKE ? AND unit = 'facts'",
-            [study, metric],
-        )["n"][0]
-        if found is not None and found < LEAST_FACTS:
-            facts = "the only fact" if found == 1 else f"only {found} facts"
-            said.append(
-                f"Not tested although {what}: with too few models the facts are the units, and "
-                f"{facts} can be compared, fewer than the {LEAST_FACTS} that a test needs."
-            )
-    return said
 
 
 def _arms(database: Database, study: str, where: str) -> list[str]:

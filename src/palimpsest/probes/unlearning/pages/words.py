@@ -232,7 +232,6 @@ def summary(database: Database, study: str) -> list[str]:
     sentences += still.sentences(database, study, used)
     sentences += asked.sentences(database, study, used)
     sentences += estimates(claims, _SAID, interval_and_n) + verdicts(claims)
-    sentences += still.untested(database, study, claims)
     if not sentences and _arms(database, study):
         return [
             "No verdict is given: there are no models that never knew the forget set. What each "

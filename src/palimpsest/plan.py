@@ -72,12 +72,16 @@ def describe(plan: Plan, settings: Any) -> str:
 
 
 def notes(study: StudyPlan) -> list[str]:
-    """What a study leaves out of models that cannot give it, or asks them in another way."""
+    """What a study leaves out of models that cannot give it, or asks them in another way.
+
+    Networks that the probe makes itself are no models that others give: nothing is left out.
+    """
     module = discovery.probe(study.probe)
     if not hasattr(module, "left_out"):
         return []
     settings = module.Settings(**study.settings)
     models = {s.model.name: s.model for group in study.roles.values() for s in group}
+    models = {name: m for name, m in models.items() if m.entry["source"] != "networks"}
     return [
         f"{name}: {note}"
         for name, model in sorted(models.items())

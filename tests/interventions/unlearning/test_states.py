@@ -142,7 +142,7 @@ def test_sets_that_overlap_are_refused_before_any_job(tmp_path):
 def _chained(*steps):
     study = {
         "probe": "unlearning",
-        "states": {"a": {"model": "tiny", "interventions": list(steps)}},
+        "states": {"taught": {"model": "tiny", "interventions": list(steps)}},
     }
     config_check({"studies": {"s": study}}, "mine.yaml")
 

@@ -11,8 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 class Block(BaseModel):
     """A block of the configuration: immutable, closed, validated on defaults too."""
 
+    # Whatever is infinite or no number would be found out in the middle of a run, if at all.
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
 

@@ -33,6 +33,7 @@ from palimpsest.config_errors import (
     shown,
 )
 from palimpsest.models.entry import ModelEntry, kind
+from palimpsest.study_states import check_distinct, check_states, steps_of
 
 SLUG = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
 #: Characters of a name that becomes part of the name of a file.
@@ -264,8 +265,9 @@ def check(raw: dict, path: str | Path) -> tuple[Any, dict]:
                 given = shown(state.model)
                 raise ConfigError(message(path, f"{where}.{role}.model", given, allowed, near))
             _check_kind(study, state, models, path, f"{where}.{role}")
-        _check_distinct(study.states, path, where)
+        check_distinct(study.states, path, where)
         _check_by_probe(config, study, models, path, f"studies.{name}")
+        check_states(study, models, path, f"studies.{name}")
     return config, models
 
 
@@ -292,18 +294,6 @@ def _check_kind(
             raise ConfigError(f"{path}: {where}.model: {error}") from None
 
 
-def _check_distinct(states: dict[str, _State], path: str | Path, where: str) -> None:
-    """Two roles with the same state would be measured once and counted twice."""
-    first: dict[str, str] = {}
-    for role, state in states.items():
-        kind = state.model_dump_json(exclude={"seeds"}, exclude_defaults=True)
-        for seed in state.seed_list() if state.interventions else [0]:
-            other = first.setdefault(f"{kind} {seed}", role)
-            if other != role:
-                allowed = "another model, other interventions or other seeds"
-                raise ConfigError(message(path, f"{where}.{role}", f"the state {other}", allowed))
-
-
 def _check_by_probe(
     config: Any, study: Any, models: dict[str, Any], path: str | Path, where: str
 ) -> None:
@@ -315,7 +305,7 @@ def _check_by_probe(
         for position, step in enumerate(state.interventions):
             key = f"{where}.states.{role}.interventions[{position}].{step.name}"
             module, context = discovery.intervention(step.name), models[state.model].context
-            before = [(each.name, each.block) for each in state.interventions[:position]]
+            before = steps_of(state)[:position]
             parts.append((key, module, step.block, context, before))
     for key, module, settings, context, before in parts:
         try:

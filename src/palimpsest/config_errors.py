@@ -79,8 +79,11 @@ def refuse_unstorable(raw: Any, path: str | Path) -> None:
 
 
 def nearest(word: Any, allowed: Collection[str]) -> list[str]:
-    """The allowed word most like ``word``, if any is."""
-    return difflib.get_close_matches(str(word), allowed, 1)
+    """The allowed word most like ``word``, if any is, in capitals or without what stands before a
+    point too."""
+    meant = str(word).lower()
+    ends = {each.rsplit(".", 1)[-1]: each for each in allowed} | {each: each for each in allowed}
+    return [ends[each] for each in difflib.get_close_matches(meant, ends, 1)]
 
 
 def shown(value: Any) -> str:
@@ -100,7 +103,10 @@ def _explained(problem: Any, schema: dict[str, Any], path: str | Path) -> str:
     kind, given = problem["type"], problem["input"]
     if kind == "extra_forbidden":
         siblings = sorted(_node_at(problem["loc"][:-1], schema).get("properties", {}))
-        near = nearest(problem["loc"][-1], siblings)
+        # Of unlearning alone, all that begins with it is meant.
+        beginning = [key for key in siblings if key.startswith(f"{where.rsplit('.', 1)[-1]}.")]
+        near = [] if beginning else nearest(problem["loc"][-1], siblings)
+        siblings = beginning or siblings
         return message(path, where, "an unknown key", f"the keys {', '.join(siblings)}", near)
     if kind == "missing":
         return message(path, where, "nothing", "a value: this key is required")

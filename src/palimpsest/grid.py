@@ -18,7 +18,7 @@ from palimpsest.manifests import Cell, Model, Plan, ProbeJob, State, StudyPlan
 from palimpsest.models.entry import identity_fields, weights_version
 
 #: Files of a probe that decide no measurement; nor do its folders ``analyses`` and ``pages``.
-NOT_MEASURING = ("settings.py", "claims.py", "figures.py")
+NOT_MEASURING = ("settings.py", "checks.py", "claims.py", "figures.py")
 
 
 def expand(config: Any, models: dict[str, Any]) -> Plan:

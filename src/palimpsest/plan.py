@@ -13,6 +13,7 @@ from palimpsest import discovery
 from palimpsest.files import read_json
 from palimpsest.jobs import cell_file
 from palimpsest.manifests import RESULTS, Plan, ProbeJob, StudyPlan
+from palimpsest.study_states import missing_states
 
 #: Name of the model in the identity of a state.
 _MODEL = re.compile(r"(.+?)(\.\w+\.s\d+)?-[0-9a-f]{8}")
@@ -48,6 +49,7 @@ def describe(plan: Plan, settings: Any) -> str:
             + _todo(len(study.cells), len(pending), "measure")
         )
         lines += [f"           {note}" for note in notes(study)]
+        lines += [f"           {note}" for note in _idle_seeds(settings.studies[study.name], plan)]
         if pending:
             reasons = _reasons(study.jobs, pending)
             lines.append(f"           because {', '.join(reasons)}")
@@ -72,17 +74,40 @@ def describe(plan: Plan, settings: Any) -> str:
 
 
 def notes(study: StudyPlan) -> list[str]:
-    """What a study leaves out of models that cannot give it, or asks them in another way."""
+    """What a study leaves out of models that cannot give it, or asks them in another way.
+
+    Networks that the probe makes itself are no models that others give: nothing is left out.
+    """
     module = discovery.probe(study.probe)
-    if not hasattr(module, "left_out"):
-        return []
     settings = module.Settings(**study.settings)
     models = {s.model.name: s.model for group in study.roles.values() for s in group}
-    return [
+    models = {name: m for name, m in models.items() if m.entry["source"] != "networks"}
+    found = []
+    # Of models behind endpoints it is said already what is left out.
+    if any("gradients" in model.capabilities for model in models.values()):
+        found = missing_states(module, settings, study.roles)
+    if not hasattr(module, "left_out"):
+        return found
+    return found + [
         f"{name}: {note}"
         for name, model in sorted(models.items())
         for note in module.left_out(settings, model.capabilities)
     ]
+
+
+def _idle_seeds(study: Any, plan: Plan) -> list[str]:
+    """States whose seeds are given and change nothing, and why."""
+    found = []
+    for role, state in study.states.items():
+        steps = [step.name for step in state.interventions]
+        if state.seed_list() == [0] or any(discovery.intervention(s).STOCHASTIC for s in steps):
+            continue
+        if plan.models[state.model].entry["source"] == "networks":
+            found.append(f"{role}: seeds are ignored, since those of networks are settings")
+            continue
+        why = "its interventions draw nothing at random" if steps else "it has no interventions"
+        found.append(f"{role}: seeds are ignored, since {why}")
+    return found
 
 
 def _todo(total: int, pending: int, verb: str) -> str:

@@ -54,7 +54,7 @@ def test_checking_fetches_nothing(monkeypatch):
         ([], "no task is named"),
         (["spatail"], "spatail: unknown task; allowed: .*spatial.* hub:arc-easy.* JSONL"),
         (["hub:sci"], "hub:sci: allowed: hub:<benchmark>"),
-        (["nowhere.jsonl"], "nowhere.jsonl: 0 bad rows\n  cannot be read"),
+        (["nowhere.jsonl"], "nowhere.jsonl: cannot be read: No such file"),
         (["spatial", "spatial"], "spatial is the name of another task"),
         (["hub:sciq", "hub:sciq"], "hub:sciq is the name of another task"),
     ],

@@ -12,6 +12,7 @@ from palimpsest.data.items import (
     Item,
     overlap,
     read_items,
+    read_parts,
     request,
     taught_items,
 )
@@ -46,9 +47,19 @@ def test_both_forms_are_read(tmp_path):
     [
         ("{", "line 1: not JSON"),
         ({"text": "a", "question": "b", "answer": "c"}, "either text, or question and answer"),
-        ({"question": "b"}, "either text, or question and answer"),
+        ({"text": "a", "question": "b"}, "either text, or question and answer"),
+        ({"id": "a"}, "either text, or question and answer"),
+        ({"question": "b"}, "line 1: answer: missing; allowed: text of at least one"),
+        ({"answer": "b"}, "line 1: question: missing; allowed: text of at least one"),
+        ({"question": "a", "answer": " "}, "line 1: answer: is empty; allowed: text"),
+        ({"question": "a", "answer": "b", "reworded": [" "]}, "reworded: holds an empty text; all"),
+        ({"text": "a\0"}, "text: holds characters that no column"),
+        (
+            {"question": "Who  is it?", "answer": "b", "reworded": ["c", "who is IT?"]},
+            "reworded: holds the question itself; allowed: a list of other questions",
+        ),
         ({"txt": "a"}, "'txt': unknown key; allowed: text, question"),
-        ({"text": " "}, "empty text"),
+        ({"text": " "}, "text: is empty"),
         ({"question": "a", "answer": 3}, "answer: given 3; allowed: text"),
         ({"question": "a", "answer": "b ", "perturbed": ["b"]}, "holds the true answer"),
         ({"question": "a", "answer": "b", "perturbed": "c"}, "perturbed: given 'c'; allowed: a li"),
@@ -67,6 +78,62 @@ def test_files_without_items_and_ids_given_twice(tmp_path):
         read_items(tmp_path / "missing.jsonl", "forget")
     with pytest.raises(DataError, match="line 2: id: 'author' is that of line 1 too"):
         read_items(_file(tmp_path, FACT, FACT), "forget")
+
+
+@pytest.mark.parametrize(
+    ("again", "message"),
+    [
+        ({"question": "WHO wrote it?", "answer": " nobody"}, "the question and answer of line 1 a"),
+        ({"question": "who  wrote it?", "answer": "I"}, "question: that of line 1, with another"),
+        ({"text": "a  Passage."}, "the text of line 2 again; allowed: every item once"),
+    ],
+)
+def test_the_same_twice_is_no_second_observation(tmp_path, again, message):
+    with pytest.raises(DataError, match=f"jsonl: 1 bad row\n  line 4: {message}"):
+        read_items(_file(tmp_path, FACT, {"text": "A passage."}, "", again), "forget")
+
+
+def test_sets_of_the_hub_are_read_whatever_they_hold(monkeypatch):
+    rows = [
+        {"question": "Who?", "answer": "I", "reworded": ["Who?"]},
+        {"question": "Who?", "answer": "I"},
+        {"question": "Who?", "answer": "You"},
+    ]
+    monkeypatch.setattr("palimpsest.data.items.hub_items.rows", lambda name: iter(rows))
+    items = read_items("hub:tofu/forget10", "forget")
+    assert [item.answer for item in items] == [" I", " I", " You"]
+
+
+def test_a_file_beside_the_missing_one_is_suggested(tmp_path):
+    there = _file(tmp_path, FACT)
+    missing = tmp_path / "forgot.jsonl"
+    with pytest.raises(DataError) as caught:
+        read_items(missing, "forget")
+    said = f"{missing}: cannot be read: No such file or directory; did you mean {there}?"
+    assert str(caught.value) == said
+    with pytest.raises(DataError, match=r"cannot be read: No such file or directory$"):
+        read_items(tmp_path / "no" / "forget.jsonl", "forget")
+    with pytest.raises(DataError, match=r"cannot be read: Is a directory$"):
+        read_items(tmp_path, "forget")
+
+
+def test_items_in_two_files_are_named_by_their_lines(tmp_path):
+    texts = [{"text": "One."}, {"text": "Two."}]
+    files = {
+        "forget": str(_file(tmp_path, *texts, FACT)),
+        "retain": str(_file(tmp_path, "", {"text": "two."}, name="r.jsonl")),
+        "kept": str(_file(tmp_path, FACT, {"text": "one."}, name="k.jsonl")),
+    }
+    with pytest.raises(ValueError, match=r"^forget: 1 item of .*forget.jsonl is in .*r.jsonl") as e:
+        read_parts({key: files[key] for key in ("forget", "retain")}, fetch=False)
+    assert "(retain) too, such as line 2, there line 2; allowed: files without" in str(e.value)
+    with pytest.raises(
+        ValueError, match=r"forget: 2 items of .* are in .*such as line 1, there li"
+    ):
+        read_parts({key: files[key] for key in ("forget", "kept")}, fetch=False)
+    one = {"forget": str(_file(tmp_path, FACT)), "kept": files["kept"]}
+    with pytest.raises(ValueError, match="such as 'author', there 'author'; allowed"):
+        read_parts(one, fetch=False)
 
 
 def test_overlap_is_seen_without_case_and_spaces(tmp_path):

@@ -166,6 +166,18 @@ def test_gpus_are_shared_on_a_workstation_and_not_limited_on_a_cluster(copied):
     assert limit("--workflow-profile", str(ROOT / "profiles/slurm")) == "LIMIT None"
 
 
+def test_a_default_configuration_that_cannot_be_read_is_named_with_its_line(tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("studies:\n  one:\n\tprobe: unlearning\n")
+    command = [str(BIN / "snakemake"), "-n", "-s", str(ROOT / "Snakefile")]
+    command += ["--directory", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "config/config.yaml: not valid YAML" in said
+    assert "line 3, column 1" in said
+
+
 def test_profiles_are_found_in_a_clone(tmp_path):
     """Plain `snakemake` in the root folder, as a user types it."""
     for name in ("workflow", "profiles", "config", "scripts", "src"):

@@ -29,6 +29,25 @@ from palimpsest.order import INTERVENTION, after, seconds
 for name, value in ALLOCATOR.items():
     os.environ.setdefault(name, value)
 
+
+def readable(file):
+    """Stop, with the place in the file, where it cannot be read: Snakemake would name none.
+
+    What --configfile names is read by Snakemake before any of this.
+    """
+    try:
+        read_yaml(file)
+    except ConfigError as error:
+        raise WorkflowError(f"the configuration cannot be used\n{error}") from None
+
+
+if not workflow.overwrite_configfiles:
+    if os.path.exists("config/config.yaml"):
+        readable("config/config.yaml")
+
+    configfile: "config/config.yaml"
+
+
 CONFIG_FILE = next(iter(reversed(workflow.configfiles)), "config/config.yaml")
 
 

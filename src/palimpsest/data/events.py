@@ -31,7 +31,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from palimpsest.data.errors import DataError
+from palimpsest.data.errors import DataError, unreadable
 from palimpsest.data.json_lines import decoded, shown, storable, validated
 
 SCHEMA: dict[str, pl.DataType] = {
@@ -104,7 +104,7 @@ def read_events(path: str | Path) -> pl.DataFrame:
     try:
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path itself
-        raise DataError(path, [(0, f"cannot be read: {error}")]) from error
+        raise unreadable(path, error) from error
     rows: list[dict[str, Any]] = []
     problems: list[tuple[int, str]] = []
     first_line: dict[str, int] = {}

@@ -8,13 +8,14 @@ A user's file is JSONL in UTF-8, one item a line, in one of two forms::
 
 ``reworded``, ``translated`` (the question in another language), ``perturbed`` and ``paraphrased``
 (the true answer in other words, or the text) are optional, as is ``id``. A text is an item without
-a question, whose answer is the text itself. In place of a path a set of a benchmark may be named;
-see ``data.hub_items``.
+a question, whose answer is the text itself. No question and no text may stand in a file
+twice. In place of a path a set of a benchmark may be named; see ``data.hub_items``.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -24,7 +25,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from palimpsest.data import hub_items
-from palimpsest.data.errors import DataError
+from palimpsest.data.errors import DataError, unreadable
 from palimpsest.data.json_lines import decoded, storable, validated
 from palimpsest.identity import file_sha256
 
@@ -122,21 +123,41 @@ def read_items(path: str | Path, part: str) -> list[Item]:
     items: list[Item] = []
     problems: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
+    asked: dict[str, tuple[int, str]] = {}
+    # Sets of benchmarks are what they are, and are measured by as they are.
+    own = not hub_items.is_hub(path)
     for number, row in _rows(path):
         if isinstance(row, _Row):
-            row = _item(row, part, number)
+            row = _item(row, part, number, own)
         if isinstance(row, list):
             problems += [(number, problem) for problem in row]
             continue
         first = seen.setdefault(row.id, number)
         if first != number:
             problems.append((number, f"id: {row.id!r} is that of line {first} too"))
+        elif own and (problem := _again(row, number, asked)):
+            problems.append((number, problem))
         items.append(row)
     if not problems and not items:
         problems = [(0, "holds no item; allowed: at least one line")]
     if problems:
         raise DataError(path, problems)
     return items
+
+
+def _again(item: Item, number: int, asked: dict[str, tuple[int, str]]) -> str | None:
+    """What is wrong with an item whose question or text a line before it holds too.
+
+    Twice the same is no second observation; and of two answers none is the one to be forgotten.
+    """
+    answer = _plain(item.answer)
+    first, before = asked.setdefault(_key(item), (number, answer))
+    if first == number:
+        return None
+    if not item.question or before == answer:
+        what = "question and answer" if item.question else "text"
+        return f"the {what} of line {first} again; allowed: every item once"
+    return f"question: that of line {first}, with another answer; allowed: one answer to a question"
 
 
 def _rows(path: str | Path) -> Iterator[tuple[int, _Row | list[str]]]:
@@ -148,7 +169,7 @@ def _rows(path: str | Path) -> Iterator[tuple[int, _Row | list[str]]]:
     try:
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        raise DataError(path, [(0, f"cannot be read: {error}")]) from error
+        raise unreadable(path, error) from error
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         if not line.strip():
             continue
@@ -177,11 +198,16 @@ def read_parts(files: Mapping[str, str], fetch: bool) -> dict[str, list[Item]]:
         else:
             hub_items.check_name(path)
     for one, other in combinations(parts, 2):
-        both = overlap(parts[one], parts[other])
+        both = _common(parts[one], parts[other])
         if both:
+            first, second = (
+                _place(i, files[p]) for i, p in zip(both[0], (one, other), strict=True)
+            )
+            many = "1 item" if len(both) == 1 else f"{len(both)} items"
             raise ValueError(
-                f"{one}: {len(both)} items of {files[one]} are in {files[other]} ({other}) too, "
-                f"such as {both[0]!r}; allowed: files without a common question or text"
+                f"{one}: {many} of {files[one]} {'is' if len(both) == 1 else 'are'} in "
+                f"{files[other]} ({other}) too, such as {first}, there {second}; allowed: files "
+                "without a common question or text"
             )
     return parts
 
@@ -195,13 +221,17 @@ def content_hash(path: str | Path) -> str:
     return str(path) if hub_items.is_hub(path) else file_sha256(path)
 
 
-def _item(row: _Row, part: str, number: int) -> Item | list[str]:
-    if (row.text is None) == (row.question is None or row.answer is None):
+def _item(row: _Row, part: str, number: int, own: bool) -> Item | list[str]:
+    asked = {"question": row.question, "answer": row.answer}
+    missing = [key for key, text in asked.items() if text is None]
+    if (row.text is None) == (len(missing) == 2):
         return ["needs either text, or question and answer"]
-    texts = [row.text, row.question, row.answer, row.paraphrased, row.id]
-    texts += [*row.reworded, *row.translated, *row.perturbed]
-    if any(text is not None and (not storable(text) or not text.strip()) for text in texts):
-        return ["holds an empty text, or characters that no column of text can hold"]
+    if row.text is None and missing:
+        return [f"{missing[0]}: missing; allowed: {_ALLOWED[missing[0]]}"]
+    if problems := _bad_texts(row):
+        return problems
+    if own and _plain(row.question or "") in map(_plain, row.reworded):
+        return [f"reworded: holds the question itself; allowed: {_ALLOWED['reworded']}"]
     name = row.id or f"row-{number}"
     if row.text is not None:
         return Item(name, part, "", (), (), row.text, (), paraphrased=row.paraphrased or "")
@@ -218,6 +248,25 @@ def _item(row: _Row, part: str, number: int) -> Item | list[str]:
         tuple(text.rstrip() for text in row.translated),
         f" {row.paraphrased.strip()}" if row.paraphrased else "",
     )
+
+
+def _bad_texts(row: _Row) -> list[str]:
+    """Texts that are blank, or that no file can hold, by key."""
+    found = []
+    for key, given in row:
+        for text in given if isinstance(given, list) else [given]:
+            if text is not None and not text.strip():
+                said = "holds an empty text" if isinstance(given, list) else "is empty"
+                found.append(f"{key}: {said}; allowed: {_ALLOWED[key]}")
+            elif text is not None and not storable(text):
+                found.append(f"{key}: holds characters that no column of text can hold")
+    return list(dict.fromkeys(found))
+
+
+def _place(item: Item, file: str) -> str:
+    """Where an item stands, or its own id."""
+    line = re.fullmatch(r"row-(\d+)", item.id)
+    return f"{'row' if hub_items.is_hub(file) else 'line'} {line[1]}" if line else repr(item.id)
 
 
 def taught_items(state: str | Path) -> list[Item]:
@@ -257,12 +306,22 @@ def of_part(items: Iterable[Item], part: str) -> list[Item]:
 
 def overlap(forget: Iterable[Item], retain: Iterable[Item]) -> list[str]:
     """What is to be forgotten and kept at once: questions or texts in both, without case."""
-    kept = {_key(item) for item in retain}
-    return [item.id for item in forget if _key(item) in kept]
+    return [item.id for item, _ in _common(forget, retain)]
+
+
+def _common(forget: Iterable[Item], retain: Iterable[Item]) -> list[tuple[Item, Item]]:
+    """Items of the first with those of the second that have the same question or text."""
+    kept = {_key(item): item for item in retain}
+    return [(item, kept[_key(item)]) for item in forget if _key(item) in kept]
 
 
 def _key(item: Item) -> str:
-    return " ".join((item.question or item.answer).lower().split())
+    return _plain(item.question or item.answer)
+
+
+def _plain(text: str) -> str:
+    """Without case and further spaces."""
+    return " ".join(text.lower().split())
 
 
 def request(items: list[Item], number: int, requests: int) -> list[Item]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from palimpsest.data.errors import DataError
+from palimpsest.data.errors import DataError, unreadable
 from palimpsest.data.json_lines import decoded, shown, storable, validated
 from palimpsest.identity import file_sha256
 
@@ -56,7 +56,7 @@ def read_sentences(path: str | Path) -> pl.DataFrame:
     try:
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path itself
-        raise DataError(path, [(0, f"cannot be read: {error}")]) from error
+        raise unreadable(path, error) from error
     rows: list[tuple[int, _Row]] = []
     problems: list[tuple[int, str]] = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):

@@ -126,7 +126,9 @@ def test_sets_that_overlap_are_refused_before_any_job(tmp_path):
         "probe": "economic_recall",
         "states": {"a": {"model": "tiny", "interventions": [step]}},
     }
-    with pytest.raises(ConfigError, match=r"npo: forget: 1 items .* such as 'row-2'; allowed"):
+    with pytest.raises(
+        ConfigError, match=r"npo: forget: 1 item .* such as line 2, there line 1; all"
+    ):
         config_check({"studies": {"s": study}}, "mine.yaml")
     module = discovery.intervention("unlearning.npo")
     with pytest.raises(ValueError, match="both be given, or neither"):
@@ -142,7 +144,7 @@ def test_sets_that_overlap_are_refused_before_any_job(tmp_path):
 def _chained(*steps):
     study = {
         "probe": "unlearning",
-        "states": {"a": {"model": "tiny", "interventions": list(steps)}},
+        "states": {"taught": {"model": "tiny", "interventions": list(steps)}},
     }
     config_check({"studies": {"s": study}}, "mine.yaml")
 
@@ -174,7 +176,7 @@ def test_a_method_after_nothing_that_teaches_is_refused_before_any_job():
 def test_an_empty_file_is_refused_before_any_job(own, empty):
     Path(own[empty]).write_text("\n")
     sets = {part: own[part] for part in ("forget", "retain")}
-    message = rf"{empty}.jsonl: 0 bad rows\s+holds no item; allowed: at least one"
+    message = rf"{empty}.jsonl: holds no item; allowed: at least one"
     for steps in ([{"unlearning.npo": sets}], [{"teaching": sets}]):
         with pytest.raises(ConfigError, match=message):
             _chained(*steps)

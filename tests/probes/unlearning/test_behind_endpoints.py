@@ -184,7 +184,7 @@ def test_other_files_are_other_cells_and_other_settings_are_not():
         (None, r"settings\.own: not given; allowed: files of your own items"),
         ({"holdout": "holdout.jsonl"}, "own: forget: not given; allowed: a JSONL file"),
         ({"forget": "forget.jsonl", "known": "forget.jsonl"}, "are in forget.jsonl .known. too"),
-        ({"forget": "none.jsonl"}, "none.jsonl: 0 bad rows"),
+        ({"forget": "none.jsonl"}, "none.jsonl: cannot be read: No such file"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_any_job(own, message):

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from palimpsest.data.choice_tasks.dividing import divided
 from palimpsest.data.choice_tasks.items import SPLITS, ChoiceItem, Sizes, Split
-from palimpsest.data.errors import DataError
+from palimpsest.data.errors import DataError, unreadable
 from palimpsest.data.json_lines import decoded, shown, storable, validated
 from palimpsest.identity import seed_of
 
@@ -111,7 +111,7 @@ def _rows(path: str | Path) -> Iterator[tuple[int, _Row | list[str]]]:
     try:
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path itself
-        raise DataError(path, [(0, f"cannot be read: {error}")]) from error
+        raise unreadable(path, error) from error
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue

@@ -12,6 +12,7 @@ from palimpsest.blocks import Block, OneOf, one_of
 from palimpsest.interventions.biographies import World
 from palimpsest.interventions.teaching import Own
 from palimpsest.models.entry import capabilities
+from palimpsest.probes.unlearning.checks import check_states as check_states
 from palimpsest.probes.unlearning.fitting import check_fits
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ LEAST_JOBS = 2
 
 #: Arms that every study has: the model before unlearning, and models that never knew.
 TAUGHT, RETRAINED = "taught", "retrained"
+#: Settings that name states -> what is left out where there is none; without untouched, all.
+NAMES_STATES = {
+    "untouched": "",
+    "retrained": "verdicts that need models that never knew the forget set",
+}
+#: The second is what the first would be, had it never been taught the forget set.
+MADE_ALIKE = ("untouched", "retrained")
 #: Experiment of a state behind an endpoint: asked in words alone.
 WORDS = "words"
 #: How the requests of a forget set were met: see ``Scratch.stages``.

@@ -46,8 +46,8 @@ def found(tmp_path):
     ):  # fmt: skip
         factor = f"{number} taught again"
         rows.append(_row("relearning", arm, "others", value, factor=factor, step=step))
-    rows += _measured("undial", "others after relearning 10", 0.55, 0.4, 0.06)
-    rows += _measured("grad_ascent", "others after relearning 10", 0.03, 0.9, 1.0)
+    rows.append(_row("rise", "undial", "others, minus retrained", 0.5, n=15, q=0.01))
+    rows.append(_row("rise", "grad_ascent", "others, minus retrained", 0.09, n=15, q=0.2))
     return database(tmp_path, [cell("undial"), cell("grad_ascent")], statistics=rows)
 
 
@@ -70,7 +70,8 @@ def test_the_summary_says_that_damaged_is_not_forgotten_and_what_comes_back(foun
     )
     assert silent.endswith("no proof that they are gone: grad ascent.")
     assert back.startswith("Gone where asked, back when 10 forgotten facts are taught again for 8")
-    assert "n = 5 models), in undial 0.60" in back
+    assert "rises by more than in models that never knew" in back
+    assert "in undial 0.50 (95% interval 0.45 to 0.55, n = 15 models)." in back
     assert "grad ascent" not in back
 
 

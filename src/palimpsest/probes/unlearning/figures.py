@@ -139,9 +139,9 @@ ORDER BY series, metric, arm""",
             "How soon is it back?",
             _caption(
                 f"Probability of forgotten facts while {shown or 'some'} are taught again: of "
-                "those that are not. Above models that never knew, memory was hidden. Grey, the "
-                "same in every panel: taught models (above) and retrained ones (below). Bands and "
-                "bars: 95% intervals over models"
+                "those that are not. Where they rise more than in models that never knew, memory "
+                "was hidden. Grey, the same in every panel: taught models (above) and retrained "
+                "ones (below). Bands and bars: 95% intervals over models"
             ),
             "Probability of other forgotten facts by updates of relearning, a panel a method",
             """SELECT arm, step AS updates, estimate, low, high, n, unit, series, model

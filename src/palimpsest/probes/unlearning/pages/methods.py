@@ -223,8 +223,8 @@ def _verdicts(database: Database, study: str, used: Settings) -> list[str]:
     return [
         f"Verdicts: did nothing below {used.nothing:.0%} of the way; damaged from "
         f"{used.utility_margin:g} of lost probability, written answers or choices, as much more "
-        "refused, or so many nats (natural-log units of loss) of prose, of what must stay and no "
-        "method trains on again; "
+        "refused, or so many nats (natural-log units of loss) a token of prose, of what must stay "
+        "and no method trains on again, told from no loss after Holm's correction; "
         f"forgot where every measure that can decide has gone {used.enough:.0%} of the way, "
         "membership by its sharpest score lies within "
         f"{1 - used.enough:.0%} of the gap on either side, and what must stay is shown to be kept, "

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from palimpsest.probes.unlearning.analyses.frames import OTHERS, in_words_sql
-from palimpsest.probes.unlearning.settings import RETRAINED
+from palimpsest.probes.unlearning.analyses.frames import in_words_sql
 from palimpsest.reports.blocks import Block, Column, Table
 from palimpsest.reports.sentences import interval_and_n, percent_and_n
 
@@ -77,7 +76,7 @@ WHERE study = $study AND analysis = 'verdict' AND arm <> 'taught' ORDER BY metri
 
 def sentences(database: Database, study: str, used: Settings) -> list[str]:
     """What damaged methods still show, and what comes back when some of it is taught again."""
-    return _of_damaged(database, study, used) + _back(database, study, used)
+    return _of_damaged(database, study, used) + _back(database, study)
 
 
 def _of_damaged(database: Database, study: str, used: Settings) -> list[str]:
@@ -117,42 +116,28 @@ def _least_gone(rows: list[dict[str, Any]]) -> str:
     return f"{row['measure']} {percent_and_n(way)}{more}"
 
 
-def _back(database: Database, study: str, used: Settings) -> list[str]:
-    """Methods that had gone far where asked directly and bring back facts that nobody shows: by
-    the rule of the claim on relearning."""
-    gone = _arms(database, study, f"estimate >= {used.enough:g}")
-    told = database.frame(
-        "SELECT arm, metric FROM statistics WHERE study = ? AND analysis = 'distance' "
-        "AND starts_with(metric, ?) AND low > 0",
-        [study, OTHERS],
-    )
+def _back(database: Database, study: str) -> list[str]:
+    """Methods that had gone far where asked directly and bring facts back: by the rule of the
+    claim on relearning."""
     rows = database.frame(
-        "SELECT arm, step, split_part(factor, ' ', 1) AS number, estimate, low, high, n, unit, "
-        "0.95 AS level FROM statistics WHERE study = ? AND analysis = 'relearning' "
-        "AND metric = 'others' QUALIFY rank() OVER "
-        "(ORDER BY try_cast(split_part(factor, ' ', 1) AS INTEGER) DESC, step DESC) = 1 "
-        "ORDER BY estimate DESC, arm",
+        "SELECT arm, estimate, low, high, n, unit, 0.95 AS level FROM statistics WHERE study = ? "
+        f"AND analysis = 'rise' AND q <= {ALPHA} AND estimate > 0 ORDER BY estimate DESC, arm",
         [study],
     ).to_dicts()
     if not rows:
         return []
-    metric = f"{OTHERS}{rows[0]['number']}"
-    beyond = set(told.filter(told["metric"] == metric)["arm"])
-    never = next((row for row in rows if row["arm"] in (used.retrained, RETRAINED)), None)
-    back = [row for row in rows if row["arm"] in beyond and row["arm"] in gone]
-    if not back or never is None:
-        return []
-    each = "; ".join(f"{_name(row['arm'])} {interval_and_n(row)}" for row in back)
-    facts = (
-        "1 forgotten fact is"
-        if rows[0]["number"] == "1"
-        else (f"{rows[0]['number']} forgotten facts are")
-    )
+    number, step = database.frame(
+        "SELECT split_part(factor, ' ', 1) AS number, step FROM statistics WHERE study = ? "
+        "AND analysis = 'relearning' AND metric = 'others' QUALIFY rank() OVER "
+        "(ORDER BY try_cast(number AS INTEGER) DESC, step DESC) = 1 LIMIT 1",
+        [study],
+    ).row(0)
+    each = "; ".join(f"{_name(row['arm'])} {interval_and_n(row)}" for row in rows)
+    facts = "1 forgotten fact is" if number == "1" else f"{number} forgotten facts are"
     return [
-        f"Gone where asked, back when {facts} taught again for {rows[0]['step']} updates: the "
-        "probability of the others, which are not taught again, then is above that of "
-        f"models that never knew, {interval_and_n(never)}, in {each}. Above means by the 95% "
-        "interval of the difference, without correction for the number of methods."
+        f"Gone where asked, back when {facts} taught again for {step} updates: the probability of "
+        "the others, which are not taught again, rises by more than in models that never knew "
+        f"(q of {ALPHA} or less after Holm's correction over these methods), in {each}."
     ]
 
 

@@ -191,11 +191,12 @@ ORDER BY method""",
     Table(
         "distance-table",
         "Every measure against models that never knew",
-        "Mean over models of each arm, its difference from the retrained models with a Welch "
-        "interval, q after Holm's correction over the measures of an arm, and the equivalence "
-        "test: its p is small where the arm is shown to lie within the margin of the population. A "
-        "large q alone shows nothing. Membership measures are areas under the curve that tells "
-        "the forget set from people nobody was told about.",
+        "Mean of each arm over the units named, its difference from the retrained models (models: "
+        "Welch intervals; facts: paired, which leaves out that models differ by their seeds, so "
+        "that a small q there may be a seed's), q after Holm's correction over the measures of an "
+        "arm, and the equivalence test: its p is small where the arm is shown to lie within the "
+        "margin of the population. A large q alone shows nothing. Membership measures are areas "
+        "under the curve that tells the forget set from people nobody was told about.",
         f"""WITH cut AS (
   SELECT model, arm, metric, factor, analysis, estimate, low, high, n, unit, p, q,
     detectable

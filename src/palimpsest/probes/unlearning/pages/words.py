@@ -29,7 +29,7 @@ LIMITATIONS = [
     "The oracle knows every wording that is asked, which nobody does: it is a bound and no method.",
     "A method that is retraining is not always said to have forgotten: with five such models, ten "
     'retrained ones and twenty facts about three times in four, otherwise it ends as "cannot '
-    'tell"; where a few facts are the units, always.',
+    'tell"; where a few facts are the units, nearly always.',
     "Attacks are a handful of those that exist: what none of them brings back may still be there.",
     "People of one world share attributes and phrasings. Facts in real text are less alike, and "
     "harder to tell from what must stay.",

@@ -203,7 +203,7 @@ _SAID = {
     ),
     "requests_add_up": (
         "Of what must stay, lost between the first and the last of several requests",
-        "requests that follow one another cost more and more",
+        "the more requests have come, the less is kept",
         "whether requests add up this run cannot tell",
         "requests do not add up",
     ),

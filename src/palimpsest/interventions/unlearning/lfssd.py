@@ -29,8 +29,8 @@ STOCHASTIC = False
 class Settings(DampeningSettings):
     """SSD with an importance that does not ask whether the model is right."""
 
-    alpha: float = Field(default=10.0, ge=0)
-    """How much more a weight must matter to the forget set."""
+    alpha: float = Field(default=10.0, ge=0, allow_inf_nan=True)
+    """How much more a weight must matter to the forget set; infinitely: nothing is changed."""
 
 
 class LabelFreeDampening(Dampening):

@@ -27,8 +27,8 @@ STOCHASTIC = False
 class Settings(DampeningSettings):
     """Make weights smaller that matter to the forget set more than to all data."""
 
-    alpha: float = Field(default=10.0, ge=0)
-    """How much more a weight must matter to the forget set."""
+    alpha: float = Field(default=10.0, ge=0, allow_inf_nan=True)
+    """How much more a weight must matter to the forget set; infinitely: nothing is changed."""
     fisher: Literal["batch", "sample"] = "batch"
     """Importance from batches, as released, or from single examples: the Fisher information."""
 

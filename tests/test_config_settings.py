@@ -34,7 +34,7 @@ def test_numbers_are_finite(text, tmp_path):
     number = read_yaml(path)["number"]
     for step, robustness, place in (
         ({"unlearning.npo": {"learning_rate": number}}, {}, "unlearning.npo.learning_rate"),
-        ({"unlearning.ssd": {"alpha": number}}, {}, "unlearning.ssd.alpha"),
+        ({"unlearning.ssd": {"strength": number}}, {}, "unlearning.ssd.strength"),
         ({"unlearning.npo": {}}, {"learning_rate": number}, "robustness.learning_rate"),
     ):
         said = _message(step, robustness)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from palimpsest.probes.unlearning.analyses.facts import Facts
-from palimpsest.probes.unlearning.analyses.frames import MEMBERSHIP, _rises, _scores
+from palimpsest.probes.unlearning.analyses.frames import MEMBERSHIP, _rises, _scores, averaged
 from palimpsest.probes.unlearning.analyses.fronts import _points
 from palimpsest.probes.unlearning.analyses.guards import _kept
 from palimpsest.probes.unlearning.analyses.relearning import _more
@@ -19,6 +19,9 @@ KEYS = ["world", "model", "arm", "run", "metric", "group", "value"]
 
 class _Data:
     taught, retrained = "taught", "retrained"
+
+    def __init__(self, scores=None):
+        self.scores = scores
 
 
 def models(values):
@@ -87,7 +90,7 @@ def facts(seed=0, forget=12, holdout=12, runs=3):
                     rows.append(("w", "m", arm, run, part, f"i{item:02}", "loss", value))
     names = ["world", "model", "arm", "run", "part", "item", "metric", "value"]
     items = pl.DataFrame(rows, schema=names, orient="row")
-    return Facts(_Data(), items.clear(), _scores(items, "retrained"))
+    return Facts(_Data(), items.clear(), averaged(_Data(_scores(items, "retrained"))))
 
 
 def test_areas_rest_on_facts_that_nobody_was_told_too():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import polars as pl
 from scipy.stats import norm
 
 from palimpsest.statistics import Estimate
@@ -22,6 +24,31 @@ FAR = 0.1
 LEVEL = 0.9
 #: A measure can decide where one more retrained arm would pass its test this often.
 POWER = 0.95
+
+
+class Numbers:
+    """One number a unit, by arm and metric; of each the units come in their order."""
+
+    #: (arm, metric) -> unit -> value; what is no number is left out.
+    _values: dict[tuple[str, str], dict[Any, float]]
+
+    def values(self, arm: str, metric: str) -> np.ndarray:
+        """One number a unit."""
+        return np.array(list(self._values.get((arm, metric), {}).values()))
+
+    def together(self, *wanted: tuple[str, str]) -> list[np.ndarray]:
+        """Values of several arms and metrics, of the units that all of them have: a fact, or a
+        taught model and what became of it. Some of a study's cells may have failed."""
+        found = [self._values.get(each, {}) for each in wanted]
+        common = sorted(set.intersection(*map(set, found)))
+        return [np.array([each[unit] for unit in common]) for each in found]
+
+
+def by_unit(frame: pl.DataFrame, unit: str) -> dict[tuple[str, str], dict[Any, float]]:
+    """What :class:`Numbers` holds, of a frame with arm, metric, value and the column ``unit``."""
+    finite = frame.filter(pl.col("value").is_finite()).sort(unit)
+    groups = finite.partition_by("arm", "metric", as_dict=True)
+    return {key: dict(own.select(unit, "value").iter_rows()) for key, own in groups.items()}
 
 
 def mean_of(values: np.ndarray, unit: str, level: float = 0.95) -> Estimate:

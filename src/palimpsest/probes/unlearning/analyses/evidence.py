@@ -161,8 +161,7 @@ def _short(
 
 def _keeping(units: Units, settings: Settings, arm: str, found: Evidence) -> None:
     kept = 0
-    lost: list[tuple[str, float]] = []
-    compared: list[float] = []
+    compared: list[tuple[str | None, float]] = []
     for metric, (sign, words, limit) in _losses(units, settings).items():
         apart, against = units.apart(arm, metric), units.against(arm, metric)
         if apart is None or against is None:
@@ -171,9 +170,8 @@ def _keeping(units: Units, settings: Settings, arm: str, found: Evidence) -> Non
         shown = against.low > 0 if sign > 0 else against.high < 0
         # Where both are alike to the bit there is no test.
         if against.p is not None and against.estimate:
-            compared.append(against.p)
-        if size >= limit and shown and against.p is not None:
-            lost.append((words.format(size=size), against.p))
+            lost = size >= limit and shown
+            compared.append((words.format(size=size) if lost else None, against.p))
         if units.apart_at_best(arm, metric) > limit:
             found.unread.append(_name(metric))
             continue
@@ -181,8 +179,10 @@ def _keeping(units: Units, settings: Settings, arm: str, found: Evidence) -> Non
         if not (apart.high if sign > 0 else -apart.low) < limit:
             found.open.append(f"that {_name(metric)} is kept is not shown")
     # Any one of them is enough, so that all are a family.
-    adjusted = dict(zip(compared, holm(compared), strict=True))
-    found.lost = [words for words, p in lost if adjusted[p] <= ALPHA]
+    adjusted = holm([p for _, p in compared])
+    found.lost = [
+        words for (words, _), q in zip(compared, adjusted, strict=True) if words and q <= ALPHA
+    ]
     if not kept:
         found.open.append("nothing that must stay can be shown to be kept")
 

@@ -15,12 +15,13 @@ from palimpsest.probes.unlearning.analyses.contrasts import (
     LEAST_GAP,
     LEVEL,
     POWER,
+    Numbers,
+    by_unit,
     estimate_of,
     mean_of,
 )
 from palimpsest.probes.unlearning.analyses.frames import (
     MEMBERSHIP,
-    REFERENCE,
     Data,
     bounds_of_change,
     metrics_of,
@@ -33,7 +34,7 @@ from palimpsest.statistics.recognition import auc, auc_difference, placements
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(Numbers):
     """Facts as units; each value is the mean over the models of an arm.
 
     Attributes:
@@ -47,40 +48,32 @@ class Facts:
     scores: pl.DataFrame
     unit: str = "facts"
 
-    def values(self, arm: str, metric: str) -> np.ndarray:
-        """One number a fact."""
-        return self._of(arm, metric)["value"].to_numpy()
-
     def metrics(self) -> dict[str, str]:
         """Metric -> group."""
         return metrics_of(self.facts)
 
-    def together(self, *wanted: tuple[str, str]) -> list[np.ndarray]:
-        """Values of several arms and metrics, of the facts that all of them have."""
-        found = [dict(self._of(*each).iter_rows()) for each in wanted]
-        common = sorted(set.intersection(*map(set, found)))
-        return [np.array([each[item] for item in common]) for each in found]
-
     def level(self, arm: str, metric: str) -> Estimate:
         """Mean over facts; areas under the curve by DeLong, for which those that nobody was told
         are units too."""
-        if metric.removeprefix("membership ") in MEMBERSHIP:
-            return auc(*self._sides(arm, metric.removeprefix("membership ")), unit=self.unit)
+        score = _score(metric)
+        sides = self._sides(arm, score) if score else ()
+        if sides and min(map(len, sides)):
+            return auc(*sides, unit=self.unit)
         return clustered_mean(self.values(arm, metric), unit=self.unit)
 
     def gone(self, arm: str, metric: str) -> Estimate | None:
         """Mean of :meth:`way`, areas by DeLong's covariances; None for fewer than two facts."""
-        if metric.removeprefix("membership ") in MEMBERSHIP:
+        if score := _score(metric):
             weights = [(arm, -1.0), (self.data.taught, 1.0), (self.data.retrained, 0.0)]
-            return self._areas_left(weights, metric.removeprefix("membership "), 0.95)
+            return self._areas_left(weights, score, 0.95)
         way = self.way(arm, metric)
         return None if way is None or len(way) < 2 else mean_of(way, self.unit)
 
     def against(self, arm: str, metric: str) -> Estimate | None:
         """An arm minus the retrained models, paired by fact; areas under the curve by DeLong."""
-        if metric.removeprefix("membership ") in MEMBERSHIP:
-            return self._areas(arm, metric.removeprefix("membership "))
-        values, never = self._pairs(arm, self.data.retrained, metric)
+        if score := _score(metric):
+            return self._areas(arm, score)
+        values, never = self.together((arm, metric), (self.data.retrained, metric))
         few = len(values) < LEAST_FACTS
         if few:
             return None
@@ -89,7 +82,7 @@ class Facts:
 
     def apart(self, arm: str, metric: str) -> Estimate | None:
         """As :meth:`against` at :data:`LEVEL`, of measures of single facts."""
-        values, never = self._pairs(arm, self.data.retrained, metric)
+        values, never = self.together((arm, metric), (self.data.retrained, metric))
         if len(values) < LEAST_FACTS:
             return None
         return paired_difference(values, never, level=LEVEL, unit=self.unit)
@@ -106,16 +99,13 @@ class Facts:
         """See :class:`Models`; areas under the curve by DeLong's covariances."""
         arms = {self.data.taught: share - 1, self.data.retrained: -share}
         weights = [(arm, 1.0), *arms.items()]
-        if metric.removeprefix("membership ") in MEMBERSHIP:
-            return self._areas_left(weights, metric.removeprefix("membership "))
+        if score := _score(metric):
+            return self._areas_left(weights, score)
         if self.way(arm, metric) is None:
             return None
-        joined = self._of(arm, metric)
-        for number, other in enumerate(arms):
-            joined = joined.join(self._of(other, metric), on="item", suffix=f"_{number}")
-        if joined.height < LEAST_FACTS:
+        columns = np.stack(self.together(*((one, metric) for one, _ in weights)), axis=1)
+        if len(columns) < LEAST_FACTS:
             return None
-        columns = joined.sort("item").select(pl.exclude("item")).to_numpy()
         gap = (columns[:, 1] - columns[:, 2]).mean()
         fit = robust_mean(columns @ [weight for _, weight in weights] / gap)
         return estimate_of(replace(fit, binary=False), self.unit)
@@ -123,8 +113,7 @@ class Facts:
     def least_left(self, arm: str, metric: str, share: float) -> float:
         """See :class:`Models`; facts scatter as where the arm is the retrained one. Of areas, as
         this arm's do: with loss beside that of retrained models these have next to no scatter."""
-        area = metric.removeprefix("membership ") in MEMBERSHIP
-        found = self.left(arm if area else self.data.retrained, metric, share)
+        found = self.left(arm if _score(metric) else self.data.retrained, metric, share)
         return np.inf if found is None else _stretched(found, found.n - 1)
 
     def way(self, arm: str, metric: str) -> np.ndarray | None:
@@ -132,8 +121,8 @@ class Facts:
 
         The gap between taught and retrained models is taken as given.
         """
-        taught, never = self._pairs(self.data.taught, self.data.retrained, metric)
-        before, values = self._pairs(self.data.taught, arm, metric)
+        taught, never = self.together((self.data.taught, metric), (self.data.retrained, metric))
+        before, values = self.together((self.data.taught, metric), (arm, metric))
         if min(len(values), len(taught)) < LEAST_FACTS:
             return None
         gaps = taught - never
@@ -147,10 +136,7 @@ class Facts:
         return abs(estimate.estimate) > FAR
 
     def _areas(self, arm: str, metric: str) -> Estimate | None:
-        """Facts that nobody was told are a sample too, so that both kinds of facts are units. The
-        reference score has no mean over the models that it refers to."""
-        if metric == REFERENCE:
-            return None
+        """Facts that nobody was told are a sample too, so that both kinds of facts are units."""
         chosen = self.scores.filter((pl.col("metric") == metric) & pl.col("value").is_finite())
         means = chosen.group_by("arm", "part", "item").agg(pl.col("value").mean())
         sides = [
@@ -168,8 +154,6 @@ class Facts:
         self, weights: list[tuple[str, float]], metric: str, level: float = LEVEL
     ) -> Estimate | None:
         """A contrast of areas by their placements (DeLong et al. 1988), as a share of the gap."""
-        if metric == REFERENCE:
-            return None
         sides = [self._sides(arm, metric) for arm, _ in weights]
         if len({(len(one), len(other)) for one, other in sides}) > 1:
             return None
@@ -200,20 +184,14 @@ class Facts:
         return forget.to_numpy(), holdout.to_numpy()
 
     @cached_property
-    def _items(self) -> dict[tuple[str, str], pl.DataFrame]:
-        finite = self.facts.filter(pl.col("value").is_finite()).sort("item")
-        groups = finite.partition_by("arm", "metric", as_dict=True)
-        return {key: own.select("item", "value") for key, own in groups.items()}
+    def _values(self) -> dict[tuple[str, str], dict[str, float]]:
+        return by_unit(self.facts, "item")
 
-    def _of(self, arm: str, metric: str) -> pl.DataFrame:
-        none = self.facts.clear().select("item", "value")
-        return self._items.get((arm, metric), none)
 
-    def _pairs(self, one: str, other: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        both = self._of(one, metric).join(
-            self._of(other, metric), on="item", suffix="_other", maintain_order="left"
-        )
-        return both["value"].to_numpy(), both["value_other"].to_numpy()
+def _score(metric: str) -> str | None:
+    """The score of which a metric is the area under the curve; None where it is none."""
+    name = metric.removeprefix("membership ")
+    return name if name in MEMBERSHIP else None
 
 
 def _of_sums(sides: list[np.ndarray]) -> tuple[float, float]:

@@ -320,6 +320,12 @@ def _scores(items: pl.DataFrame, retrained: str) -> pl.DataFrame:
     return pl.concat([chosen, reference.select(chosen.columns).filter(pl.col("value").is_finite())])
 
 
+def averaged(data: Data) -> pl.DataFrame:
+    """Scores of membership that have a mean over the models of an arm: that of retrained models,
+    each beside the mean of the others, is 0 for every fact."""
+    return data.scores.filter((pl.col("arm") != data.retrained) | (pl.col("metric") != REFERENCE))
+
+
 def _strangers(items: pl.DataFrame) -> pl.DataFrame:
     """Scores of forgotten facts and of strangers, of models that were asked about these."""
     chosen = items.filter(

@@ -10,6 +10,7 @@ from palimpsest.probes.unlearning.analyses.contrasts import mean_of
 from palimpsest.probes.unlearning.analyses.evidence import DAMAGED, GROUPS
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
+from palimpsest.probes.unlearning.analyses.verdicts import DIRECT
 from palimpsest.statistics.comparisons import against_best, paired_difference
 from palimpsest.statistics.population import pareto_shares, rank_intervals
 from palimpsest.statistics.rows import row
@@ -17,7 +18,6 @@ from palimpsest.statistics.rows import row
 if TYPE_CHECKING:
     from palimpsest.probes.unlearning.settings import Settings
 
-DIRECT = "forget probability"
 #: Balance that a method may lose to the best and still be called competitive.
 COMPETITIVE = 0.1
 
@@ -26,16 +26,18 @@ def kept(units: Units, arm: str) -> np.ndarray | None:
     """Probability of facts that must stay and were never trained on again, other people's,
     relatives' and from elsewhere, as a share of the retrained models': one number a model or fact.
     """
-    never = {f"{part} probability": np.empty(0) for part in DAMAGED}
-    never = {metric: units.values(units.data.retrained, metric) for metric in never}
-    there = [m for m, others in never.items() if len(others) and len(units.values(arm, m))]
+    usual = {
+        metric: units.values(units.data.retrained, metric)
+        for metric in (f"{part} probability" for part in DAMAGED)
+    }
+    there = [m for m, never in usual.items() if len(never) and len(units.values(arm, m))]
     if not there:
         return None
     if isinstance(units, Models):
         values = units.together(*((arm, metric) for metric in there))
     else:
         values = [units.values(arm, metric) for metric in there]
-    shares = [each / never[metric].mean() for each, metric in zip(values, there, strict=True)]
+    shares = [each / usual[metric].mean() for each, metric in zip(values, there, strict=True)]
     return np.mean(shares, axis=0) if isinstance(units, Models) else np.concatenate(shares)
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from palimpsest.probes.unlearning.analyses.contrasts import LEAST_FACTS
-from palimpsest.probes.unlearning.analyses.fronts import DIRECT, method_of
+from palimpsest.probes.unlearning.analyses.fronts import method_of
 from palimpsest.probes.unlearning.analyses.populations import LEAST_OTHERS
-from palimpsest.probes.unlearning.analyses.relearning import PROBE
+from palimpsest.probes.unlearning.analyses.relearning import PROBE, gone_far
 from palimpsest.probes.unlearning.analyses.units import Units, units_of
 
 if TYPE_CHECKING:
@@ -49,11 +49,7 @@ def lacks(data: Data, settings: Settings) -> dict[str, str]:
     )
     if not (data.probabilities["requests"] > 0).any():
         found["requests_add_up"] = "no method met one request after another"
-    gone = [
-        arm
-        for arm in methods
-        if (way := units.way(arm, DIRECT)) is not None and way.mean() >= settings.enough
-    ]
+    gone = gone_far(units, methods, settings)
     if not gone:
         none = f"no method has gone {settings.enough:.0%} of the way where asked directly"
         return found | dict.fromkeys(("relearning_undoes", "hidden_not_gone"), none)

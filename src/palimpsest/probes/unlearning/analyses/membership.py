@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from palimpsest.probes.unlearning.analyses.frames import MEMBERSHIP, REFERENCE, Data, Found, Rows
+from palimpsest.probes.unlearning.analyses.frames import MEMBERSHIP, Data, Found, Rows, averaged
 from palimpsest.statistics.recognition import auc, true_positive_rate
 from palimpsest.statistics.rows import row
 
@@ -24,9 +24,11 @@ def membership(data: Data, settings: Settings) -> tuple[Rows, Found]:
     is that of the one model that was asked about strangers, where one was; those alone are enough.
     """
     rows: Rows = []
-    means = data.scores.group_by(
-        ["world", "model", "arm", "metric", "part", "item"], maintain_order=True
-    ).agg(pl.col("value").mean())
+    means = (
+        averaged(data)
+        .group_by(["world", "model", "arm", "metric", "part", "item"], maintain_order=True)
+        .agg(pl.col("value").mean())
+    )
     keys = ["world", "model", "arm", "metric"]
     for (world, model, arm, metric), part in means.group_by(keys, maintain_order=True):
         sides = [
@@ -34,9 +36,6 @@ def membership(data: Data, settings: Settings) -> tuple[Rows, Found]:
             for name in ("forget", "holdout")
         ]
         if min(map(len, sides)) < 2 or not part["value"].is_finite().all():
-            continue
-        if metric == REFERENCE and arm == data.retrained:
-            # Beside the mean of the others their own mean is 0 for every fact.
             continue
         place = {"series": world, "model": model, "arm": arm, "factor": MEMBERSHIP[metric]}
         rows.append(row("membership", "area", auc(*sides, unit="facts"), **place))

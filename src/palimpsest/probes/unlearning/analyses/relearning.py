@@ -11,8 +11,10 @@ from scipy.stats import binomtest
 
 from palimpsest.metrics.unlearning import updates_to_target
 from palimpsest.probes.unlearning.analyses.contrasts import LEAST_FACTS, mean_of
+from palimpsest.probes.unlearning.analyses.evidence import ALPHA
 from palimpsest.probes.unlearning.analyses.frames import Data, Found, Rows, of
 from palimpsest.probes.unlearning.analyses.units import Models, Units, units_of
+from palimpsest.probes.unlearning.analyses.verdicts import DIRECT
 from palimpsest.statistics import Estimate
 from palimpsest.statistics.comparisons import mean_of_differences, paired_difference
 from palimpsest.statistics.intervals import exact_proportion
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 PROBE = "forget linear_probe"
 #: Share of the gap between taught and retrained models at which shown facts count as back.
 BACK = 0.5
-#: Of tests of single methods.
-ALPHA = 0.05
 #: More than this share of methods are "most".
 MOST = 0.5
 
@@ -49,12 +49,7 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
     for place, part in data.worlds():
         rows += _speeds(data, part, place)
         units = units_of(data, part, settings.judged_by)
-        gone = [
-            arm
-            for arm in data.methods(part)
-            if (way := units.way(arm, "forget probability")) is not None
-            and way.mean() >= settings.enough
-        ]
+        gone = gone_far(units, data.methods(part), settings)
         risen, back = _risen(data, units, gone, place)
         rows += risen
         if back:
@@ -65,6 +60,12 @@ def relearning(data: Data, settings: Settings) -> tuple[Rows, Found]:
         if hidden := _hidden(units, gone, data.retrained):
             found["hidden_not_gone"] = hidden
     return rows, found
+
+
+def gone_far(units: Units, methods: list[str], settings: Settings) -> list[str]:
+    """Methods whose answers, asked directly, have gone far enough, whatever their verdict."""
+    ways = {arm: units.way(arm, DIRECT) for arm in methods}
+    return [arm for arm, way in ways.items() if way is not None and way.mean() >= settings.enough]
 
 
 def _risen(
@@ -111,7 +112,7 @@ def _speeds(data: Data, part: pl.DataFrame, place: dict[str, str]) -> Rows:
     Read at the numbers of updates that were asked for; what is never back there counts as twice the
     last of them, and the note says how many models that is.
     """
-    reference = [of(part, arm, "forget probability") for arm in (data.taught, data.retrained)]
+    reference = [of(part, arm, DIRECT) for arm in (data.taught, data.retrained)]
     if not all(map(len, reference)):
         return []
     taught, never = (float(values.mean()) for values in reference)

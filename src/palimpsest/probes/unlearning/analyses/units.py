@@ -20,12 +20,19 @@ import polars as pl
 
 from palimpsest.probes.unlearning.analyses.contrasts import (
     LEAST_GAP,
+    Numbers,
+    by_unit,
     estimate_of,
     mean_of,
     reach,
 )
 from palimpsest.probes.unlearning.analyses.facts import Facts
-from palimpsest.probes.unlearning.analyses.frames import Data, bounds_of_change, metrics_of
+from palimpsest.probes.unlearning.analyses.frames import (
+    Data,
+    averaged,
+    bounds_of_change,
+    metrics_of,
+)
 from palimpsest.statistics import Estimate
 from palimpsest.statistics.cluster_robust import robust_difference
 from palimpsest.statistics.population import difference, margin
@@ -35,7 +42,7 @@ LEAST_MODELS, LEAST_RETRAINED = 3, 5
 
 
 @dataclass(frozen=True)
-class Models:
+class Models(Numbers):
     """Models as units.
 
     Attributes:
@@ -49,21 +56,7 @@ class Models:
 
     @cached_property
     def _values(self) -> dict[tuple[str, str], dict[int, float]]:
-        """Run -> value, of all arms and metrics."""
-        finite = self.part.filter(pl.col("value").is_finite()).sort("run")
-        groups = finite.partition_by("arm", "metric", as_dict=True)
-        return {key: dict(own.select("run", "value").iter_rows()) for key, own in groups.items()}
-
-    def values(self, arm: str, metric: str) -> np.ndarray:
-        """One number a model."""
-        return np.array(list(self._values.get((arm, metric), {}).values()))
-
-    def together(self, *wanted: tuple[str, str]) -> list[np.ndarray]:
-        """Values of several arms and metrics, of the runs that all of them have: a taught model and
-        what became of it. Some of a study's cells may have failed."""
-        found = [self._values.get(each, {}) for each in wanted]
-        common = sorted(set.intersection(*map(set, found)))
-        return [np.array([each[run] for run in common]) for each in found]
+        return by_unit(self.part, "run")
 
     def level(self, arm: str, metric: str) -> Estimate:
         """Mean over models."""
@@ -173,4 +166,4 @@ def units_of(
     if judged_by == "models" or (judged_by == "auto" and not few):
         return Models(data, part)
     own = (pl.col("world") == part["world"][0]) & (pl.col("model") == part["model"][0])
-    return Facts(data, data.facts.filter(own), data.scores.filter(own))
+    return Facts(data, data.facts.filter(own), averaged(data).filter(own))

@@ -80,7 +80,11 @@ def sentences(database: Database, study: str, used: Settings) -> list[str]:
 
 
 def _of_damaged(database: Database, study: str, used: Settings) -> list[str]:
-    damaged = _arms(database, study, "metric = 'damaged'")
+    damaged = database.frame(
+        "SELECT arm FROM statistics WHERE study = ? AND analysis = 'verdict' AND arm <> 'taught' "
+        "AND metric = 'damaged' ORDER BY arm",
+        [study],
+    )["arm"].to_list()
     if not damaged:
         return []
     sql = f"SELECT * FROM ({still_sql(used.enough)}) ORDER BY way, measure".replace("$study", "?")
@@ -139,15 +143,6 @@ def _back(database: Database, study: str) -> list[str]:
         "the others, which are not taught again, rises by more than in models that never knew "
         f"(q of {ALPHA} or less after Holm's correction over these methods), in {each}."
     ]
-
-
-def _arms(database: Database, study: str, where: str) -> list[str]:
-    rows = database.frame(
-        "SELECT arm FROM statistics WHERE study = ? AND analysis = 'verdict' AND arm <> 'taught' "
-        f"AND {where} ORDER BY arm",
-        [study],
-    )
-    return rows["arm"].to_list()
 
 
 def _name(arm: str) -> str:

@@ -30,6 +30,11 @@ for name, value in ALLOCATOR.items():
     os.environ.setdefault(name, value)
 
 
+def unusable(error):
+    """What is wrong with the configuration, in the words that say it."""
+    return WorkflowError(f"the configuration cannot be used\n{error}")
+
+
 def readable(file):
     """Stop, with the place in the file, where it cannot be read: Snakemake would name none.
 
@@ -38,7 +43,7 @@ def readable(file):
     try:
         read_yaml(file)
     except ConfigError as error:
-        raise WorkflowError(f"the configuration cannot be used\n{error}") from None
+        raise unusable(error) from None
 
 
 if not workflow.overwrite_configfiles:
@@ -60,7 +65,7 @@ def checked_plan():
         settings, models = check(dict(config), file)
         return settings, expand(settings, models)
     except ConfigError as error:
-        raise WorkflowError(f"the configuration cannot be used\n{error}") from None
+        raise unusable(error) from None
 
 
 # Open as long as the run goes on. Its jobs are part of it.

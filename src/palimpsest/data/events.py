@@ -31,8 +31,8 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from palimpsest.data.errors import DataError, unreadable
-from palimpsest.data.json_lines import decoded, shown, storable, validated
+from palimpsest.data.errors import DataError
+from palimpsest.data.json_lines import content, decoded, shown, storable, validated
 
 SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
@@ -101,14 +101,10 @@ def read_events(path: str | Path) -> pl.DataFrame:
     A date ``YYYY-MM`` means month precision; a full date with precision ``month`` is moved to the
     first of its month. Blank lines are skipped. Raises :class:`DataError` listing every bad row.
     """
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path itself
-        raise unreadable(path, error) from error
     rows: list[dict[str, Any]] = []
     problems: list[tuple[int, str]] = []
     first_line: dict[str, int] = {}
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    lines = content(path).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

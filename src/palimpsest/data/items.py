@@ -25,8 +25,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from palimpsest.data import hub_items
-from palimpsest.data.errors import DataError, unreadable
-from palimpsest.data.json_lines import decoded, storable, validated
+from palimpsest.data.errors import DataError
+from palimpsest.data.json_lines import content, decoded, storable, validated
 from palimpsest.identity import file_sha256
 
 VERSION = 2
@@ -166,11 +166,7 @@ def _rows(path: str | Path) -> Iterator[tuple[int, _Row | list[str]]]:
         for number, row in enumerate(hub_items.rows(str(path)), start=1):
             yield number, validated(json.dumps(row), _Row, _ALLOWED)
         return
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+    for number, line in enumerate(content(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:

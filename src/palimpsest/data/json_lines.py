@@ -6,11 +6,26 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from palimpsest.data.errors import unreadable
+
 Row = TypeVar("Row", bound=BaseModel)
+
+
+def content(path: str | Path) -> bytes:
+    """What a file holds, without a byte order mark.
+
+    Raises:
+        DataError: it cannot be read; with the file beside it that may be meant.
+    """
+    try:
+        return Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path itself
+        raise unreadable(path, error) from error
 
 
 def decoded(line: bytes, most: int) -> str:

@@ -17,8 +17,8 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from palimpsest.data.errors import DataError, unreadable
-from palimpsest.data.json_lines import decoded, shown, storable, validated
+from palimpsest.data.errors import DataError
+from palimpsest.data.json_lines import content, decoded, shown, storable, validated
 from palimpsest.identity import file_sha256
 
 SCHEMA: dict[str, pl.DataType] = {"id": pl.String(), "text": pl.String(), "foil": pl.String()}
@@ -53,13 +53,9 @@ def read_sentences(path: str | Path) -> pl.DataFrame:
     Raises:
         DataError: every bad row with its line number, or the file as a whole: missing, empty.
     """
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path itself
-        raise unreadable(path, error) from error
     rows: list[tuple[int, _Row]] = []
     problems: list[tuple[int, str]] = []
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    for number, line in enumerate(content(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         parsed = _parse(line)

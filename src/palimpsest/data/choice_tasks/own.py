@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict
 
 from palimpsest.data.choice_tasks.dividing import divided
 from palimpsest.data.choice_tasks.items import SPLITS, ChoiceItem, Sizes, Split
-from palimpsest.data.errors import DataError, unreadable
-from palimpsest.data.json_lines import decoded, shown, storable, validated
+from palimpsest.data.errors import DataError
+from palimpsest.data.json_lines import content, decoded, shown, storable, validated
 from palimpsest.identity import seed_of
 
 VERSION = 1
@@ -108,11 +108,7 @@ def own_tasks(path: str | Path, seed: int, sizes: Sizes) -> dict[str, list[Choic
 
 def _rows(path: str | Path) -> Iterator[tuple[int, _Row | list[str]]]:
     """Line numbers, with the row or with what is wrong with it."""
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path itself
-        raise unreadable(path, error) from error
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    for number, line in enumerate(content(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:

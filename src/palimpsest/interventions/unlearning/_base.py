@@ -216,8 +216,12 @@ def sources(settings: UnlearningSettings, data: Any) -> list[str]:
     return [content_hash(path) for path in settings.files().values()]
 
 
-def check(settings: UnlearningSettings, data: Any) -> None:
-    """Raise ValueError unless the files can be read and do not overlap."""
+def checked(settings: UnlearningSettings) -> list[Item] | None:
+    """What is to be forgotten by the user's file; None where it is not known before jobs.
+
+    Raises:
+        ValueError: the files cannot be read, overlap, or have too few items for the requests.
+    """
     from palimpsest.data.items import read_parts, request
 
     forget = read_parts(settings.files(), fetch=False).get("forget")
@@ -226,6 +230,12 @@ def check(settings: UnlearningSettings, data: Any) -> None:
             f"requests: given {settings.requests}, allowed: at most as many as there are items in "
             f"{settings.forget}"
         )
+    return forget
+
+
+def check(settings: UnlearningSettings, data: Any) -> None:
+    """Raise ValueError unless the files can be read and do not overlap."""
+    checked(settings)
 
 
 def check_asked(settings: UnlearningSettings, data: Any) -> None:
@@ -235,10 +245,7 @@ def check_asked(settings: UnlearningSettings, data: Any) -> None:
         ValueError: also where there are texts alone. Sets of the hub are not known before their
             job.
     """
-    from palimpsest.data.items import read_parts
-
-    check(settings, data)
-    forget = read_parts(settings.files(), fetch=False).get("forget")
+    forget = checked(settings)
     if forget is not None and not any(item.question for item in forget):
         raise ValueError(f"forget: {settings.forget} {TEXTS_ALONE}")
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.data.items import full_stop
 from palimpsest.engine.examples import example
-from palimpsest.interventions.unlearning import _base
-from palimpsest.interventions.unlearning._base import applied, one_step, sources
+from palimpsest.interventions.unlearning._base import applied, checked, one_step, sources
 from palimpsest.interventions.unlearning._preference import Preference, PreferenceSettings
 
 if TYPE_CHECKING:
@@ -32,10 +31,7 @@ class Settings(PreferenceSettings):
 
 def check(settings: Settings, data: Any) -> None:
     """Raise ValueError unless files can be read, do not overlap, and say what to prefer."""
-    from palimpsest.data.items import read_parts
-
-    _base.check(settings, data)
-    _need_wrong_answers(read_parts(settings.files(), fetch=False).get("forget", []))
+    _need_wrong_answers(checked(settings) or [])
 
 
 def _need_wrong_answers(items: Sequence[Item]) -> None:

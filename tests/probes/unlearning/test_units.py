@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
+from palimpsest.probes.unlearning.analyses.contrasts import mean_of
 from palimpsest.probes.unlearning.analyses.facts import Facts
 from palimpsest.probes.unlearning.analyses.frames import MEMBERSHIP, _rises, _scores, averaged
 from palimpsest.probes.unlearning.analyses.fronts import _points
@@ -69,6 +71,16 @@ def test_a_guard_that_costs_nothing_is_shown_to(level):
     )
     assert -0.1 < found.low <= found.high < 0.1
     assert found.p < 0.05
+
+
+def test_a_mean_of_models_is_graded_even_where_each_scores_zero_or_one():
+    values = np.array([0.0, 1, 1, 1, 1, 1, 1, 1])
+    found = mean_of(values, "models")
+    half = stats.t.ppf(0.975, 7) * values.std(ddof=1) / np.sqrt(8)
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half))
+    # What has not changed at all has not, and no share of successes is estimated.
+    nothing = mean_of(np.zeros(5), "models")
+    assert (nothing.low, nothing.high) == (0.0, 0.0)
 
 
 def test_differences_of_models_that_all_score_zero_are_narrow():

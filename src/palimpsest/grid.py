@@ -7,6 +7,7 @@ jobs. What these are and how a job is told what to do stands in ``manifests``.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from palimpsest.config import _State
 from palimpsest.identity import canonical, code_fingerprint, digest
 from palimpsest.manifests import Cell, Model, Plan, ProbeJob, State, StudyPlan
 from palimpsest.models.entry import identity_fields, weights_version
+from palimpsest.order import seconds
 
 #: Files of a probe that decide no measurement; nor do its folders ``analyses`` and ``pages``.
 NOT_MEASURING = ("settings.py", "checks.py", "claims.py", "figures.py")
+#: Expected seconds that a job of several replicates may take.
+TOGETHER = 60.0
 
 
 def expand(config: Any, models: dict[str, Any]) -> Plan:
@@ -98,9 +102,11 @@ def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: A
     sources = digest(_sources(module, study.settings, config.data))
     data_block = _given(config.data)
     settings = _given(study.settings)
-    jobs = []
+    jobs: list[ProbeJob] = []
     for role, group in roles.items():
-        for state in group:
+        of_role: list[list[ProbeJob]] = []
+        for state in sorted(group, key=lambda state: state.seed):
+            of_state: list[ProbeJob] = []
             cells = []
             for factors in module.cells(study.settings, state):
                 parameters = {k: v for k, v in factors.items() if k not in ("step", "experiment")}
@@ -123,11 +129,11 @@ def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: A
             target = config.compute.batch_minutes * 60
             least, piece = getattr(module, "LEAST_JOBS", 1), getattr(module, "piece", None)
             for batch, members in batches(cells, target, least, piece):
-                jobs.append(
+                of_state.append(
                     ProbeJob(
                         study=name,
                         probe=study.probe,
-                        state=state,
+                        states=(state,),
                         role=role,
                         batch=batch,
                         cells=members,
@@ -136,6 +142,8 @@ def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: A
                         data_block=data_block,
                     )
                 )
+            of_role.append(of_state)
+        jobs += _together(of_role)
     return StudyPlan(
         name=name,
         probe=study.probe,
@@ -151,6 +159,20 @@ def _study(name: str, study: Any, roles: dict[str, tuple[State, ...]], config: A
             code_fingerprint("evidence"),
         ),
     )
+
+
+def _together(of_states: Iterable[list[ProbeJob]]) -> Iterable[ProbeJob]:
+    """Replicates that are read quickly are read by one process: starting one takes seconds."""
+    found: list[ProbeJob] = []
+    for jobs in of_states:
+        if found and len(jobs) == 1 and found[-1].batch == jobs[0].batch:
+            last, (job,) = found[-1], jobs
+            if seconds(last) + seconds(job) <= TOGETHER:
+                cells = (*last.cells, *job.cells)
+                found[-1] = replace(last, states=(*last.states, *job.states), cells=cells)
+                continue
+        found += jobs
+    return found
 
 
 def _parts(folder: Path) -> list[str]:

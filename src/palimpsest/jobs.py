@@ -146,7 +146,8 @@ def _apply(
 
 
 def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
-    """Rule probe: measure the cells of one state; finished cells are taken from earlier runs.
+    """Rule probe: measure cells of one state, or of several replicates one after another; finished
+    cells are taken from earlier runs.
 
     A cell that raises is recorded as failed with its reason and the others go on. When all have
     failed so does the job, unless a spending cap has ended it or training diverged in all of them.
@@ -185,11 +186,15 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
         cells_reused=len(cells) - len(pending),
     )
     if pending:
+        record.work_seconds = 0.0
         with devices.device(gpu, threads) as device:
             record.device = devices.describe(device)
             scratch = RESULTS / "scratch" / job.replace("/", ".")
             progress = Progress(len(pending), scratch / "progress.json", job)
-            _measure(manifest, pending, device, failures, progress, record, scratch)
+            for state in manifest["states"]:
+                own = [cell for cell in pending if cell["state"] == state["state"]]
+                if own:
+                    _measure(manifest, state, own, device, failures, progress, record, scratch)
             progress.close()
             shutil.rmtree(scratch, ignore_errors=True)
         record.cells_computed -= len(failures)
@@ -215,6 +220,7 @@ def cell_file(cell: str) -> Path:
 
 def _measure(
     manifest: dict[str, Any],
+    state: dict[str, Any],
     pending: list[dict[str, Any]],
     device: str,
     failures: dict[str, str],
@@ -227,17 +233,17 @@ def _measure(
 
     settings = discovery.probe(manifest["probe"]).Settings(**manifest["settings"])
     module = discovery.probe(manifest["probe"], "measure")
-    reader = StateReader(Path(manifest["state_path"]), device, access=manifest.get("access", {}))
+    path = Path(state["path"])
+    reader = StateReader(path, device, access=manifest.get("access", {}))
     context = ProbeContext(
         study=manifest["study"],
-        state=manifest["state"],
-        seed=manifest["seed"],
-        state_folder=Path(manifest["state_path"]).parent,
+        state=state["state"],
+        seed=state["seed"],
+        state_folder=path.parent,
         data_block=manifest["data_block"],
         entry=manifest["entry"],
-        scratch=scratch,
+        scratch=scratch / state["state"],
     )
-    record.work_seconds = 0.0
     wanted = {cell["id"] for cell in pending}
     for step in sorted({cell["step"] for cell in pending}):
         try:
@@ -246,7 +252,11 @@ def _measure(
             failures |= {cell["id"]: f"{DIVERGED}{error}" for cell in pending}
             return
         before, began = model.tokens, time.monotonic()
-        cells = [cell for cell in manifest["cells"] if cell["step"] == step]
+        cells = [
+            cell
+            for cell in manifest["cells"]
+            if cell["state"] == state["state"] and cell["step"] == step
+        ]
         for group in _groups(module, settings, cells):
             if wanted.isdisjoint(cell["id"] for cell in group):
                 continue
@@ -267,8 +277,8 @@ def _measure(
                 progress.advance()
         record.tokens += model.tokens - before
         record.work_seconds += time.monotonic() - began
-    if hasattr(model, "usage"):
-        record.device, record.usage = f"cpu; {model.name} behind an endpoint", model.usage()
+        if hasattr(model, "usage"):
+            record.device, record.usage = f"cpu; {model.name} behind an endpoint", model.usage()
 
 
 def _groups(module: Any, settings: Any, cells: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -123,17 +123,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class ProbeJob:
-    """Cells of one state that are measured by one process."""
+    """Cells of one state, or of several replicates, that are measured by one process."""
 
     study: str
     probe: str
-    state: State
+    states: tuple[State, ...]
     role: str
     batch: str
     cells: tuple[Cell, ...]
     settings: dict[str, Any]
     code: str
     data_block: dict[str, Any]
+
+    @property
+    def state(self) -> State:
+        """The state, or the first of the replicates: the job has its name."""
+        return self.states[0]
 
     @property
     def output(self) -> Path:
@@ -149,9 +154,11 @@ class ProbeJob:
             "study": self.study,
             "probe": self.probe,
             "state": self.state.id,
-            "state_path": str(self.state.output),
+            "states": [
+                {"state": each.id, "path": str(each.output), "seed": each.seed}
+                for each in self.states
+            ],
             "role": self.role,
-            "seed": self.state.seed,
             "batch": self.batch,
             "settings": self.settings,
             "code": self.code,

@@ -111,8 +111,8 @@ def _read_states(plan: Plan) -> list[State]:
         if state.intervention and not state.output.is_file()
     }
     for job in plan.jobs:
-        if not all(cell_file(cell.id).is_file() for cell in job.cells):
-            wanted[job.state.id] = job.state
+        missing = {cell.state for cell in job.cells if not cell_file(cell.id).is_file()}
+        wanted |= {state.id: state for state in job.states if state.id in missing}
     return list({link.id: link for state in wanted.values() for link in state.chain}.values())
 
 

@@ -25,7 +25,8 @@ def after(plan: Plan) -> dict[str, float]:
     """State -> seconds of the longest chain of jobs that waits for it; base models are states."""
     found = dict.fromkeys(plan.states, 0.0)
     for job in plan.jobs:
-        found[job.state.id] = max(found[job.state.id], seconds(job))
+        for state in job.states:
+            found[state.id] = max(found[state.id], seconds(job))
     for state in sorted(plan.states.values(), key=lambda state: -len(state.chain)):
         if state.parent:
             waits = INTERVENTION + found[state.id]

@@ -108,12 +108,13 @@ def manifest_of(thing):
     return str(PLAN.manifest_path(thing.manifest))
 
 
-def before(state):
-    """A state and all that it was made of, each of which is read with it.
+def before(*states):
+    """States and all that they were made of, each of which is read with them.
 
     Their names say what is in them: a state that was made again is the same state.
     """
-    return [ancient(str(link.output)) for link in state.chain]
+    links = dict.fromkeys(link.output for state in states for link in state.chain)
+    return [ancient(str(path)) for path in links]
 
 
 def again(record):

@@ -9,7 +9,11 @@ rule analyse:
             str(job.output) for job in PLAN.studies[wildcards.study].jobs
         ],
         lambda wildcards: sorted(
-            {str(job.state.output) for job in PLAN.studies[wildcards.study].jobs}
+            {
+                str(state.output)
+                for job in PLAN.studies[wildcards.study].jobs
+                for state in job.states
+            }
         ),
     output:
         statistics="results/statistics/{study}.parquet",

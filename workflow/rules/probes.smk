@@ -1,7 +1,7 @@
 rule probe:
     input:
         lambda wildcards: before(
-            JOBS[wildcards.study, wildcards.state, wildcards.batch].state
+            *JOBS[wildcards.study, wildcards.state, wildcards.batch].states
         ),
     output:
         shard="results/observations/{study}/{state}/{batch}.parquet",

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from palimpsest.collector import paused
+
 #: glibc's allocator keeps and reuses large blocks in huge pages instead of handing them back after
 #: every use; set before a process starts. Numbers do not change.
 ALLOCATOR = {
@@ -93,7 +95,8 @@ def describe(device: str) -> str:
 
 def limit_torch(threads: int) -> None:
     """No more threads than granted, also between operators, where that can still be set."""
-    import torch
+    with paused():
+        import torch
 
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() > threads:

@@ -41,10 +41,10 @@ Pair = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class SequenceScores:
-    """What one pass says of a whole sequence of T tokens; arrays of shape (T - 1,), float64.
+    """What one pass says of the T scored tokens of a sequence; arrays of shape (T,), float64.
 
     Attributes:
-        log_p: log-probability of each token but the first, in nats.
+        log_p: log-probability of each, in nats.
         mean: mean of log p under the model's own distribution at each of these places, in nats;
             None if not asked for, as all that follows.
         deviation: its standard deviation, in nats.
@@ -110,7 +110,7 @@ def token_log_likelihoods(
     Raises:
         ValueError: an empty prompt or continuation.
     """
-    return [scores.log_p for scores in _scored(model, pairs, False, token_budget)]
+    return [scores.log_p for scores in pair_scores(model, pairs, token_budget, moments=False)]
 
 
 def ranks(
@@ -155,10 +155,10 @@ def sequence_scores(
 
     Args:
         model: the model.
-        sequences: token ids; the first of each is context only.
+        sequences: token ids; the first of each is context only, all others are scored.
+        token_budget: tokens a row, found from the device when None.
         moments: mean and deviation of log p, for measures of membership.
         top: the likeliest tokens, for recall.
-        token_budget: tokens a row, found from the device when None.
 
     Raises:
         ValueError: a sequence of fewer than two tokens.
@@ -166,7 +166,45 @@ def sequence_scores(
     if any(len(ids) < 2 for ids in sequences):
         raise ValueError("every sequence needs at least two tokens: the first is not scored")
     pairs = [(list(ids[:1]), list(ids[1:])) for ids in sequences]
-    return _scored(model, pairs, moments, token_budget, top)
+    return pair_scores(model, pairs, token_budget, moments, top)
+
+
+def pair_scores(
+    model: LanguageModel,
+    pairs: Sequence[Pair],
+    token_budget: int | None = None,
+    moments: bool = True,
+    top: bool = False,
+) -> list[SequenceScores]:
+    """As :func:`sequence_scores`, of continuations alone: (prompt, continuation) in token ids.
+
+    Raises:
+        ValueError: an empty prompt or continuation.
+    """
+    if any(not head or not tail for head, tail in pairs):
+        raise ValueError("every prompt and every continuation needs at least one token")
+    if not packs(model):
+        return [plain_scores(model, head, tail) for head, tail in pairs]
+    results: list[SequenceScores | None] = [None] * len(pairs)
+
+    def collect(hidden: torch.Tensor, members: list[tuple[int, list[int]]]) -> None:
+        at = [path[len(pairs[index][0]) - 1 :] for index, path in members]
+        words = np.concatenate([pairs[index][1] for index, _ in members])
+        nodes, where = np.unique(np.concatenate(at), return_inverse=True)
+        scores = _word_scores(model, hidden, nodes, where, words, moments, top)
+        log_p = scores.log_p.cpu().numpy()
+        others = [
+            None if each is None else each.cpu().numpy()[where]
+            for each in (scores.mean, scores.deviation, scores.top)
+        ]
+        start = 0
+        for (index, _), nodes_of in zip(members, at, strict=True):
+            part = slice(start, start := start + len(nodes_of))
+            of_index = (None if each is None else each[part] for each in others)
+            results[index] = SequenceScores(log_p[part], *of_index)
+
+    _over_rows(model, [[*head, *tail[:-1]] for head, tail in pairs], token_budget, collect)
+    return results
 
 
 def hidden_states(
@@ -211,39 +249,6 @@ def hidden_states(
                 pool(kept, [(index, list(range(len(ids))))])
             return results
         _over_rows(model, encoded, token_budget, lambda _, members: pool(kept, members))
-    return results
-
-
-def _scored(
-    model: LanguageModel,
-    pairs: Sequence[Pair],
-    moments: bool,
-    token_budget: int | None,
-    top: bool = False,
-) -> list[SequenceScores]:
-    if any(not head or not tail for head, tail in pairs):
-        raise ValueError("every prompt and every continuation needs at least one token")
-    if not packs(model):
-        return [plain_scores(model, head, tail) for head, tail in pairs]
-    results: list[SequenceScores | None] = [None] * len(pairs)
-
-    def collect(hidden: torch.Tensor, members: list[tuple[int, list[int]]]) -> None:
-        at = [path[len(pairs[index][0]) - 1 :] for index, path in members]
-        words = np.concatenate([pairs[index][1] for index, _ in members])
-        nodes, where = np.unique(np.concatenate(at), return_inverse=True)
-        scores = _word_scores(model, hidden, nodes, where, words, moments, top)
-        log_p = scores.log_p.cpu().numpy()
-        others = [
-            None if each is None else each.cpu().numpy()[where]
-            for each in (scores.mean, scores.deviation, scores.top)
-        ]
-        start = 0
-        for (index, _), nodes_of in zip(members, at, strict=True):
-            part = slice(start, start := start + len(nodes_of))
-            of_index = (None if each is None else each[part] for each in others)
-            results[index] = SequenceScores(log_p[part], *of_index)
-
-    _over_rows(model, [[*head, *tail[:-1]] for head, tail in pairs], token_budget, collect)
     return results
 
 

@@ -57,8 +57,8 @@ ENGINE = (
 DETECTOR = ("auc", "found", "false_alarms")
 #: Packages whose prose is read: one is enough, and takes a fraction of a second.
 PROSE = ("statsmodels",)
-#: Tokens that a sentence begins with, and that a model adds, where fluency is read.
-BEGINNING, CONTINUATION = 10, 32
+#: Tokens that a sentence begins with where fluency is read.
+BEGINNING = 10
 
 
 def measure(
@@ -139,7 +139,7 @@ def _prose(model: LanguageModel, settings: Settings) -> Iterator[Row]:
     for place, score in zip(order, sequence_scores(model, encoded, moments=False), strict=True):
         yield row("prose", str(place), "loss", -score.log_p.mean())
     begun = [ids[:BEGINNING] for ids in encoded[: settings.fluency]]
-    written = of_tokens(model, begun, CONTINUATION)
+    written = of_tokens(model, begun, settings.fluency_tokens)
     for place, (each,) in zip(order, written, strict=False):
         entropy = unlearning.ngram_entropy(text_recall.words(each.text))
         yield row("prose", str(place), "fluency", entropy, each.text)

@@ -1,8 +1,8 @@
 """What a model says of every item: likelihoods, answers, ranks and scores of membership.
 
-One pass over every question with its true answer gives probability, exact memorisation, extraction
-strength and the scores of membership; all are over the answer's tokens alone, since nothing else
-was trained on.
+One pass over every question with its true answer and the wrong ones gives probability, exact
+memorisation, extraction strength, ranks and the scores of membership; all are over the answer's
+tokens alone, since nothing else was trained on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from palimpsest.data.items import full_stop
 from palimpsest.engine.asking import answers
 from palimpsest.engine.generation import of_tokens
 from palimpsest.engine.gradient_norms import gradient_norms
-from palimpsest.engine.scoring import sequence_scores, token_log_likelihoods
+from palimpsest.engine.scoring import pair_scores, token_log_likelihoods
 from palimpsest.identity import seed_of
 from palimpsest.interventions._items import item_example
 from palimpsest.metrics import membership, text_recall, unlearning
@@ -25,7 +25,6 @@ from palimpsest.probes.unlearning.answers import Row, asked_each, facts, judged,
 
 if TYPE_CHECKING:
     from palimpsest.data.items import Item
-    from palimpsest.engine.scoring import SequenceScores
     from palimpsest.models.language_model import LanguageModel
     from palimpsest.probes.unlearning.settings import Settings
 
@@ -33,6 +32,10 @@ if TYPE_CHECKING:
 PARAPHRASED = "answer in other words"
 REWORDED = "answer, to a question in other words"
 PLAIN = "answer"
+
+#: Items that are asked after the same solved questions, on average. What they share is computed
+#: once; with one draw for all, its luck would be in every number.
+_SAME_SHOTS = 4
 
 #: Parts that membership is read on: members, or once so, and facts that nobody was told.
 MEMBERS = ("forget", "holdout")
@@ -71,7 +74,6 @@ def read(
     yield from facts([item for item in items if item.part in ("forget", "neighbour", "kept")])
     yield from _from_one_pass(model, items)
     yield from _gradient_norms(model, items)
-    yield from _candidates(model, items)
     yield from _other_prompts(model, settings, items, small)
     yield from _answers(model, settings, items, small)
     yield from _continued(model, items)
@@ -96,66 +98,44 @@ def read_probabilities(model: LanguageModel, items: Sequence[Item]) -> Iterator[
 
 
 def _from_one_pass(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
-    pairs = [model.encode_pair(item.question, item.answer) for item in items]
-    scores = sequence_scores(model, [[*head, *tail] for head, tail in pairs], top=True)
-    for item, (head, tail), score in zip(items, pairs, scores, strict=True):
-        own = slice(len(head) - 1, None)
-        right = score.top[own] == np.array(tail)
+    """Of the true answer, and of wrong ones after the same question: what they share is computed
+    once."""
+    true = {item: (item.question, item.answer) for item in items}
+    forms = {item: _truth_ratio_pairs(item) for item in items if item.perturbed}
+    wrong = {item: [(item.question, text) for text in item.perturbed] for item in forms}
+    compared = (pair for item in forms for pair in (*wrong[item], *forms[item][1]))
+    asked = list(dict.fromkeys((*true.values(), *compared)))
+    pairs = [model.encode_pair(*pair) for pair in asked]
+    scores = dict(zip(asked, pair_scores(model, pairs, top=True), strict=True))
+    tokens = dict(zip(asked, pairs, strict=True))
+    for item, pair in true.items():
+        score = scores[pair]
+        right = score.top == np.array(tokens[pair][1])
         found = {
-            "probability": unlearning.answer_probability(score.log_p[own]),
+            "probability": unlearning.answer_probability(score.log_p),
             "exact_memorisation": text_recall.exact_memorisation(right),
             "extraction_strength": text_recall.extraction_strength(right),
         }
-        for metric, value in (found | _member_scores(item, score, own)).items():
+        for metric, value in (found | membership.battery(score, item.answer)).items():
             yield row(item.part, item.id, metric, value)
-
-
-def _member_scores(item: Item, score: SequenceScores, own: slice) -> dict[str, float]:
-    """Scores of membership of an answer, whose tokens these are of a sequence."""
-    log_p = score.log_p[own]
-    return {
-        "loss": membership.loss(log_p),
-        "zlib": membership.zlib(log_p, item.question + item.answer),
-        "min_k": membership.min_k(log_p),
-        "min_k_plus_plus": membership.min_k_plus_plus(log_p, score.mean[own], score.deviation[own]),
-    }
+    for item, (form, after) in forms.items():
+        sums = np.array([scores[pair].log_p.sum() for pair in (true[item], *wrong[item])])
+        better, equal = (sums > sums[0]).sum(), (sums == sums[0]).sum()
+        rank = float(better + (equal + 1) / 2)
+        yield row(item.part, item.id, "exposure", unlearning.exposure(rank, len(sums)))
+        yield row(item.part, item.id, "chosen", float(rank == 1))
+        # Truth ratio of TOFU, with its form as text.
+        means = [float(scores[pair].log_p.mean()) for pair in after]
+        ratio = unlearning.truth_ratio(means[0], means[1:])
+        yield row(item.part, item.id, "truth_ratio", ratio, form)
 
 
 def read_members(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
     """Scores of membership alone, of one pass."""
     pairs = [model.encode_pair(item.question, item.answer) for item in items]
-    scores = sequence_scores(model, [[*head, *tail] for head, tail in pairs])
-    for item, (head, _), score in zip(items, pairs, scores, strict=True):
-        for metric, value in _member_scores(item, score, slice(len(head) - 1, None)).items():
+    for item, score in zip(items, pair_scores(model, pairs), strict=True):
+        for metric, value in membership.battery(score, item.answer).items():
             yield row(item.part, item.id, metric, value)
-
-
-def _candidates(model: LanguageModel, items: Sequence[Item]) -> Iterator[Row]:
-    """Rank of the truth among wrong answers after the question, and TOFU's truth ratio, with its
-    form as text."""
-    asked = [item for item in items if item.perturbed]
-    after = {
-        item: [(item.question, text) for text in (item.answer, *item.perturbed)] for item in asked
-    }
-    forms = {item: _truth_ratio_pairs(item) for item in asked}
-    pairs = list(dict.fromkeys(pair for item in asked for pair in (*after[item], *forms[item][1])))
-    log_p = dict(
-        zip(
-            pairs,
-            token_log_likelihoods(model, [model.encode_pair(*pair) for pair in pairs]),
-            strict=True,
-        )
-    )
-    for item in asked:
-        sums = np.array([log_p[pair].sum() for pair in after[item]])
-        better, equal = (sums > sums[0]).sum(), (sums == sums[0]).sum()
-        rank = float(better + (equal + 1) / 2)
-        yield row(item.part, item.id, "exposure", unlearning.exposure(rank, len(sums)))
-        yield row(item.part, item.id, "chosen", float(rank == 1))
-        form, compared = forms[item]
-        means = [float(log_p[pair].mean()) for pair in compared]
-        ratio = unlearning.truth_ratio(means[0], means[1:])
-        yield row(item.part, item.id, "truth_ratio", ratio, form)
 
 
 def _truth_ratio_pairs(item: Item) -> tuple[str, list[tuple[str, str]]]:
@@ -188,9 +168,9 @@ def prompted(settings: Settings, items: Sequence[Item], small: bool) -> list[tup
     is also asked for in other languages, after a prefix, and after solved questions of others."""
     asked = [(i, "reworded", prompt) for i in items if i.part != "retain" for prompt in i.reworded]
     solved = [item for item in items if item.part == "retain" and item.question]
-    for item in items:
-        if item.part not in MEMBERS or not item.question:
-            continue
+    members = [item for item in items if item.part in MEMBERS and item.question]
+    draws = -(-len(members) // _SAME_SHOTS)
+    for item in members:
         if not small:
             asked += [(item, "translated", prompt) for prompt in item.translated]
         if small and solved:
@@ -200,8 +180,9 @@ def prompted(settings: Settings, items: Sequence[Item], small: bool) -> list[tup
         elif not small:
             asked.append((item, "prefixed", f"{_PREFIX} {item.question}"))
         if settings.few_shot and solved:
-            draw = np.random.default_rng(seed_of("few shot", item.id))
-            shots = [solved[place] for place in draw.permutation(len(solved))[: settings.few_shot]]
+            number = seed_of("few shot", item.id) % draws
+            draw = np.random.default_rng(seed_of("shots", number)).permutation(len(solved))
+            shots = [solved[place] for place in draw[: settings.few_shot]]
             before = " ".join(f"{s.question}{s.answer}{full_stop(s.answer)}" for s in shots)
             asked.append((item, "few_shot", f"{before} {item.question}"))
     return asked

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest import discovery, mending
 from palimpsest import threads as cpu
+from palimpsest.collector import paused
 from palimpsest.context import InterventionContext, ProbeContext, Progress
 from palimpsest.files import read_json, write_json
 from palimpsest.manifests import RESULTS
@@ -315,18 +316,20 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
         ShardError: a shard is missing or damaged; the message names it.
     """
     cpu.limit(1)
-    import polars as pl
-
-    from palimpsest.evidence.gather import connect, frame_of, load
-    from palimpsest.evidence.provenance import Provenance
-    from palimpsest.evidence.shards import sidecar
-    from palimpsest.files import atomic, write_sealed
-    from palimpsest.identity import file_sha256
-    from palimpsest.statistics.claims import corrected
-    from palimpsest.statistics.headlines import headlines
-
     manifest = read_json(manifest_path)
     study, probe_name = manifest["study"], manifest["probe"]
+    with paused():
+        import polars as pl
+
+        from palimpsest.evidence.gather import connect, frame_of, load
+        from palimpsest.evidence.provenance import Provenance
+        from palimpsest.evidence.shards import sidecar
+        from palimpsest.files import atomic, write_sealed
+        from palimpsest.identity import file_sha256
+        from palimpsest.statistics.claims import corrected
+        from palimpsest.statistics.headlines import headlines
+
+        module = discovery.probe(probe_name, "claims")
     record = Provenance(
         job=f"{study}/analyse",
         rule="analyse",
@@ -338,7 +341,6 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     tables = {name: [loaded[name]] for name in ("observations", "cells")}
     settings = discovery.probe(probe_name).Settings(**manifest["settings"])
     with connect(tables, _views([probe_name])) as connection:
-        module = discovery.probe(probe_name, "claims")
         statistics, claims = module.analyse(connection, settings, study)
     statistics += headlines(statistics, module.HEADLINES, settings)
     claims = [claim | {"study": study} for claim in corrected(claims)]
@@ -375,7 +377,8 @@ def _views(probes: list[str]) -> dict[str, str]:
 def report_study(database: str, study: str, output: str) -> None:
     """Rule report_study: the page of one study."""
     cpu.limit(1)
-    from palimpsest.reports.build import build_study
+    with paused():
+        from palimpsest.reports.build import build_study
 
     build_study(database, study, output)
 

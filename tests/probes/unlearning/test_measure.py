@@ -44,6 +44,7 @@ SMALL = {
     "people": 12,
     "forget_share": 0.17,
     "hidden": 32,
+    "batch_size": 24,
     "epochs": 30,
     "learning_rate": 1e-2,
     "retrained": 2,

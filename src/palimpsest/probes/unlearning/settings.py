@@ -57,25 +57,25 @@ MethodBlock = one_of(
     },
 )
 
-#: Strengths are the best balance of sweeps on seeds 100 and 101, which are none of the study's;
-#: training on what must stay is the control that should do nothing, refusing by oracle the bound of
-#: what a change of written answers alone can do.
+#: Strengths have the best balance (harmonic mean of the way gone and of what stays) in sweeps on
+#: seeds 100 and 101, which are none of the study's; training on what must stay is the control that
+#: should do nothing, refusing by oracle the bound of what a change of answers alone can do.
 DEFAULT_METHODS: dict[str, Any] = {
-    "grad_ascent": {"grad_ascent": {"learning_rate": 2e-4}},
-    "grad_diff": {"grad_diff": {"learning_rate": 2e-4}},
-    "npo": {"npo": {"learning_rate": 2e-4}},
+    "grad_ascent": {"grad_ascent": {"learning_rate": 7e-5}},
+    "grad_diff": {"grad_diff": {"learning_rate": 7e-5}},
+    "npo": {"npo": {"learning_rate": 7e-5}},
     "simnpo": {"simnpo": {"learning_rate": 3e-4}},
-    "wga": {"wga": {"learning_rate": 3e-4}},
-    "undial": {"undial": {"learning_rate": 3e-4, "retain_weight": 1.0}},
-    "ceu": {"ceu": {"learning_rate": 3e-4, "retain_weight": 1.0}},
-    "pdu": {"pdu": {"learning_rate": 3e-4}},
-    "rmu": {"rmu": {"learning_rate": 1e-3, "coefficient": 6.0}},
-    "idk_nll": {"idk_nll": {"learning_rate": 3e-4}},
-    "random_labels": {"random_labels": {"learning_rate": 3e-4}},
-    "whp": {"whp": {"learning_rate": 3e-4, "reinforce_rate": 1e-3, "retain_weight": 1.0}},
-    "task_vector": {"task_vector": {"learning_rate": 3e-4, "scale": 3.0}},
-    "ssd": {"ssd": {"alpha": 2.5}},
-    "iau": {"iau": {"learning_rate": 5e-3}},
+    "wga": {"wga": {"learning_rate": 2e-4}},
+    "undial": {"undial": {"learning_rate": 2e-4, "retain_weight": 1.0}},
+    "ceu": {"ceu": {"learning_rate": 8e-5, "retain_weight": 1.0}},
+    "pdu": {"pdu": {"learning_rate": 5.5e-5}},
+    "rmu": {"rmu": {"learning_rate": 3.5e-4, "coefficient": 6.0}},
+    "idk_nll": {"idk_nll": {"learning_rate": 7e-5}},
+    "random_labels": {"random_labels": {"learning_rate": 1.5e-4}},
+    "whp": {"whp": {"learning_rate": 1e-4, "reinforce_rate": 1e-3, "retain_weight": 1.0}},
+    "task_vector": {"task_vector": {"learning_rate": 1.5e-4, "scale": 3.0}},
+    "ssd": {"ssd": {"alpha": 2.2}},
+    "iau": {"iau": {"learning_rate": 4.5e-3}},
     "guard": {"guard": {}},
     "retain_finetune": {"retain_finetune": {"learning_rate": 3e-4}},
     "oracle_refusal": {"oracle_refusal": {}},
@@ -89,11 +89,11 @@ class Scratch(World):
     """Width of the residual stream."""
     layers: int = Field(default=2, ge=1, le=12)
     """Number of layers."""
-    epochs: int = Field(default=14, ge=1)
+    epochs: int = Field(default=12, ge=1)
     """Passes over all sentences."""
-    batch_size: int = Field(default=24, ge=1)
+    batch_size: int = Field(default=48, ge=1)
     """Sentences a step."""
-    learning_rate: float = Field(default=4e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     """Highest rate of AdamW, reached after a twentieth of the steps; then a cosine to zero."""
     retrained: int | list[int] = 10
     """Models that never knew, for the null distribution of all metrics: their number, or seeds."""
@@ -337,8 +337,8 @@ def cost(settings: Settings, factors: dict[str, Any]) -> float:
         # Measured: 21 s with a 135M model that was taught 24 facts.
         return 0.6 * settings.kept_items
     own = settings.scratch
-    # Measured: 6.4 s for 40 people, 14 passes, two layers of 128.
-    training = 6.4 * own.people / 40 * own.epochs / 14 * own.layers * own.hidden**2 / 32768
+    # Measured: 4.5 s for 40 people, 12 passes, two layers of 128.
+    training = 4.5 * own.people / 40 * own.epochs / 12 * own.layers * own.hidden**2 / 32768
     if factors["requests"]:
         return 1.2
     return 3.0 + (training if factors["arm"] in (TAUGHT, RETRAINED) else 2.0)

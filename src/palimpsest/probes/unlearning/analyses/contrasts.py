@@ -47,8 +47,10 @@ class Numbers:
 def by_unit(frame: pl.DataFrame, unit: str) -> dict[tuple[str, str], dict[Any, float]]:
     """What :class:`Numbers` holds, of a frame with arm, metric, value and the column ``unit``."""
     finite = frame.filter(pl.col("value").is_finite()).sort(unit)
-    groups = finite.partition_by("arm", "metric", as_dict=True)
-    return {key: dict(own.select(unit, "value").iter_rows()) for key, own in groups.items()}
+    found: dict[tuple[str, str], dict[Any, float]] = {}
+    for arm, metric, one, value in finite.select("arm", "metric", unit, "value").iter_rows():
+        found.setdefault((arm, metric), {})[one] = value
+    return found
 
 
 def mean_of(values: np.ndarray, unit: str, level: float = 0.95) -> Estimate:

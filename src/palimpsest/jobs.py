@@ -5,6 +5,7 @@ The scripts parse paths and call these functions; nothing here reads the configu
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 import traceback
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest import discovery, mending
 from palimpsest import threads as cpu
-from palimpsest.collector import paused
+from palimpsest.collector import importing
 from palimpsest.context import InterventionContext, ProbeContext, Progress
 from palimpsest.files import read_json, write_json
 from palimpsest.manifests import RESULTS
@@ -196,6 +197,8 @@ def probe(manifest_path: str, output: str, threads: int, gpu: int) -> None:
                 own = [cell for cell in pending if cell["state"] == state["state"]]
                 if own:
                     _measure(manifest, state, own, device, failures, progress, record, scratch)
+                    # One model at a time; what refers to itself would stay for a while.
+                    gc.collect()
             progress.close()
             shutil.rmtree(scratch, ignore_errors=True)
         record.cells_computed -= len(failures)
@@ -318,7 +321,7 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     cpu.limit(1)
     manifest = read_json(manifest_path)
     study, probe_name = manifest["study"], manifest["probe"]
-    with paused():
+    with importing():
         import polars as pl
 
         from palimpsest.evidence.gather import connect, frame_of, load
@@ -377,7 +380,7 @@ def _views(probes: list[str]) -> dict[str, str]:
 def report_study(database: str, study: str, output: str) -> None:
     """Rule report_study: the page of one study."""
     cpu.limit(1)
-    with paused():
+    with importing():
         from palimpsest.reports.build import build_study
 
     build_study(database, study, output)

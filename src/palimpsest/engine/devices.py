@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from palimpsest.collector import paused
+from palimpsest.collector import importing
 
 #: glibc's allocator keeps and reuses large blocks in huge pages instead of handing them back after
 #: every use; set before a process starts. Numbers do not change.
@@ -95,7 +95,7 @@ def describe(device: str) -> str:
 
 def limit_torch(threads: int) -> None:
     """No more threads than granted, also between operators, where that can still be set."""
-    with paused():
+    with importing():
         import torch
 
     torch.set_num_threads(threads)

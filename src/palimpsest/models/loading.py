@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from palimpsest.collector import paused
+from palimpsest.collector import importing, paused
 from palimpsest.files import naming_full_disk, read_json, read_sealed, write_sealed
 from palimpsest.identity import file_sha256
 from palimpsest.models.language_model import LanguageModel
@@ -99,12 +99,13 @@ def load(
         ModelError: a file is missing, changed, or no safetensors.
         MemoryError: several devices together have no room for the weights.
     """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    with importing():
+        import torch
+        from safetensors import SafetensorError
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from palimpsest.models import spreading
-    from palimpsest.models.products import take_over
+        from palimpsest.models import spreading
+        from palimpsest.models.products import take_over
 
     _without_bars()
     try:

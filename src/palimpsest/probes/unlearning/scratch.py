@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from palimpsest import discovery
-from palimpsest.collector import paused
+from palimpsest.collector import importing
 from palimpsest.data.items import Item, of_part, request
 from palimpsest.engine.training import Trainer, TrainingSettings
 from palimpsest.identity import canonical, seed_of
@@ -102,11 +102,11 @@ def forgotten_so_far(settings: Scratch, items: list[Item], factors: dict[str, An
     return asked_to_forget(settings, items, factors | {"how": AT_ONCE})
 
 
-@paused()
 def blank(settings: Scratch, seed: int, device: str) -> LanguageModel:
     """A Llama with random weights and a tokenizer of whole words."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    with importing():
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = _tokenizer()
     config = LlamaConfig(

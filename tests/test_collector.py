@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import pytest
 
-from palimpsest.collector import paused
+from palimpsest.collector import MANY, importing, paused
 from palimpsest.models import loading
 
 
@@ -32,3 +33,49 @@ def test_no_collection_while_a_model_is_loaded(tiny_manifest, monkeypatch):
     loading.load(tiny_manifest)
     assert seen == [False]
     assert gc.isenabled()
+
+
+@pytest.fixture
+def thawed():
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
+def test_what_is_imported_is_left_alone(thawed):
+    with importing():
+        stays = [[number] for number in range(2 * MANY)]
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > len(stays)
+
+
+def test_few_objects_are_no_library(thawed):
+    gc.collect()
+    with importing():
+        pass
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_callers_hold_is_not_kept_by_an_exception_that_was_caught(thawed):
+    """It refers to itself by its frame, and by that to the frame of the caller, with its model."""
+
+    class Model:
+        pass
+
+    def not_there():
+        try:
+            raise ImportError("not there")
+        except ImportError as error:
+            itself = error
+        return str(itself)
+
+    def loaded():
+        with importing():
+            library = [[not_there()] for _ in range(2 * MANY)]
+        model = Model()
+        return library, weakref.ref(model)
+
+    library, model = loaded()
+    assert gc.get_freeze_count() > len(library)
+    gc.collect()
+    assert model() is None

@@ -15,6 +15,7 @@ from palimpsest.engine.plain import plain_scores
 from palimpsest.engine.scoring import (
     hidden_states,
     log_likelihoods,
+    pair_scores,
     ranks,
     sequence_scores,
     token_log_likelihoods,
@@ -144,6 +145,22 @@ def test_sequence_scores_equal_the_plain_computation(tiny):
         np.testing.assert_allclose(scores.deviation, expected.deviation, atol=1e-5)
     with pytest.raises(ValueError, match="two tokens"):
         sequence_scores(tiny, [[3]])
+
+
+def test_scores_of_continuations_are_those_of_the_end_of_the_sequence(tiny):
+    """With prompts shared, and whatever stands before them in a row."""
+    prompts = [tiny.encode(text) for text in ("US GDP in 2008", "US GDP in", "Oil at")]
+    ends = [tiny.encode(text) for text in (" fell", " rose by 3", " 90")]
+    pairs = [(prompt, end) for prompt in prompts for end in ends]
+    found = pair_scores(tiny, pairs, 16, top=True)
+    for (prompt, end), scores in zip(pairs, found, strict=True):
+        expected = plain_scores(tiny, prompt, end)
+        (whole,) = sequence_scores(tiny, [[*prompt, *end]], top=True)
+        for name in ("log_p", "mean", "deviation", "top"):
+            own = getattr(scores, name)
+            assert own.shape == (len(end),)
+            np.testing.assert_allclose(own, getattr(expected, name), atol=1e-5)
+            np.testing.assert_allclose(own, getattr(whole, name)[-len(end) :], atol=1e-5)
 
 
 @pytest.mark.model

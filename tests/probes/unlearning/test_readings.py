@@ -111,6 +111,19 @@ def test_other_prompts_are_asked_as_they_are(tiny):
     assert {r["grp"] for r in rows if r["metric"] != "reworded"} == {"forget", "holdout"}
 
 
+def test_solved_questions_are_shared_by_four_and_not_by_all():
+    items = biographies(40, 0.2, ["pet", "dish", "instrument"], 0)
+    members = [item for item in items if item.part in ("forget", "holdout")]
+    shots = [
+        text.removesuffix(f" {i.question}")
+        for i, how, text in prompted(SETTINGS, items, True)
+        if how == "few_shot"
+    ]
+    assert len(shots) == len(members) > 40
+    assert len(members) / 6 < len(set(shots)) <= len(members) / 4 + 1
+    assert len({tuple(sorted(each.split(". "))) for each in shots}) == len(set(shots))
+
+
 def test_texts_are_read_in_other_words_too(tiny):
     text = Item("a/text", "forget", "", (), (), "Red stones are heavy.", ())
     text = replace(text, paraphrased="Stones weigh.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -79,3 +81,15 @@ def test_what_callers_hold_is_not_kept_by_an_exception_that_was_caught(thawed):
     assert gc.get_freeze_count() > len(library)
     gc.collect()
     assert model() is None
+
+
+def test_nothing_is_said_of_what_was_not_freed_at_the_end():
+    code = """
+from palimpsest.collector import MANY, importing
+with importing():
+    import duckdb, polars
+    library = [[number] for number in range(2 * MANY)]
+duckdb.connect().sql("SELECT 1").pl()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,3 +38,11 @@ def importing() -> Iterator[None]:
             # will hold: frozen it would keep a model for ever.
             gc.collect()
             gc.freeze()
+            atexit.register(_at_exit)
+
+
+def _at_exit() -> None:
+    """The database counts what was not freed, and complains; for nothing else is it worth a look
+    at all objects once more."""
+    if "duckdb" in sys.modules:
+        gc.unfreeze()

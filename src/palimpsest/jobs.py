@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest import discovery, mending
 from palimpsest import threads as cpu
-from palimpsest.collector import importing
+from palimpsest.collector import paused
 from palimpsest.context import InterventionContext, ProbeContext, Progress
 from palimpsest.files import read_json, write_json
 from palimpsest.manifests import RESULTS
@@ -321,7 +321,7 @@ def analyse(manifest_path: str, output: str, *, allow_missing: bool = False) -> 
     cpu.limit(1)
     manifest = read_json(manifest_path)
     study, probe_name = manifest["study"], manifest["probe"]
-    with importing():
+    with paused():
         import polars as pl
 
         from palimpsest.evidence.gather import connect, frame_of, load
@@ -380,7 +380,7 @@ def _views(probes: list[str]) -> dict[str, str]:
 def report_study(database: str, study: str, output: str) -> None:
     """Rule report_study: the page of one study."""
     cpu.limit(1)
-    with importing():
+    with paused():
         from palimpsest.reports.build import build_study
 
     build_study(database, study, output)

@@ -64,10 +64,10 @@ STANDING = (
     Claim(
         "npo_over_ascent",
         "Zhang et al. 2024 (arXiv 2404.05868)",
-        "NPO keeps more of what must stay than gradient ascent does.",
+        "NPO balances forgetting and keeping better than gradient ascent does.",
         "above",
         0.0,
-        "probability of other people's facts, NPO minus gradient ascent, paired by taught model",
+        "balance of forgetting and keeping, NPO minus gradient ascent, paired by taught model",
         matters=0.1,
     ),
     Claim(

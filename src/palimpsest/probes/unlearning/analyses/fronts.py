@@ -132,7 +132,8 @@ def _front(points: dict[str, np.ndarray], place: dict[str, Any]) -> Rows:
 
 
 def _balances(settings: Settings, points: dict[str, np.ndarray]) -> Found:
-    """Claims on the balance of two methods, each against the best of the others, whichever."""
+    """Claims on balances: of two methods against the best of the others, whichever, and of one
+    against another."""
     found: Found = {}
     arm_of = {method_of(settings, arm): arm for arm in points}
     unit = "taught models"
@@ -143,19 +144,16 @@ def _balances(settings: Settings, points: dict[str, np.ndarray]) -> Found:
         others = [point[2] for arm, point in points.items() if arm != arm_of[name]]
         null = -COMPETITIVE if name == "ssd" else 0.0
         found[claim] = against_best(own, others, null, unit=unit)
+    if {"npo", "grad_ascent"} <= set(arm_of):
+        pair = [points[arm_of[name]][2] for name in ("npo", "grad_ascent")]
+        found["npo_over_ascent"] = paired_difference(*pair, unit=unit)
     return found
 
 
 def _controls(units: Units, settings: Settings, methods: list[str]) -> Found:
-    """A method that should do nothing, and one pair of methods."""
+    """A method that should do nothing."""
     found: Found = {}
     arm_of = {method_of(settings, arm): arm for arm in methods}
-    if {"npo", "grad_ascent"} <= set(arm_of):
-        pair = [(arm_of[name], "kept probability") for name in ("npo", "grad_ascent")]
-        values = units.together(*pair)
-        if len(values[0]) > 1:
-            unit = "taught models" if isinstance(units, Models) else units.unit
-            found["npo_over_ascent"] = paired_difference(*values, unit=unit)
     if "retain_finetune" in arm_of:
         way = units.way(arm_of["retain_finetune"], DIRECT)
         if way is not None and len(way) > 1:

@@ -172,10 +172,10 @@ _SAID = {
         "it forgets by itself: read the other methods against it",
     ),
     "npo_over_ascent": (
-        "Probability of other people's facts, NPO minus gradient ascent",
-        "NPO keeps more",
-        "which keeps more this run cannot tell",
-        "gradient ascent keeps more",
+        "Balance of forgetting and keeping, NPO minus gradient ascent",
+        "NPO's is better",
+        "which has the better balance this run cannot tell",
+        "gradient ascent's is better",
     ),
     "ssd_competitive": (
         "Balance of forgetting and keeping, SSD minus the best other method",

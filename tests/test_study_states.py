@@ -79,6 +79,24 @@ def test_models_that_never_knew_are_taught_as_those_that_knew(changed, keys):
     assert "(leave_out: forget) must be taught in the same way" in said
 
 
+def test_methods_begin_with_what_they_are_held_against():
+    """Otherwise they would be asked about other facts; one that was only taught is its own arm."""
+    method = {"unlearning.npo": {"epochs": 1, "adapter": "lora"}}
+    states = copy.deepcopy(STATES)
+    states["npo"] = {"model": "tiny", "interventions": [{"biographies": WORLD}, method]}
+    _check(states)
+    other = {"biographies": WORLD | {"people": 9}}
+    states["npo"]["interventions"] = [other, method]
+    said = _message(states)
+    assert "states.npo.interventions[0].biographies.people: given 9, allowed: 8, as in" in said
+    assert "\n  taught and npo are held against each other" in said
+    states["npo"]["interventions"] = [other]
+    _check(states)
+    never = {"biographies": WORLD | {"leave_out": "forget"}}
+    states["npo"]["interventions"] = [never, method]
+    _check(states)
+
+
 def test_they_begin_with_the_same_model():
     states = _retrained()
     states["retrained"]["model"] = "smollm2-135m-instruct"
@@ -132,6 +150,7 @@ def test_a_layer_that_a_tiny_model_lacks_is_refused():
     assert f"{key}: given 2, allowed: 0 to 1, the layers of tiny" in _message(states)
     steps[1]["unlearning.rmu"]["layer"] = 1
     _check(states)
-    states["rmu"]["model"] = "smollm2-135m-instruct"
+    for state in states.values():
+        state["model"] = "smollm2-135m-instruct"
     steps[1]["unlearning.rmu"]["layer"] = 29
     _check(states)

@@ -111,7 +111,8 @@ class Compute(Block):
     gpu: int = Field(default=0, ge=0, le=64)
     """GPUs of a model job: 0 runs on the CPU, more than 1 is for models that fit no single one."""
     batch_minutes: float = Field(default=30, gt=0)
-    """Cells of one state are cut into jobs of about this length."""
+    """Cells of one state are cut into jobs of about this length; replicates of a state that are all
+    read within a minute share one."""
     short_minutes: float = Field(default=7.5, ge=0)
     """On a cluster, four probe jobs that are guessed to take no longer share a submission."""
     slurm: Slurm = Slurm()

@@ -3,8 +3,9 @@
 A probe says in its ``settings.py`` which settings name states (``NAMES_STATES``: setting -> what is
 left out where there is no such state; empty where nothing can be said without it), and which two
 of them must have been made in the same way (``MADE_ALIKE``: the first as it is, the second without
-what is to be forgotten). Its ``check_states`` looks at what only the probe knows; the key that is
-wrong comes first in its message.
+what is to be forgotten); states on which more was done must begin as the first. Its
+``check_states`` looks at what only the probe knows; the key that is wrong comes first in its
+message.
 """
 
 from __future__ import annotations
@@ -86,34 +87,40 @@ def _check_names(module: Any, study: Any, path: str | Path, where: str) -> None:
 
 
 def _check_alike(module: Any, study: Any, path: str | Path, where: str) -> None:
-    keys = getattr(module, "MADE_ALIKE", ())
-    roles = [getattr(study.settings, key) for key in keys]
-    if not roles or any(role not in study.states for role in roles):
+    roles = [getattr(study.settings, key) for key in getattr(module, "MADE_ALIKE", ())]
+    if not roles or roles[0] not in study.states:
         return
-    one, other = (study.states[role] for role in roles)
+    known, never = roles
+    for role, state in study.states.items():
+        if role != known and (role == never or len(state.interventions) > 1):
+            differences = _differences(study.states[known], state, f"{where}.states.{role}")
+            lines = [
+                message(path, key, shown(given), f"{shown(wanted)}, as in the state {known}")
+                for key, wanted, given in differences
+            ]
+            if lines:
+                why = (
+                    f"  {known} and {role} are held against each other, so that all but what is to "
+                    "be forgotten (leave_out: forget) must be taught in the same way"
+                )
+                raise ConfigError("\n".join([*lines[:_PROBLEMS], why]))
+
+
+def _differences(one: Any, other: Any, where: str) -> list[tuple[str, Any, Any]]:
+    """Keys by which the second state begins in another way than the first, with both values; none
+    where they were taught by different means."""
     if not (one.interventions and other.interventions):
-        return
+        return []
     first, second = one.interventions[0], other.interventions[0]
     if first.name != second.name or not hasattr(first.block, _MAY_DIFFER):
-        return
-    inner = f"{where}.states.{roles[1]}"
-    pairs = [(f"{inner}.model", one.model, other.model)]
+        return []
+    pairs = [(f"{where}.model", one.model, other.model)]
     pairs += [
-        (f"{inner}.interventions[0].{first.name}.{key}", wanted, given)
+        (f"{where}.interventions[0].{first.name}.{key}", wanted, given)
         for key, wanted, given in _pairs(first.block.model_dump(), second.block.model_dump())
         if key != _MAY_DIFFER
     ]
-    lines = [
-        message(path, key, shown(given), f"{shown(wanted)}, as in the state {roles[0]}")
-        for key, wanted, given in pairs
-        if wanted != given
-    ]
-    if lines:
-        why = (
-            f"  {roles[0]} and {roles[1]} are held against each other, so that all but what is to "
-            "be forgotten (leave_out: forget) must be taught in the same way"
-        )
-        raise ConfigError("\n".join([*lines[:_PROBLEMS], why]))
+    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _pairs(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -60,6 +60,11 @@ def test_both_forms_are_read(tmp_path):
         ),
         ({"txt": "a"}, "'txt': unknown key; allowed: text, question"),
         ({"text": " "}, "text: is empty"),
+        (
+            {"text": "a", "reworded": ["b"]},
+            "reworded: beside a text; allowed there: paraphrased, id",
+        ),
+        ({"text": "a", "perturbed": ["b"]}, "perturbed: beside a text; allowed there: paraphrased"),
         ({"question": "a", "answer": 3}, "answer: given 3; allowed: text"),
         ({"question": "a", "answer": "b ", "perturbed": ["b"]}, "holds the true answer"),
         ({"question": "a", "answer": "b", "perturbed": "c"}, "perturbed: given 'c'; allowed: a li"),

@@ -230,6 +230,9 @@ def _item(row: _Row, part: str, number: int, own: bool) -> Item | list[str]:
         return [f"reworded: holds the question itself; allowed: {_ALLOWED['reworded']}"]
     name = row.id or f"row-{number}"
     if row.text is not None:
+        beside = [key for key in ("reworded", "translated", "perturbed") if getattr(row, key)]
+        if beside:
+            return [f"{key}: beside a text; allowed there: paraphrased, id" for key in beside]
         return Item(name, part, "", (), (), row.text, (), paraphrased=row.paraphrased or "")
     if row.answer.strip() in {text.strip() for text in row.perturbed}:
         return ["perturbed: holds the true answer; allowed: wrong answers"]

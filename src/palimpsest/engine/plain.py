@@ -76,7 +76,7 @@ def require_packing(model: LanguageModel) -> None:
         raise NotPackableError(
             f"{model.name}: {type(model.module).__name__} gives scores that last hidden states and "
             "projection alone do not give; allowed with it: scoring, generation, and training with "
-            "adapter: full or one lora at a time (palimpsest check says what a model allows)"
+            "adapter: full or one lora at a time (palimpsest models check says what a model allows)"
         )
 
 

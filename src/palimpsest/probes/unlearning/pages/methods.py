@@ -125,7 +125,7 @@ def _measures(database: Database, study: str, used: Settings) -> list[str]:
         "reworded": "a wording that was never trained on",
         "translated": "questions in two other languages",
         "prefixed": "a prefix",
-        "few_shot": f"{used.few_shot} solved questions",
+        "few_shot": f"{used.few_shot} solved questions, of which four facts share a draw",
     }
     scores = [words for name, words in MEMBERSHIP.items() if name in there]
     if "loss" in there:

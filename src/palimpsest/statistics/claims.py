@@ -43,7 +43,8 @@ class Claim:
     def test(self) -> str:
         """The test in words."""
         side = "within plus or minus" if self.direction == "within" else self.direction
-        return f"{self.estimand}: {self.level:.0%} interval {side} {self.threshold:g}"
+        threshold = f"{self.threshold:g}".replace("-", "−")
+        return f"{self.estimand}: {self.level:.0%} interval {side} {threshold}"
 
     def verdict(self, estimate: Estimate) -> str:
         """supported, contradicted, inconclusive, or not tested where there is no interval."""

@@ -75,6 +75,21 @@ def test_the_summary_says_that_damaged_is_not_forgotten_and_what_comes_back(foun
     assert "grad ascent" not in back
 
 
+def test_the_summary_tells_of_three_damaged_methods_and_where_all_are(tmp_path):
+    ways = {"ceu": 0.4, "npo": 0.1, "pdu": 0.3, "rmu": 0.2}
+    rows = [_row("verdict", arm, "damaged", 0.98, note="lost") for arm in ways]
+    for arm, way in ways.items():
+        rows += _measured(arm, "forget linear_probe", 0.5, way, 1e-6)
+    study = database(tmp_path, [cell(arm) for arm in ways], statistics=rows)
+    (said,) = sentences(study, "s", Settings())
+    assert "4 of 4 damaged methods still show" in said
+    assert [said.index(f"{arm}: ") for arm in ("npo", "rmu", "pdu")] == sorted(
+        said.index(f"{arm}: ") for arm in ("npo", "rmu", "pdu")
+    )
+    assert "ceu" not in said
+    assert said.endswith("; all are listed below.")
+
+
 def test_the_summary_says_whose_facts_the_units_are(tmp_path):
     verdict = _row("verdict", "npo", "damaged", 0.8, n=4, unit="facts")
     facts = [row("forget", f"{who}/{what}", "probability", 0.5) for who in ("Ann", "Bob")

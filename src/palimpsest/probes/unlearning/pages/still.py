@@ -22,6 +22,8 @@ _MEASURE = f"""CASE d.metric WHEN 'forget truth' THEN 'truth ratio'
     ELSE {in_words_sql(_SHORT)} END"""
 #: Measures that a cell of the table names.
 _NAMED = 5
+#: Damaged methods of which the summary tells what they show.
+_TOLD = 3
 
 
 def still_sql(enough: float) -> str:
@@ -95,12 +97,16 @@ def _of_damaged(database: Database, study: str, used: Settings) -> list[str]:
     silent = [arm for arm in damaged if arm not in found]
     said = []
     if found:
-        each = "; ".join(f"{_name(arm)}: {_least_gone(rows)}" for arm, rows in found.items())
+        told = [f"{_name(arm)}: {_least_gone(rows)}" for arm, rows in found.items()]
+        which = "The one that has gone least, of each"
+        if len(told) > _TOLD:
+            which = f"The {_TOLD} that have gone least, each by the measure that shows it"
+        each = "; ".join(told[:_TOLD]) + ("; all are listed below" if len(told) > _TOLD else "")
         said.append(
             f"Damaged does not mean forgotten: {len(found)} of {len(damaged)} damaged methods "
             f"still show what was to be forgotten, told from models that never knew (q of {ALPHA} "
-            f"or less) by measures that have gone less than {used.enough:.0%} of the way. The one "
-            f"that has gone least, of each: {each}."
+            f"or less) by measures that have gone less than {used.enough:.0%} of the way. {which}: "
+            f"{each}."
         )
     if silent:
         of = ", ".join(map(_name, silent))

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from palimpsest import grid, jobs
+from palimpsest import discovery, grid, jobs
 from palimpsest.config import check
 from palimpsest.evidence.shards import is_whole, read_facts, read_shard
 from palimpsest.files import read_json, read_sealed, write_sealed
@@ -30,11 +30,24 @@ SETTINGS = {
 }
 
 
-def study(seeds: int | list[int] = 2, **settings: object) -> dict:
+#: Of a probe that measures several cells of a state in one pass.
+LISTS = {
+    "stimuli": ["novel"],
+    "items": 4,
+    "validation": 4,
+    "lists": 2,
+    "exposures": [1],
+    "retention_steps": [],
+    "learning_rates": [0.01],
+    "longest": 24,
+}
+
+
+def study(seeds: int | list[int] = 2, probe: str = "unlearning", **settings: object) -> dict:
     """States of the tiny model that are taught the same."""
     taught = {"model": "tiny", "interventions": [{"biographies": WORLD}], "seeds": seeds}
-    settings = SETTINGS | settings
-    one = {"probe": "unlearning", "states": {"taught": taught}, "settings": settings}
+    settings = (SETTINGS if probe == "unlearning" else LISTS) | settings
+    one = {"probe": probe, "states": {"taught": taught}, "settings": settings}
     return {"models_file": str(ROOT / "config/models.yaml"), "studies": {"study": one}}
 
 
@@ -106,17 +119,20 @@ def probed(found: grid.Plan) -> pl.DataFrame:
     return pl.concat([read_shard(job.output) for job in found.jobs]).sort(order)
 
 
-def test_what_is_measured_is_what_is_measured_alone(monkeypatch, tmp_path):
-    found = made(study(2))
+@pytest.mark.parametrize("probe", ["unlearning", "few_shot_memory"])
+def test_what_is_measured_is_what_is_measured_alone(probe, monkeypatch):
+    monkeypatch.setattr(grid, "TOGETHER", 1000)
+    monkeypatch.setattr(discovery.probe(probe), "LEAST_JOBS", 1)
+    found = made(study(2, probe))
     (job,) = found.jobs
     together = probed(found)
     facts = read_facts(job.output)
     assert [each["cell"] for each in facts["cells"]] == [cell.id for cell in job.cells]
-    assert facts["provenance"]["cells_computed"] == 2
+    assert facts["provenance"]["cells_computed"] == len(job.cells)
     for cell in job.cells:
         cell_file(cell.id).unlink()
     monkeypatch.setattr(grid, "TOGETHER", 0)
-    alone = plan(study(2))
+    alone = plan(study(2, probe))
     alone.write()
     assert probed(alone).equals(together)
     tokens = sum(read_facts(j.output)["provenance"]["tokens"] for j in alone.jobs)

@@ -373,6 +373,8 @@ def test_the_front_and_ranks(study):
     assert front["ssd", "balance"] > 0.95
     assert front["grad_ascent", "rank"] > front["npo", "rank"] > front["ssd", "rank"]
     assert front["iau", "on the front"] < front["ssd", "on the front"]
+    ahead = front["npo", "balance"] - front["grad_ascent", "balance"]
+    assert study[1]["npo_over_ascent"]["estimate"] == pytest.approx(ahead)
 
 
 def test_membership_is_the_area_under_the_curve(study):

@@ -303,8 +303,7 @@ def deciding_settings(settings: Settings, factors: dict[str, Any]) -> dict[str, 
         return settings.model_dump(mode="json", include=set(_IN_WORDS))
     reading = settings.model_dump(mode="json", exclude=set(_LEFT_OUT))
     if factors["experiment"] == "language":
-        own = settings.model_dump(include={"prose", "fluency", "fluency_tokens"})
-        return reading | own
+        return reading | settings.model_dump(include={"prose", "fluency", "fluency_tokens"})
     own = settings.scratch
     left_out = {"methods", "retrained", "taught", "requests", "successive", "strangers"}
     made = own.model_dump(mode="json", exclude=left_out)
